@@ -1,0 +1,51 @@
+"""The ASGI application, put together from the parts this process has."""
+
+from litestar import Litestar, Router
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ControllerRouterHandler
+
+from paybell.api.operations import operation_routes
+from paybell.api.pay_orders import pay_order_routes
+from paybell.api.problems import exception_handlers
+from paybell.api.wallets import wallet_routes
+from paybell.runtime import Runtime
+from paybell.trade.routes import order_routes
+from paybell.web import authenticated
+
+# The largest body that makes sense is an order with a long subject: under 2 KiB.
+BODY_MAX = 64 * 1024
+
+
+def create_app(runtime: Runtime) -> Litestar:
+    """Return the application; every route but health, metrics and schema needs a token."""
+    routers: list[Router] = []
+    if runtime.pay is not None:
+        routers.append(pay_order_routes(runtime.pay, runtime.settings.order_ttl_seconds))
+    if runtime.wallets is not None:
+        routers.append(wallet_routes(runtime.wallets))
+    if runtime.trade is not None:
+        routers.append(order_routes(runtime.trade))
+    protected = Router("/", route_handlers=routers, guards=[authenticated(runtime.tokens)])
+    handlers: list[ControllerRouterHandler] = [protected, *operation_routes(runtime)]
+    return Litestar(
+        handlers,
+        exception_handlers=exception_handlers(),
+        openapi_config=_openapi(),
+        request_max_body_size=BODY_MAX,
+        logging_config=None,
+    )
+
+
+def _openapi() -> OpenAPIConfig:
+    bearer = SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")
+    return OpenAPIConfig(
+        title="Paybell",
+        version="1",
+        description="Pays orders out of balances. Amounts are integers in minor units, ids are strings.",
+        path="/schema",
+        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+        components=Components(security_schemes={"bearer": bearer}),
+        security=[{"bearer": []}],
+    )

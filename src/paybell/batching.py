@@ -1,0 +1,104 @@
+"""Group commit: while one batch is being worked on, the next one gathers.
+
+There is no artificial wait: a lone request starts at once, and a hundred that arrive
+during one transaction share the next one.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from paybell.errors import Overloaded, Unavailable
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Request, Result]):
+    """Turns single calls into batches, and gives each caller its own result."""
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[Request]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        batch_max: int = 256,
+        waiting_max: int = 8_192,
+    ) -> None:
+        """Take the function that does a batch.
+
+        Args:
+            work: gets 1 to ``batch_max`` requests and returns one result each, in order; an
+                error among them is raised at that caller alone, an error raised at all.
+            batch_max: beyond 256 a transaction gets longer but hardly cheaper per request.
+            waiting_max: what may wait; at 10,000/s about one second of work. Past it callers
+                are told to come back instead of waiting without an end.
+        """
+        self._work = work
+        self._batch_max = batch_max
+        self._waiting_max = waiting_max
+        self._waiting: deque[tuple[Request, asyncio.Future[Result]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def submit(self, request: Request) -> Result:
+        """Do one request in the company of others.
+
+        Raises:
+            Overloaded: more than ``waiting_max`` are waiting.
+            PaybellError: what the work says of this request, or of its whole batch.
+        """
+        if len(self._waiting) >= self._waiting_max:
+            raise Overloaded
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, answer))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._drain())
+        return await answer
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                size = min(len(self._waiting), self._batch_max)
+                await self._do([self._waiting.popleft() for _ in range(size)])
+        finally:
+            self._worker = None
+
+    async def _do(self, batch: list[tuple[Request, asyncio.Future[Result]]]) -> None:
+        outcomes: Sequence[Result | Exception]
+        try:
+            outcomes = await self._work([request for request, _ in batch])
+            assert len(outcomes) == len(batch)
+        except asyncio.CancelledError:
+            for _, answer in batch:
+                answer.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - every caller must be answered, whatever broke
+            outcomes = [error] * len(batch)
+        for (_, answer), outcome in zip(batch, outcomes, strict=True):
+            if answer.done():  # its caller went away; what was done stays done
+                continue
+            if isinstance(outcome, Exception):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
+
+
+async def do_or_split(
+    work: Callable[[Sequence[Request]], Awaitable[Sequence[Result]]], requests: Sequence[Request]
+) -> list[Result | Exception]:
+    """Do a batch; if it fails, do its halves, so that one bad request fails alone.
+
+    Returns:
+        One result or error for each request, in order. An outage is everybody's error:
+        halves would fare no better.
+    """
+    try:
+        return list(await work(requests))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the request that causes it
+        if len(requests) == 1 or isinstance(error, Unavailable):
+            return [error] * len(requests)
+    middle = len(requests) // 2
+    return [
+        *await do_or_split(work, requests[:middle]),
+        *await do_or_split(work, requests[middle:]),
+    ]

@@ -1,0 +1,34 @@
+"""The commands a person types."""
+
+import sys
+
+import cyclopts
+
+from paybell import __version__
+from paybell.cli.console import fail
+from paybell.errors import PaybellError
+
+app = cyclopts.App(
+    name="paybell",
+    help="Pays orders out of balances and makes sure that everybody who must hear of it does.",
+    version=__version__,
+    result_action="return_value",
+)
+# Named, not imported: a command loads what it needs itself, so that a small one answers at once.
+for name in ("serve", "migrate", "token", "dead-letters", "demo", "replay"):
+    module = name.replace("-", "_")
+    app.command(f"paybell.cli.{module}:{module}", name=name)
+
+# Exit codes: 0 done, 1 refused or failed with one sentence, 2 the command line is wrong, 130 interrupted.
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+
+
+def main() -> None:
+    """Run a command; an error of ours is one sentence, never a traceback."""
+    try:
+        sys.exit(app() or 0)
+    except PaybellError as error:
+        fail(str(error))
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,25 @@
+"""How commands speak: results on stdout, everything else on stderr, one JSON line last for programs."""
+
+import sys
+
+import msgspec
+from rich.console import Console
+
+out = Console()
+err = Console(stderr=True)
+
+
+def announce(sentence: str) -> None:
+    """Tell a person what is going on, aside from the result."""
+    err.print(sentence, style="dim", highlight=False)
+
+
+def fail(sentence: str) -> None:
+    """Tell a person what went wrong and what to do."""
+    err.print(f"[bold red]paybell:[/] {sentence}", highlight=False, soft_wrap=True)
+
+
+def print_json(result: object) -> None:
+    """Write a result as one JSON line; the last thing a command does."""
+    sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+    sys.stdout.flush()

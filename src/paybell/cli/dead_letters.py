@@ -1,0 +1,104 @@
+"""``paybell dead-letters``: look at what could not be applied, and try it again."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Literal
+
+import cyclopts
+from rich.table import Table
+
+from paybell.cli.console import out, print_json
+from paybell.cli.databases import databases
+from paybell.clock import SystemClock, rfc3339
+from paybell.errors import InvalidRequest
+from paybell.messaging.failures import REPLAY_MAX, FailureStore
+from paybell.settings import read_settings
+from paybell.storage import Database
+
+dead_letters = cyclopts.App(name="dead-letters", help="Messages no listener could apply.")
+
+
+@asynccontextmanager
+async def _failures() -> AsyncIterator[FailureStore]:
+    with databases(read_settings()) as urls:
+        async with Database.open(urls["trade"], SystemClock(), connections=2) as database:
+            yield FailureStore(database)
+
+
+@dead_letters.command(name="list")
+async def list_(
+    *, state: Literal["dead", "retry"] = "dead", reason: str | None = None, most: int = 50, json: bool = False
+) -> int:
+    """List messages that could not be applied, oldest first.
+
+    Args:
+        state: dead (given up) or retry (tried again by itself).
+        reason: only those with this reason, such as not_paid or unreadable.
+        most: how many rows at most.
+        json: end with one JSON line.
+    """
+    async with _failures() as store:
+        rows = await store.list(state=state, reason=reason, most=most)
+    if json:
+        print_json([dict(row) for row in rows])
+        return 0
+    table = Table("id", "listener", "event", "reason", "attempts", "received", "last failed")
+    for row in rows:
+        last = rfc3339(row["last_failed_at"])
+        cells = (row["id"], row["listener"], row["event_id"], row["reason"], row["attempts"], row["received"])
+        table.add_row(*map(str, cells), last)
+    out.print(table)
+    return 0
+
+
+@dead_letters.command
+async def show(row_id: int, /, *, json: bool = False) -> int:
+    """Show one message with its error, headers and body.
+
+    Args:
+        row_id: its number in the list.
+        json: end with one JSON line.
+    """
+    async with _failures() as store:
+        row = await store.find(row_id)
+    if row is None:
+        raise InvalidRequest(f"There is no failed delivery {row_id}; see paybell dead-letters list.")
+    if json:
+        print_json(dict(row))
+        return 0
+    table = Table("field", "value", show_header=False)
+    for name, value in row.items():
+        table.add_row(name, repr(value) if isinstance(value, bytes) else str(value))
+    out.print(table)
+    return 0
+
+
+@dead_letters.command
+async def replay(
+    *row_ids: int,
+    reason: str | None = None,
+    all_: Annotated[bool, cyclopts.Parameter(name="--all")] = False,
+    json: bool = False,
+) -> int:
+    """Hand dead messages to their listener again, under the same event ids.
+
+    Args:
+        row_ids: their numbers in the list.
+        reason: all with this reason.
+        all_: all of them.
+        json: end with one JSON line.
+    """
+    if not (row_ids or reason or all_):
+        raise InvalidRequest("Say which: row ids, --reason or --all.")
+    replayed = 0
+    async with _failures() as store:
+        while True:
+            count = await store.replay(ids=list(row_ids) or None, reason=reason)
+            replayed += count
+            if count < REPLAY_MAX:
+                break
+    if json:
+        print_json({"replayed": replayed})
+    else:
+        out.print(f"{replayed} handed to their listeners; see paybell dead-letters list --state retry.")
+    return 0

@@ -1,0 +1,27 @@
+"""``paybell token``."""
+
+from paybell.cli.console import print_json
+from paybell.clock import SystemClock
+from paybell.settings import read_settings, with_secrets
+from paybell.tokens import Tokens
+
+
+def token(
+    user_id: str, /, *, scope: str = "", merchant: str = "", lifetime_seconds: int = 3600, json: bool = False
+) -> int:
+    """Mint a bearer token with the service's own secret.
+
+    Args:
+        user_id: who the token stands for (its sub).
+        scope: what it allows, separated by spaces, such as "orders:write wallets:write".
+        merchant: the merchant it speaks for; without one PAYBELL_MERCHANT_ID.
+        lifetime_seconds: until it expires.
+        json: end with one JSON line.
+    """
+    tokens = Tokens.from_settings(with_secrets(read_settings()), SystemClock())
+    minted = tokens.mint(user_id, *scope.split(), lifetime_seconds=lifetime_seconds, merchant_id=merchant)
+    if json:
+        print_json({"token": minted, "expiresInSeconds": lifetime_seconds})
+    else:
+        print(minted)  # noqa: T201 - for $(paybell token …)
+    return 0

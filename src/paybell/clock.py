@@ -1,0 +1,43 @@
+"""Time as a part that can be exchanged: nothing else in Paybell asks the system for it."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What Paybell needs of time."""
+
+    def now(self) -> datetime:
+        """Return the time of day in UTC, to the microsecond."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that never go backwards, for measuring and deadlines."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Return the time of day in UTC, to the microsecond."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that never go backwards."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+def rfc3339(moment: datetime) -> str:
+    """Write a UTC time as RFC 3339 with milliseconds: ``2026-01-31T12:00:00.000Z``."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

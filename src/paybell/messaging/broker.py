@@ -1,0 +1,152 @@
+"""What Paybell needs of a message broker; `rabbitmq` and `local` provide it.
+
+One contract suite (`tests/contract/test_broker.py`) holds both to the same behaviour.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A durable exchange."""
+
+    name: str
+    type: Literal["direct", "topic"] = "direct"
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable queue; ``quorum`` adds the ``x-queue-type`` argument."""
+
+    name: str
+    type: Literal["classic", "quorum"] = "classic"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Messages of an exchange with this routing key go into this queue.
+
+    On a topic exchange ``*`` in the key stands for one word and ``#`` for any number.
+    """
+
+    queue: Queue
+    exchange: Exchange
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What has to exist at the broker; declared by publishers and consumers alike."""
+
+    exchanges: Sequence[Exchange]
+    bindings: Sequence[Binding]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to publish, persistent always.
+
+    ``message_id`` is unique for each attempt: returns are matched by it.
+    ``must_route``: no queue to go to is a failure.
+    """
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    message_id: str
+    content_type: str
+    type: str
+    timestamp: datetime
+    headers: Mapping[str, str] = field(default_factory=dict)
+    must_route: bool = True
+
+
+class Confirm(Enum):
+    """What became of a published message."""
+
+    CONFIRMED = "confirmed"
+    RETURNED = "returned"  # accepted, but no queue is bound (AMQP 0-9-1 Basic.Return)
+    REFUSED = "refused"  # the broker said no (Basic.Nack)
+    UNKNOWN = "unknown"  # no answer in time, or the connection was lost: publish again
+
+
+# Longer bodies are cut on arrival: none of ours passes 2 KiB, and a flood of large ones must not
+# fill the memory of a listener.
+BODY_MAX = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as it arrived; ``tag`` settles it, ``cut`` says the body was over `BODY_MAX` bytes."""
+
+    tag: int
+    exchange: str
+    routing_key: str
+    body: bytes
+    content_type: str = ""
+    message_id: str = ""
+    headers: Mapping[str, object] = field(default_factory=dict)
+    cut: bool = False
+
+
+class Consumer(Protocol):
+    """A subscription to one queue. Deliveries that are not settled come again, here or elsewhere."""
+
+    async def receive(self, most: int) -> Sequence[Delivery]:
+        """Wait for deliveries and return what is there, 1 to ``most``, in order.
+
+        Raises:
+            BrokerUnavailable: the subscription is gone; unsettled deliveries come again.
+        """
+        ...
+
+    async def settle(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge everything up to the last of these; they must be the oldest unsettled ones.
+
+        Raises:
+            BrokerUnavailable: as above.
+        """
+        ...
+
+
+class Broker(Protocol):
+    """A message broker."""
+
+    async def declare(self, topology: Topology) -> None:
+        """Make sure the topology exists; what is there already is never deleted.
+
+        Raises:
+            BrokerUnavailable: no connection.
+            Misconfigured: something of that name exists with other properties.
+        """
+        ...
+
+    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Confirm]:
+        """Publish a batch and return what became of each message, in order.
+
+        Raises:
+            BrokerUnavailable: no connection, or the broker blocks publishers; nothing was sent.
+        """
+        ...
+
+    def consume(self, queue: str, prefetch: int) -> AbstractAsyncContextManager[Consumer]:
+        """Subscribe to a queue; at most ``prefetch`` deliveries are unsettled at a time.
+
+        Raises:
+            BrokerUnavailable: on entry, no connection or no such queue.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of the broker."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Say whether publishing would be tried right now."""
+        ...

@@ -1,0 +1,152 @@
+"""What Paybell says to the world, and what it understands: the wire contract.
+
+`docs/events.md` describes the same for readers. `trade` and users' services know payments by
+these classes alone.
+"""
+
+import hmac
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from paybell.errors import PaybellError
+from paybell.ids import ID_MAX
+from paybell.messaging.broker import Binding, Delivery, Exchange, Queue, Topology
+
+PAY_SUCCESS = "pay.success"
+PAY_CLOSED = "pay.closed"
+
+# The article's exchange and queue: bare order numbers for unmodified Spring services.
+PAY_DIRECT = Exchange("pay.direct")
+TRADE_QUEUE = "trade.pay.success.queue"
+# Typed events beside it.
+PAY_EVENTS = Exchange("pay.events", "topic")
+
+EVENT_SOURCE = "/paybell/pay"
+CLOUDEVENTS_JSON = "application/cloudevents+json"
+SIGNATURE_HEADER = "paybell-signature"
+
+# A java.lang.Long as ObjectOutputStream writes it (Java Object Serialization Specification,
+# chapter 6): always the same 74 bytes, then eight of value. Compared, never deserialised.
+_JAVA_LONG_PREFIX = bytes.fromhex(
+    "aced00057372000e6a6176612e6c616e672e4c6f6e673b8be490cc8f23df0200014a000576616c7565"
+    "787200106a6176612e6c616e672e4e756d62657286ac951d0b94e08b0200007870"
+)
+_DIGITS = re.compile(rb'"?([0-9]{1,19})"?')
+
+
+def topology(queue_type: str = "classic") -> Topology:
+    """Return what publisher and consumer both declare."""
+    queue = Queue(TRADE_QUEUE, "quorum" if queue_type == "quorum" else "classic")
+    return Topology([PAY_DIRECT, PAY_EVENTS], [Binding(queue, PAY_DIRECT, PAY_SUCCESS)])
+
+
+class Unreadable(PaybellError):
+    """A delivery that is not of the documented form; it goes to the dead letters."""
+
+    code = "unreadable"
+
+
+class PayOrderData(msgspec.Struct, frozen=True, rename="camel"):
+    """A pay order as events carry it: ids as strings, the amount in minor units."""
+
+    pay_order_id: str
+    biz_order_no: str
+    merchant_id: str
+    payer_id: str
+    amount: int
+    currency: str
+    subject: str
+    status: str
+    version: int
+    created_at: datetime
+    expires_at: datetime
+    succeeded_at: datetime | None = None
+    closed_at: datetime | None = None
+
+
+class PayOrderEvent(msgspec.Struct, frozen=True):
+    """A CloudEvents 1.0 event about a pay order; ``traceparent`` is the distributed tracing extension."""
+
+    id: str
+    type: str
+    time: datetime
+    subject: str
+    data: PayOrderData
+    traceparent: str
+    source: str = EVENT_SOURCE
+    specversion: str = "1.0"
+    datacontenttype: str = "application/json"
+
+    @classmethod
+    def from_delivery(cls, delivery: Delivery) -> "PayOrderEvent":
+        """Read a structured-mode event from ``pay.events``.
+
+        Raises:
+            Unreadable: it is not one.
+        """
+        try:
+            event = msgspec.json.decode(delivery.body, type=cls)
+        except msgspec.MsgspecError as error:
+            raise Unreadable(f"not a CloudEvent of a pay order: {error}") from error
+        return event
+
+    @property
+    def event_id(self) -> str:
+        """What the inbox knows this event by."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentSucceeded:
+    """A bare order number from ``pay.success``, from us or from the article's Java service."""
+
+    biz_order_no: int
+    signature: str
+
+    @classmethod
+    def from_delivery(cls, delivery: Delivery) -> "PaymentSucceeded":
+        """Read any of the four forms: a JSON number, quoted digits, text digits, a Java ``Long``.
+
+        Raises:
+            Unreadable: it is none of them, or the number is not from 1 to 2^63-1.
+        """
+        signature = delivery.headers.get(SIGNATURE_HEADER)
+        return cls(_read_number(delivery.body), signature if isinstance(signature, str) else "")
+
+    @property
+    def event_id(self) -> str:
+        """What the inbox knows it by: an order is paid once, so its number and nothing a sender claims."""
+        return f"{PAY_SUCCESS}:{self.biz_order_no}"
+
+
+def _read_number(body: bytes) -> int:
+    if body.startswith(_JAVA_LONG_PREFIX) and len(body) == len(_JAVA_LONG_PREFIX) + 8:
+        number = int.from_bytes(body[-8:], "big", signed=True)
+    else:
+        match = _DIGITS.fullmatch(body.strip(b" \t\r\n"))
+        if match is None or body.count(b'"') == 1:
+            raise Unreadable("the body is not an order number in any accepted form")
+        number = int(match[1])
+    if not 1 <= number <= ID_MAX:
+        raise Unreadable("the order number is not from 1 to 9223372036854775807")
+    return number
+
+
+class Signer:
+    """Signs bare order numbers, so that a listener can tell ours from forged ones without asking."""
+
+    def __init__(self, secret: str) -> None:
+        """Derive the signing key from a secret both sides hold; the secret itself signs nothing here."""
+        self._key = hmac.digest(secret.encode(), b"paybell pay.success v1", "sha256")
+
+    def sign(self, biz_order_no: str) -> str:
+        """Return the signature for the `SIGNATURE_HEADER`."""
+        return hmac.digest(self._key, biz_order_no.encode(), "sha256").hex()
+
+    def verifies(self, event: PaymentSucceeded) -> bool:
+        """Compare in constant time."""
+        expected = self.sign(str(event.biz_order_no))
+        return hmac.compare_digest(event.signature.encode("utf-8", "replace"), expected.encode())

@@ -1,0 +1,173 @@
+"""Deliveries a listener could not apply: waiting for another try, or dead with their reason.
+
+They are rows in the listener's own database, so keeping one and settling its delivery cannot
+come apart, and an outage of that database uses up no attempt. Why not TTL queues at the broker:
+`docs/decisions/retries-in-the-database.md`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from paybell.backoff import listener_retry
+from paybell.messaging.broker import Delivery
+from paybell.storage import Database, Record, Transaction, load_queries
+
+_SQL = load_queries(__package__)
+# A reason is for people; a stack of causes has no end.
+_ERROR_MAX = 2_000
+_TEXT_MAX = 255
+REPLAY_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a delivery was not applied, and when to try again (None: it is dead)."""
+
+    event_id: str
+    delivery: Delivery
+    reason: str
+    error: str
+    attempts: int
+    due_at: datetime | None
+
+    @property
+    def state(self) -> Literal["retry", "dead"]:
+        """Waiting for another try, or waiting for a person."""
+        return "dead" if self.due_at is None else "retry"
+
+
+def dead(event_id: str, delivery: Delivery, reason: str, error: str) -> Failure:
+    """Return the failure of a delivery that trying again cannot mend."""
+    return Failure(event_id, delivery, reason, error, 1, None)
+
+
+def failed(event_id: str, delivery: Delivery, error: Exception, attempts: int, now: datetime) -> Failure:
+    """Return the failure after so many attempts: due later, or dead when they are used up."""
+    wait = listener_retry(attempts)
+    due_at = None if wait is None else now + timedelta(seconds=wait)
+    return Failure(event_id, delivery, _reason(error), f"{type(error).__name__}: {error}", attempts, due_at)
+
+
+def _reason(error: Exception) -> str:
+    code = getattr(error, "code", "")
+    return code if isinstance(code, str) and code else "listener_failed"
+
+
+async def keep(tx: Transaction, listener: str, failures: Sequence[Failure]) -> None:
+    """Keep failures; one that is known already is only counted."""
+    if not failures:
+        return
+    unique = {failure.event_id: failure for failure in failures}.values()
+    await tx.execute(
+        _SQL["keep_failures"],
+        listener,
+        [failure.event_id for failure in unique],
+        [failure.state for failure in unique],
+        [failure.reason for failure in unique],
+        [_clean(failure.error, _ERROR_MAX) for failure in unique],
+        [failure.attempts for failure in unique],
+        [_clean(failure.delivery.exchange) for failure in unique],
+        [_clean(failure.delivery.routing_key) for failure in unique],
+        [_clean(failure.delivery.content_type) for failure in unique],
+        [_headers(failure.delivery) for failure in unique],
+        tx.now,
+        [failure.delivery.body for failure in unique],
+        [failure.due_at for failure in unique],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A failure whose time for another try has come."""
+
+    row_id: int
+    event_id: str
+    attempts: int
+    delivery: Delivery
+
+
+async def find_due(database: Database, listener: str, now: datetime, most: int) -> list[Due]:
+    """Return failures that are due, without holding them."""
+    rows = await database.fetch(_SQL["find_due_failures"], listener, now, most)
+    return [Due(row["id"], row["event_id"], row["attempts"], _delivery(row)) for row in rows]
+
+
+async def lock_due(tx: Transaction, due: Sequence[Due]) -> list[Due]:
+    """Lock those that are still due and not in other hands."""
+    rows = await tx.fetch(_SQL["lock_due_failures"], [one.row_id for one in due], tx.now)
+    held = {row["id"] for row in rows}
+    return [one for one in due if one.row_id in held]
+
+
+async def forget(tx: Transaction, ids: Sequence[int]) -> None:
+    """Remove failures that were applied after all."""
+    if ids:
+        await tx.execute(_SQL["forget_failures"], ids)
+
+
+async def write(tx: Transaction, failures: Sequence[tuple[int, Failure]]) -> None:
+    """Write what another try of these rows came to."""
+    if failures:
+        await tx.execute(
+            _SQL["write_failures"],
+            [row_id for row_id, _ in failures],
+            [failure.state for _, failure in failures],
+            [failure.reason for _, failure in failures],
+            [_clean(failure.error, _ERROR_MAX) for _, failure in failures],
+            [failure.attempts for _, failure in failures],
+            [failure.due_at for _, failure in failures],
+            tx.now,
+        )
+
+
+class FailureStore:
+    """What people do with failures: look at them and replay the dead ones."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on a database with listeners."""
+        self._database = database
+
+    async def list(
+        self, *, state: str | None = "dead", reason: str | None = None, after: int = 0, most: int = 100
+    ) -> Sequence[Record]:
+        """Return failures without their bodies, oldest first, after a row id."""
+        return await self._database.fetch(_SQL["list_failures"], state, reason, after, most)
+
+    async def find(self, row_id: int) -> Record | None:
+        """Return one failure with its body and headers."""
+        return await self._database.fetch_one(_SQL["find_failure"], row_id)
+
+    async def replay(self, *, ids: Sequence[int] | None = None, reason: str | None = None) -> int:
+        """Make dead letters due now, at most `REPLAY_MAX`; return how many. Call again for the rest."""
+        async with self._database.transaction() as tx:
+            return len(await tx.fetch(_SQL["replay_failures"], ids, reason, REPLAY_MAX, tx.now))
+
+    async def counts(self) -> dict[str, int]:
+        """Return the number of failures by state."""
+        rows = await self._database.fetch(_SQL["count_failures"])
+        return {"retry": 0, "dead": 0} | {row["state"]: row["rows"] for row in rows}
+
+
+def _delivery(row: Record) -> Delivery:
+    headers: dict[str, object] = msgspec.json.decode(row["headers"])
+    return Delivery(
+        0, row["exchange"], row["routing_key"], row["body"], row["content_type"], row["event_id"], headers
+    )
+
+
+def _headers(delivery: Delivery) -> str:
+    clean = {_clean(str(name)): _jsonable(value) for name, value in delivery.headers.items()}
+    return msgspec.json.encode(clean).decode()
+
+
+def _jsonable(value: object) -> object:
+    return value if value is None or isinstance(value, bool | int) else _clean(str(value), _ERROR_MAX)
+
+
+def _clean(text: str, most: int = _TEXT_MAX) -> str:
+    """Make a stranger's text fit for PostgreSQL, which knows no NUL and no lone surrogate."""
+    return text[:most].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

@@ -1,0 +1,84 @@
+"""The outbox: events wait here, written in the transaction of what they tell of.
+
+Rows leave only through `finish`, with the token of the lease they were claimed under. There is
+no terminal state: a broker that is away uses up nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from paybell.messaging.events import PayOrderEvent
+from paybell.storage import Database, Transaction, load_queries
+
+_SQL = load_queries(__package__)
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEvent:
+    """An event claimed for publishing; ``body`` is the whole CloudEvent as JSON."""
+
+    id: int
+    event_id: str
+    type: str
+    subject: str
+    body: bytes
+    occurred_at: datetime
+    traceparent: str
+
+
+class Outbox:
+    """The sending side's table of events that nobody has been told of yet."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on the pay database."""
+        self._database = database
+        self._wakes: list[Callable[[], object]] = []
+
+    def on_append(self, wake: Callable[[], object]) -> None:
+        """Call this after each commit that appended events; a relay in this process need not poll."""
+        self._wakes.append(wake)
+
+    async def append(self, tx: Transaction, events: Sequence[PayOrderEvent]) -> None:
+        """Write events in the caller's transaction."""
+        if not events:
+            return
+        await tx.execute(
+            _SQL["append_events"],
+            [event.id for event in events],
+            [event.type for event in events],
+            [event.subject for event in events],
+            [_ENCODER.encode(event) for event in events],
+            [event.traceparent for event in events],
+            tx.now,
+        )
+        for wake in self._wakes:
+            tx.after_commit(wake)
+
+    async def claim(self, token: UUID, lease_seconds: float, most: int) -> list[OutboxEvent]:
+        """Take up to ``most`` of the oldest events nobody holds, oldest first."""
+        rows = await self._database.fetch(_SQL["claim_events"], token, lease_seconds, most)
+        return sorted((OutboxEvent(*row.values()) for row in rows), key=lambda event: event.id)
+
+    async def finish(self, ids: Sequence[int], token: UUID) -> int:
+        """Remove published events; return how many were still ours to remove."""
+        if not ids:
+            return 0
+        async with self._database.transaction() as tx:
+            return await tx.execute(_SQL["finish_events"], ids, token)
+
+    async def release(self, ids: Sequence[int], token: UUID, wait_seconds: float) -> None:
+        """Give events back, to be tried again after a wait."""
+        if ids:
+            async with self._database.transaction() as tx:
+                await tx.execute(_SQL["release_events"], ids, token, wait_seconds)
+
+    async def state(self) -> tuple[int, float]:
+        """Return how many events wait (at most 100,000) and the age of the oldest in seconds."""
+        row = await self._database.fetch_one(_SQL["outbox_state"])
+        assert row is not None
+        return row["pending"], max(0.0, row["oldest_age_seconds"])

@@ -1,0 +1,110 @@
+-- name: append_events
+INSERT INTO outbox (event_id, type, subject, body, occurred_at, traceparent)
+SELECT appended.event_id, appended.type, appended.subject, appended.body, $6, appended.traceparent
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[])
+    AS appended (event_id, type, subject, body, traceparent);
+
+-- name: claim_events
+-- The oldest events nobody holds. By state, never by an id cursor: a lower id may commit later.
+-- The lease is the server's time, so that relays' clocks need not agree.
+UPDATE outbox
+SET lease_token = $1, leased_until = clock_timestamp() + make_interval(secs => $2)
+WHERE id IN (
+    SELECT id FROM outbox
+    WHERE leased_until IS NULL OR leased_until < clock_timestamp()
+    ORDER BY id LIMIT $3
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+RETURNING id, event_id, type, subject, body, occurred_at, traceparent;
+
+-- name: finish_events
+-- Exactly the rows whose own confirms arrived, and only while the lease is still ours.
+DELETE FROM outbox WHERE id = ANY($1::bigint[]) AND lease_token = $2;
+
+-- name: release_events
+-- Back to everybody, after a wait in seconds; a lease that is no longer ours is left alone.
+UPDATE outbox
+SET lease_token = NULL, leased_until = clock_timestamp() + make_interval(secs => $3)
+WHERE id = ANY($1::bigint[]) AND lease_token = $2;
+
+-- name: outbox_state
+-- How many events wait (counted up to a bound: a backlog must not make watching it slow), and since when.
+SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT 100000) AS bounded) AS pending,
+       coalesce(extract(epoch FROM clock_timestamp()
+                        - (SELECT occurred_at FROM outbox ORDER BY id LIMIT 1)), 0)::float8 AS oldest_age_seconds;
+
+-- name: remember_events
+-- The inbox: answers only the ids this listener has never applied.
+INSERT INTO inbox (listener, event_id, received_at)
+SELECT $1, event_id, $3 FROM unnest($2::text[]) AS arrived (event_id)
+ORDER BY event_id
+ON CONFLICT DO NOTHING
+RETURNING event_id;
+
+-- name: forget_events
+DELETE FROM inbox WHERE listener = $1 AND event_id = ANY($2::text[]);
+
+-- name: keep_failures
+-- One row for each event a listener could not apply; the same one again is only counted.
+INSERT INTO failed_deliveries (listener, event_id, state, reason, error, attempts, exchange, routing_key,
+                               content_type, headers, body, first_failed_at, last_failed_at, due_at)
+SELECT $1, failed.event_id, failed.state, failed.reason, failed.error, failed.attempts, failed.exchange,
+       failed.routing_key, failed.content_type, failed.headers::jsonb, failed.body, $11, $11, failed.due_at
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::text[], $8::text[], $9::text[],
+            $10::text[], $12::bytea[], $13::timestamptz[])
+    AS failed (event_id, state, reason, error, attempts, exchange, routing_key, content_type, headers,
+               body, due_at)
+ORDER BY failed.event_id
+ON CONFLICT ON CONSTRAINT failed_once_per_listener
+DO UPDATE SET received = failed_deliveries.received + 1, last_failed_at = EXCLUDED.last_failed_at;
+
+-- name: find_due_failures
+SELECT * FROM failed_deliveries
+WHERE listener = $1 AND state = 'retry' AND due_at <= $2
+ORDER BY due_at, id
+LIMIT $3;
+
+-- name: lock_due_failures
+-- Those that are still due, and not in the hands of another process.
+SELECT id FROM failed_deliveries
+WHERE id = ANY($1::bigint[]) AND state = 'retry' AND due_at <= $2
+FOR UPDATE SKIP LOCKED;
+
+-- name: forget_failures
+DELETE FROM failed_deliveries WHERE id = ANY($1::bigint[]);
+
+-- name: write_failures
+UPDATE failed_deliveries
+SET state = tried.state, reason = tried.reason, error = tried.error, attempts = tried.attempts,
+    due_at = tried.due_at, last_failed_at = $7
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::int[], $6::timestamptz[])
+    AS tried (id, state, reason, error, attempts, due_at)
+WHERE failed_deliveries.id = tried.id;
+
+-- name: list_failures
+SELECT id, listener, event_id, state, reason, attempts, received, routing_key, first_failed_at,
+       last_failed_at, due_at
+FROM failed_deliveries
+WHERE ($1::text IS NULL OR state = $1)
+  AND ($2::text IS NULL OR reason = $2)
+  AND id > $3
+ORDER BY id
+LIMIT $4;
+
+-- name: find_failure
+SELECT * FROM failed_deliveries WHERE id = $1;
+
+-- name: replay_failures
+-- Dead letters become due now; the listener takes them up under their own event ids.
+UPDATE failed_deliveries
+SET state = 'retry', due_at = $4, attempts = 1
+WHERE id IN (
+    SELECT id FROM failed_deliveries
+    WHERE state = 'dead' AND ($1::bigint[] IS NULL OR id = ANY($1)) AND ($2::text IS NULL OR reason = $2)
+    ORDER BY id LIMIT $3
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING id;
+
+-- name: count_failures
+SELECT state, count(*) AS rows FROM failed_deliveries GROUP BY state;

@@ -1,0 +1,1 @@
+"""The pay order: applied for, paid out of a balance, closed."""

@@ -1,0 +1,96 @@
+"""The pay order as a value."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from paybell.errors import AlreadyPaid, PayOrderClosed, PayOrderMismatch, Refused
+from paybell.messaging.events import PayOrderData, PayOrderEvent
+from paybell.pay.status import PayEvent, PayStatus, advance
+
+
+@dataclass(frozen=True, slots=True)
+class PayOrder:
+    """What is to be paid, by whom, to whom, until when. Amounts in minor units."""
+
+    id: int
+    merchant_id: str
+    biz_order_no: int
+    payer_id: str
+    payee_account: int
+    amount: int
+    currency: str
+    subject: str
+    status: PayStatus
+    version: int
+    created_at: datetime
+    expires_at: datetime
+    succeeded_at: datetime | None
+    closed_at: datetime | None
+
+    def refusal(self, now: datetime) -> Refused | None:
+        """Say why this order cannot be paid or closed any more, None if it can."""
+        if self.status is PayStatus.TRADE_SUCCESS:
+            return AlreadyPaid(payOrderId=str(self.id))
+        if self.status is PayStatus.TRADE_CLOSED or now >= self.expires_at:
+            return PayOrderClosed(payOrderId=str(self.id))
+        return None
+
+    def pay(self, now: datetime) -> "PayOrder":
+        """Return the order as paid."""
+        return replace(self, status=self._advanced(PayEvent.PAID), version=self.version + 1, succeeded_at=now)
+
+    def close(self, now: datetime) -> "PayOrder":
+        """Return the order as closed."""
+        return replace(self, status=self._advanced(PayEvent.CLOSED), version=self.version + 1, closed_at=now)
+
+    def _advanced(self, event: PayEvent) -> PayStatus:
+        status = advance(self.status, event)
+        assert status is not None, f"{event} of an order that is {self.status.name}"
+        return status
+
+    def event(self, event_type: str, occurred_at: datetime, traceparent: str) -> PayOrderEvent:
+        """Return what the world hears of this version; its id is the same however often it is made."""
+        data = PayOrderData(
+            pay_order_id=str(self.id),
+            biz_order_no=str(self.biz_order_no),
+            merchant_id=self.merchant_id,
+            payer_id=self.payer_id,
+            amount=self.amount,
+            currency=self.currency,
+            subject=self.subject,
+            status=self.status.name,
+            version=self.version,
+            created_at=self.created_at,
+            expires_at=self.expires_at,
+            succeeded_at=self.succeeded_at,
+            closed_at=self.closed_at,
+        )
+        return PayOrderEvent(
+            id=f"{self.id}-{self.version}",
+            type=event_type,
+            time=occurred_at,
+            subject=data.biz_order_no,
+            data=data,
+            traceparent=traceparent,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A request for a pay order, checked for form."""
+
+    merchant_id: str
+    biz_order_no: int
+    payer_id: str
+    amount: int
+    currency: str
+    subject: str
+    ttl_seconds: int
+
+    def agrees_with(self, order: PayOrder) -> bool:
+        """Say whether the order there is, is the order asked for."""
+        return (self.payer_id, self.amount, self.currency) == (order.payer_id, order.amount, order.currency)
+
+    def answer(self, order: PayOrder, now: datetime) -> Refused | None:
+        """Say why the order there is cannot be the answer, None if it can."""
+        return order.refusal(now) if self.agrees_with(order) else PayOrderMismatch()

@@ -1,0 +1,42 @@
+-- name: insert_pay_orders
+-- New pay orders, in an order that cannot deadlock; one that exists is left as it is.
+INSERT INTO pay_orders (id, merchant_id, biz_order_no, payer_id, payee_account, amount, currency,
+                        subject, status, version, created_at, expires_at)
+SELECT wanted.id, wanted.merchant_id, wanted.biz_order_no, wanted.payer_id, wanted.payee_account,
+       wanted.amount, wanted.currency, wanted.subject, 1, 1, $10::timestamptz,
+       $10::timestamptz + make_interval(secs => wanted.ttl_seconds)
+FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[],
+            $7::text[], $8::text[], $9::int[])
+    AS wanted (id, merchant_id, biz_order_no, payer_id, payee_account, amount, currency, subject, ttl_seconds)
+ORDER BY wanted.biz_order_no, wanted.merchant_id
+ON CONFLICT ON CONSTRAINT one_pay_order_per_biz_order DO NOTHING;
+
+-- name: find_by_biz_order_nos
+SELECT pay_orders.*
+FROM unnest($1::bigint[], $2::text[]) AS wanted (biz_order_no, merchant_id)
+JOIN pay_orders USING (biz_order_no, merchant_id);
+
+-- name: find_by_biz_order_no_of_payer
+-- A buyer knows the business number only; with several merchants the newest of theirs.
+SELECT * FROM pay_orders WHERE biz_order_no = $1 AND payer_id = $2 ORDER BY id DESC LIMIT 1;
+
+-- name: find_pay_order
+SELECT * FROM pay_orders WHERE id = $1;
+
+-- name: lock_pay_orders
+-- Locked in id order, so that batches cannot deadlock.
+SELECT * FROM pay_orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: mark_succeeded
+-- The optimistic lock of the article is kept as a second net: the rows are locked already.
+UPDATE pay_orders
+SET status = 3, version = version + 1, succeeded_at = $2
+WHERE id = ANY($1::bigint[]) AND status IN (0, 1);
+
+-- name: mark_closed
+UPDATE pay_orders
+SET status = 2, version = version + 1, closed_at = $2
+WHERE id = ANY($1::bigint[]) AND status IN (0, 1);
+
+-- name: next_node_number
+SELECT nextval('node_numbers') AS node;

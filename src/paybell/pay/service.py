@@ -1,0 +1,170 @@
+"""What one can do with a pay order. Every write is a batch in one transaction."""
+
+from collections.abc import Mapping, Sequence
+
+from paybell.batching import Batcher, do_or_split
+from paybell.errors import NotThePayer, PayOrderNotFound
+from paybell.ids import Ids
+from paybell.messaging.events import PAY_CLOSED, PAY_SUCCESS
+from paybell.messaging.outbox import Outbox
+from paybell.pay import store
+from paybell.pay.model import Application, PayOrder
+from paybell.pay.observer import PayObserver
+from paybell.pay.settlement import PaymentRequest, settle
+from paybell.pay.status import OPEN
+from paybell.storage import Database
+from paybell.tokens import Principal
+from paybell.wallet import ledger
+from paybell.wallet.pay_password import Pepper
+
+
+class PayService:
+    """Applies for, pays, closes and reads pay orders."""
+
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        pepper: Pepper,
+        ids: Ids,
+        observer: PayObserver,
+        *,
+        batch_max: int,
+    ) -> None:
+        """Work on the pay database; ``batch_max`` payments share a transaction at most."""
+        self._database = database
+        self._outbox = outbox
+        self._pepper = pepper
+        self._ids = ids
+        self._observer = observer
+        self._payments = Batcher(self.settle_batch, batch_max=batch_max)
+        self._applications = Batcher(self._apply_batch, batch_max=batch_max)
+
+    async def apply(self, application: Application) -> tuple[PayOrder, bool]:
+        """Return the pay order of a business order, and whether it was made just now.
+
+        Raises:
+            PayOrderMismatch: it exists with another amount, currency or payer.
+            AlreadyPaid, PayOrderClosed: it exists and cannot be paid any more.
+        """
+        return await self._applications.submit(application)
+
+    async def pay(self, request: PaymentRequest) -> PayOrder:
+        """Pay an order out of its payer's balance; again, and the answer is the same.
+
+        Raises:
+            PayOrderNotFound, NotThePayer, PayOrderClosed, WalletNotFound, PayPasswordLocked,
+            WrongPayPassword, InsufficientBalance: in this order of precedence.
+            DatabaseUnavailable: nothing was changed. OutcomeUnknown: try again to find out.
+        """
+        return await self._payments.submit(request)
+
+    async def settle_batch(self, requests: Sequence[PaymentRequest]) -> Sequence[PayOrder | Exception]:
+        """Settle many payments, each with its own outcome; a bad one does not fail the others."""
+        with self._observer.batch(len(requests)):
+            outcomes = await do_or_split(self._settle, requests)
+        for outcome in outcomes:
+            self._observer.payment(outcome if isinstance(outcome, Exception) else None)
+        return outcomes
+
+    async def _settle(self, requests: Sequence[PaymentRequest]) -> Sequence[PayOrder | Exception]:
+        async with self._database.transaction() as tx:
+            orders = await store.lock(tx, {request.pay_order_id for request in requests})
+            wallets = await ledger.lock_wallets(tx, _paying(requests, orders))
+            settled = settle(requests, orders, wallets, self._pepper, tx.now)
+            await ledger.write_tries(tx, list(settled.tries.items()))
+            await ledger.post(tx, settled.transfers)
+            await store.mark_succeeded(tx, [order for order, _ in settled.paid])
+            events = [order.event(PAY_SUCCESS, tx.now, trace) for order, trace in settled.paid]
+            await self._outbox.append(tx, events)
+        return settled.outcomes
+
+    async def _apply_batch(
+        self, applications: Sequence[Application]
+    ) -> Sequence[tuple[PayOrder, bool] | Exception]:
+        async with self._database.transaction() as tx:
+            merchants = {(application.merchant_id, application.currency) for application in applications}
+            accounts = await ledger.system_accounts(tx, "merchant", merchants)
+            with_accounts = [(a, accounts[a.merchant_id, a.currency]) for a in applications]
+            fresh = await store.insert(tx, with_accounts, self._ids)
+            keys = {(application.merchant_id, application.biz_order_no) for application in applications}
+            orders = await store.find_by_biz_order_nos(tx, keys)
+        answers: list[tuple[PayOrder, bool] | Exception] = []
+        for application in applications:
+            order = orders[application.merchant_id, application.biz_order_no]
+            created = order.id in fresh
+            fresh -= {order.id}
+            answers.append(application.answer(order, tx.now) or (order, created))
+        return answers
+
+    async def close(self, pay_order_id: int, principal: Principal, traceparent: str) -> PayOrder:
+        """Close an unpaid order of the caller's merchant; again, and the answer is the same.
+
+        Raises:
+            PayOrderNotFound, AlreadyPaid.
+        """
+        async with self._database.transaction() as tx:
+            order = (await store.lock(tx, [pay_order_id])).get(pay_order_id)
+            if order is None or order.merchant_id != principal.merchant_id:
+                raise PayOrderNotFound
+            if order.closed_at is not None:
+                return order
+            if order.succeeded_at is not None:
+                refusal = order.refusal(tx.now)
+                assert refusal is not None
+                raise refusal
+            closed = order.close(tx.now)
+            await store.mark_closed(tx, closed)
+            await self._outbox.append(tx, [closed.event(PAY_CLOSED, tx.now, traceparent)])
+        return closed
+
+    async def read(self, pay_order_id: int, principal: Principal) -> PayOrder:
+        """Return a pay order to its payer, or to its merchant with ``pay-orders:read``.
+
+        Raises:
+            PayOrderNotFound, NotThePayer.
+        """
+        return _readable(await store.find(self._database, pay_order_id), principal)
+
+    async def read_by_biz_order_no(self, biz_order_no: int, principal: Principal) -> PayOrder:
+        """Return a pay order by its business order number; see `read`.
+
+        Raises:
+            PayOrderNotFound, NotThePayer.
+        """
+        if order := await store.find_of_payer(self._database, biz_order_no, principal.user_id):
+            return order
+        key = (principal.merchant_id, biz_order_no)
+        return _readable((await store.find_by_biz_order_nos(self._database, [key])).get(key), principal)
+
+    async def read_many(self, biz_order_nos: Sequence[int], principal: Principal) -> list[PayOrder]:
+        """Return those of these business orders that the caller's merchant has pay orders for.
+
+        Raises:
+            InsufficientScope: without ``pay-orders:read``.
+        """
+        principal.require("pay-orders:read")
+        keys = [(principal.merchant_id, number) for number in biz_order_nos]
+        return list((await store.find_by_biz_order_nos(self._database, keys)).values())
+
+
+def _paying(requests: Sequence[PaymentRequest], orders: Mapping[int, PayOrder]) -> set[tuple[str, str]]:
+    """Return whose wallets have to be locked: nobody's because somebody else asked."""
+    asked = ((request, orders.get(request.pay_order_id)) for request in requests)
+    return {
+        (order.payer_id, order.currency)
+        for request, order in asked
+        if order is not None and order.payer_id == request.payer_id and order.status in OPEN
+    }
+
+
+def _readable(order: PayOrder | None, principal: Principal) -> PayOrder:
+    if order is None:
+        raise PayOrderNotFound
+    if order.payer_id == principal.user_id:
+        return order
+    if not principal.has("pay-orders:read"):
+        raise NotThePayer
+    if order.merchant_id != principal.merchant_id:
+        raise PayOrderNotFound
+    return order

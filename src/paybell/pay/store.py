@@ -1,0 +1,82 @@
+"""Pay orders in the database: rows end here."""
+
+from collections.abc import Collection, Sequence
+
+from paybell.ids import Ids
+from paybell.pay.model import Application, PayOrder
+from paybell.pay.status import PayStatus
+from paybell.storage import Database, Record, Transaction, load_queries
+
+_SQL = load_queries(__package__)
+
+
+def _pay_order(row: Record) -> PayOrder:
+    values = dict(row)
+    return PayOrder(**values | {"status": PayStatus(values["status"])})
+
+
+async def node_number(database: Database) -> int:
+    """Return this process's node number for the ids it makes."""
+    row = await database.fetch_one(_SQL["next_node_number"])
+    assert row is not None
+    return int(row["node"])
+
+
+async def insert(
+    tx: Transaction, applications: Sequence[tuple[Application, int]], ids: Ids
+) -> frozenset[int]:
+    """Insert pay orders given with their payee accounts; return the ids that were tried."""
+    new_ids = [ids.next() for _ in applications]
+    await tx.execute(
+        _SQL["insert_pay_orders"],
+        new_ids,
+        [a.merchant_id for a, _ in applications],
+        [a.biz_order_no for a, _ in applications],
+        [a.payer_id for a, _ in applications],
+        [payee_account for _, payee_account in applications],
+        [a.amount for a, _ in applications],
+        [a.currency for a, _ in applications],
+        [a.subject for a, _ in applications],
+        [a.ttl_seconds for a, _ in applications],
+        tx.now,
+    )
+    return frozenset(new_ids)
+
+
+async def find_by_biz_order_nos(
+    tx: Transaction | Database, keys: Collection[tuple[str, int]]
+) -> dict[tuple[str, int], PayOrder]:
+    """Return the pay orders of these (merchant id, business order number) pairs."""
+    rows = await tx.fetch(_SQL["find_by_biz_order_nos"], [number for _, number in keys], [m for m, _ in keys])
+    return {(row["merchant_id"], row["biz_order_no"]): _pay_order(row) for row in rows}
+
+
+async def find_of_payer(database: Database, biz_order_no: int, payer_id: str) -> PayOrder | None:
+    """Return a payer's own pay order by its business order number."""
+    row = await database.fetch_one(_SQL["find_by_biz_order_no_of_payer"], biz_order_no, payer_id)
+    return None if row is None else _pay_order(row)
+
+
+async def find(database: Database, pay_order_id: int) -> PayOrder | None:
+    """Return a pay order."""
+    row = await database.fetch_one(_SQL["find_pay_order"], pay_order_id)
+    return None if row is None else _pay_order(row)
+
+
+async def lock(tx: Transaction, pay_order_ids: Collection[int]) -> dict[int, PayOrder]:
+    """Lock pay orders in id order; missing ones are left out."""
+    rows = await tx.fetch(_SQL["lock_pay_orders"], list(pay_order_ids))
+    return {row["id"]: _pay_order(row) for row in rows}
+
+
+async def mark_succeeded(tx: Transaction, orders: Collection[PayOrder]) -> None:
+    """Write orders that were locked and decided to be paid."""
+    if orders:
+        changed = await tx.execute(_SQL["mark_succeeded"], [order.id for order in orders], tx.now)
+        assert changed == len(orders), "a locked pay order changed under us"
+
+
+async def mark_closed(tx: Transaction, order: PayOrder) -> None:
+    """Write an order that was locked and decided to be closed."""
+    changed = await tx.execute(_SQL["mark_closed"], [order.id], tx.now)
+    assert changed == 1, "a locked pay order changed under us"

@@ -1,0 +1,199 @@
+"""The composition root: settings in, working parts out. Nothing is built on import."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from paybell.clock import Clock, SystemClock
+from paybell.errors import Misconfigured, PaybellError
+from paybell.ids import SnowflakeIds
+from paybell.messaging.broker import Broker
+from paybell.messaging.events import Signer, topology
+from paybell.messaging.failures import FailureStore
+from paybell.messaging.local import LocalBroker
+from paybell.messaging.outbox import Outbox
+from paybell.messaging.rabbitmq import RabbitBroker
+from paybell.messaging.relay import Relay, Wire
+from paybell.messaging.runner import ListenerRunner
+from paybell.metrics import ListenerMetrics, Metrics, PayMetrics, RelayMetrics
+from paybell.pay import store as pay_store
+from paybell.pay.service import PayService
+from paybell.settings import ROLES, Settings
+from paybell.storage import Database
+from paybell.tokens import Tokens
+from paybell.trade import store as trade_store
+from paybell.trade.listener import PaymentProof, payment_listener
+from paybell.trade.pay_client import PayClient
+from paybell.trade.service import TradeService
+from paybell.wallet.ledger import PostingFolder
+from paybell.wallet.pay_password import Pepper
+from paybell.wallet.service import WalletService
+from paybell.worker import Loop, Task
+
+# One batch is confirmed by the broker while the other is claimed from the database.
+RELAY_LANES = 2
+_FOLD_IDLE_SECONDS = 0.2
+
+Check = Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Runtime:
+    """One process's parts, by role; what a role does not have is None or empty."""
+
+    settings: Settings
+    clock: Clock
+    tokens: Tokens
+    metrics: Metrics = field(default_factory=Metrics)
+    pay: PayService | None = None
+    wallets: WalletService | None = None
+    trade: TradeService | None = None
+    loops: list[Loop] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    checks: dict[str, Check] = field(default_factory=dict)
+    refresh: list[Check] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def open_runtime(
+    settings: Settings, databases: Mapping[str, str], roles: frozenset[str] = ROLES
+) -> AsyncIterator[Runtime]:
+    """Connect everything these roles need, and take it down in reverse order.
+
+    Args:
+        settings: with secrets.
+        databases: URLs of the migrated databases, ``pay`` and ``trade``.
+        roles: some of `ROLES`.
+
+    Raises:
+        DatabaseUnavailable, BrokerUnavailable: not reached within a bounded wait.
+        Misconfigured: something answers and refuses.
+    """
+    local = settings.broker_url.startswith("local:")
+    if local and ("relay" in roles) != ("trade" in roles):
+        raise Misconfigured("The local broker needs relay and trade in one process; set PAYBELL_BROKER_URL.")
+    clock = SystemClock()
+    runtime = Runtime(settings, clock, Tokens.from_settings(settings, clock))
+    async with AsyncExitStack() as stack:
+        builder = _Builder(runtime, stack, databases)
+        if roles & {"api", "relay"}:
+            await builder.add_pay(roles)
+        if roles & {"relay", "trade"}:
+            builder.broker = LocalBroker() if local else RabbitBroker(settings.broker_url)
+            stack.push_async_callback(builder.broker.close)
+            await builder.broker.declare(topology(settings.queue_type))
+        if "relay" in roles:
+            builder.add_relay()
+        if "trade" in roles:
+            await builder.add_trade()
+        yield runtime
+
+
+class _Builder:
+    """Puts the parts together, each role in one method."""
+
+    def __init__(self, runtime: Runtime, stack: AsyncExitStack, databases: Mapping[str, str]) -> None:
+        self.runtime = runtime
+        self.stack = stack
+        self.databases = databases
+        self.signer = Signer(runtime.settings.jwt_secret)
+        self.broker: Broker
+        self.outbox: Outbox
+        self.pay_database: Database
+
+    async def _open(self, name: str) -> Database:
+        database = await self.stack.enter_async_context(
+            Database.open(
+                self.databases[name],
+                self.runtime.clock,
+                connections=self.runtime.settings.database_connections,
+            )
+        )
+        self.runtime.checks[f"{name}Database"] = database.check
+        return database
+
+    async def add_pay(self, roles: frozenset[str]) -> None:
+        runtime, settings = self.runtime, self.runtime.settings
+        self.pay_database = database = await self._open("pay")
+        self.outbox = Outbox(database)
+        if "api" not in roles:
+            return
+        pepper = Pepper(settings.pin_pepper)
+        ids = SnowflakeIds(runtime.clock, await pay_store.node_number(database))
+        runtime.wallets = WalletService(database, pepper)
+        runtime.pay = PayService(
+            database,
+            self.outbox,
+            pepper,
+            ids,
+            PayMetrics(runtime.metrics),
+            batch_max=settings.settle_batch_max,
+        )
+
+    def add_relay(self) -> None:
+        runtime, settings = self.runtime, self.runtime.settings
+        relay = Relay(
+            self.outbox,
+            self.broker,
+            topology(settings.queue_type),
+            Wire(self.signer, settings.legacy_content_type),
+            RelayMetrics(runtime.metrics),
+            batch_max=settings.relay_batch_max,
+            lease_seconds=settings.relay_lease_seconds,
+            deadline_seconds=settings.publish_deadline_seconds,
+        )
+        wakes = [asyncio.Event() for _ in range(RELAY_LANES)]
+        for wake in wakes:
+            self.outbox.on_append(wake.set)
+        for lane, wake in enumerate(wakes):
+            runtime.loops.append(Loop(f"relay-{lane}", relay.run_once, wake))
+        folder = PostingFolder(self.pay_database)
+        runtime.loops.append(Loop("posting-folder", folder.run_once, idle_seconds=_FOLD_IDLE_SECONDS))
+        runtime.checks["broker"] = self._check_broker
+        runtime.refresh.append(self._refresh_outbox)
+
+    async def add_trade(self) -> None:
+        runtime, settings = self.runtime, self.runtime.settings
+        database = await self._open("trade")
+        url = settings.pay_url or f"http://{_own_host(settings)}:{settings.port}"
+        pay = await self.stack.enter_async_context(PayClient.open(url, runtime.tokens, runtime.clock))
+        ids = SnowflakeIds(runtime.clock, await trade_store.node_number(database))
+        runtime.trade = TradeService(database, pay, ids)
+        (binding,) = topology(settings.queue_type).bindings
+        runner = ListenerRunner(
+            payment_listener(binding, PaymentProof(self.signer, pay)),
+            self.broker,
+            database,
+            runtime.clock,
+            ListenerMetrics(runtime.metrics),
+            batch_max=settings.listener_batch_max,
+        )
+        runtime.tasks.append(Task("listener", runner.run))
+        runtime.loops.append(Loop("listener-retries", runner.retry_once))
+        failures = FailureStore(database)
+
+        async def consuming() -> None:
+            if not runner.consuming:
+                raise PaybellError("The listener is not consuming.")
+
+        async def refresh_failures() -> None:
+            for state, count in (await failures.counts()).items():
+                runtime.metrics.failures.labels(state).set(count)
+
+        runtime.checks["listener"] = consuming
+        runtime.refresh.append(refresh_failures)
+
+    async def _check_broker(self) -> None:
+        if not self.broker.connected:
+            raise PaybellError("The broker is not connected, or it blocks publishers.")
+
+    async def _refresh_outbox(self) -> None:
+        pending, oldest_age_seconds = await self.outbox.state()
+        self.runtime.metrics.outbox_pending.set(pending)
+        self.runtime.metrics.outbox_oldest.set(oldest_age_seconds)
+
+
+def _own_host(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,246 @@
+"""Connections and transactions; the only place that knows what the driver raises.
+
+Whoever opens the transaction is the service; everything that takes a `Transaction` joins it
+and never commits.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import TypeAlias
+
+import asyncpg
+
+from paybell.clock import Clock
+from paybell.errors import DatabaseUnavailable, Misconfigured, OutcomeUnknown, PaybellError
+from paybell.storage.queries import Query
+
+Record = asyncpg.Record
+# Strings: the driver's classes are generic for type checkers only.
+_Pool: TypeAlias = "asyncpg.Pool[Record]"
+_Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Record]"
+
+# A statement of a full batch takes some 20 ms; 10 s is a broken server or a lost connection.
+STATEMENT_TIMEOUT_SECONDS = 10.0
+# How long a caller waits for a free connection before it is told to come back.
+ACQUIRE_TIMEOUT_SECONDS = 5.0
+# A killed process leaves its transaction to the server; its locks must not outlive a request.
+_SERVER_SETTINGS = {
+    "application_name": "paybell",
+    "statement_timeout": "10s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "15s",
+    "jit": "off",
+}
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.ReadOnlySQLTransactionError,
+    OSError,
+    TimeoutError,
+)
+_MISCONFIGURED = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.UndefinedTableError,
+    asyncpg.ClientConfigurationError,
+)
+
+
+class ConstraintViolated(PaybellError):
+    """A rule of the schema refused the change; ``name`` is the constraint's."""
+
+    def __init__(self, name: str) -> None:
+        """Keep the constraint's name; the context's own store knows what it means."""
+        super().__init__(f"constraint {name} violated")
+        self.name = name
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise ConstraintViolated(error.constraint_name or "") from error
+    except _MISCONFIGURED as error:
+        raise Misconfigured(
+            f"The database refuses: {error}. Check its URL and run paybell migrate."
+        ) from error
+    except ValueError:  # an argument the driver cannot encode is a bug, not an outage
+        raise
+    except _LOST as error:
+        raise DatabaseUnavailable from error
+
+
+class Transaction:
+    """One open transaction. ``now`` is the time all its rows carry."""
+
+    def __init__(self, connection: _Connection, now: datetime) -> None:
+        """Made by `Database.transaction` only."""
+        self._connection = connection
+        self.now = now
+        self._after_commit: list[Callable[[], object]] = []
+
+    async def fetch(self, query: Query, *arguments: object) -> list[Record]:
+        """Run a query and return all rows."""
+        with _translated():
+            return await self._connection.fetch(query, *arguments)
+
+    async def fetch_one(self, query: Query, *arguments: object) -> Record | None:
+        """Run a query and return its first row, if any."""
+        with _translated():
+            return await self._connection.fetchrow(query, *arguments)
+
+    async def execute(self, query: Query, *arguments: object) -> int:
+        """Run a statement and return how many rows it touched."""
+        with _translated():
+            tag = await self._connection.execute(query, *arguments)
+        count = tag.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo only what happens inside if it fails; the transaction goes on."""
+        with _translated():
+            async with self._connection.transaction():
+                yield
+
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Call this once the transaction is committed, and never otherwise."""
+        self._after_commit.append(callback)
+
+    def committed(self) -> None:
+        """Run what was asked for after the commit."""
+        for callback in self._after_commit:
+            callback()
+
+
+class Database:
+    """A bounded pool of connections to one PostgreSQL database."""
+
+    def __init__(self, pool: _Pool, clock: Clock) -> None:
+        """Use `Database.open`."""
+        self._pool = pool
+        self._clock = clock
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, url: str, clock: Clock, *, connections: int = 8, wait_seconds: float = 10.0
+    ) -> AsyncIterator["Database"]:
+        """Connect, waiting for a server that is just starting.
+
+        Raises:
+            DatabaseUnavailable: not within ``wait_seconds``.
+            Misconfigured: the server answers and refuses us.
+        """
+        pool = await _connect(url, clock, connections, wait_seconds)
+        try:
+            yield cls(pool, clock)
+        finally:
+            try:
+                await asyncio.wait_for(pool.close(), STATEMENT_TIMEOUT_SECONDS)
+            except TimeoutError:
+                pool.terminate()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Open a transaction (READ COMMITTED); commit at the end, roll back on any error.
+
+        Raises:
+            DatabaseUnavailable: no connection, or it was lost before the commit: nothing changed.
+            OutcomeUnknown: the connection was lost while committing.
+        """
+        async with self._connection() as connection:
+            with _translated():
+                block = connection.transaction()
+                await block.start()
+            tx = Transaction(connection, self._clock.now())
+            try:
+                yield tx
+            except BaseException:
+                await _roll_back(block)
+                raise
+            await _commit(block)
+        tx.committed()
+
+    async def fetch(self, query: Query, *arguments: object) -> Sequence[Record]:
+        """Run one query by itself and return all rows."""
+        async with self._connection() as connection:
+            with _translated():
+                return await connection.fetch(query, *arguments)
+
+    async def fetch_one(self, query: Query, *arguments: object) -> Record | None:
+        """Run one query by itself and return its first row, if any."""
+        async with self._connection() as connection:
+            with _translated():
+                return await connection.fetchrow(query, *arguments)
+
+    async def check(self) -> None:
+        """Make sure that the server answers.
+
+        Raises:
+            DatabaseUnavailable: it does not.
+        """
+        await self.fetch_one(Query("SELECT 1"))
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[_Connection]:
+        with _translated():
+            connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+        try:
+            yield connection
+        finally:
+            try:
+                await self._pool.release(connection, timeout=STATEMENT_TIMEOUT_SECONDS)
+            except _LOST:  # a connection that died is replaced by the pool
+                connection.terminate()
+
+
+async def _commit(block: "asyncpg.transaction.Transaction") -> None:
+    try:
+        await block.commit()
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise ConstraintViolated(error.constraint_name or "") from error
+    except _LOST as error:
+        raise OutcomeUnknown from error
+
+
+async def _roll_back(block: "asyncpg.transaction.Transaction") -> None:
+    try:
+        await block.rollback()
+    except (*_LOST, asyncpg.PostgresError):
+        return  # the connection is gone, and the server rolls back by itself
+
+
+async def _connect(url: str, clock: Clock, connections: int, wait_seconds: float) -> _Pool:
+    deadline = clock.monotonic() + wait_seconds
+    while True:
+        try:
+            return await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=connections,
+                timeout=min(5.0, wait_seconds),
+                command_timeout=STATEMENT_TIMEOUT_SECONDS,
+                server_settings=_SERVER_SETTINGS,
+            )
+        except (*_MISCONFIGURED, ValueError) as error:
+            raise Misconfigured(f"The database refuses: {error}. Check its URL.") from error
+        except _LOST as error:
+            if clock.monotonic() >= deadline:
+                raise DatabaseUnavailable(
+                    f"The database did not answer within {wait_seconds:g} s; check its URL and that it runs."
+                ) from error
+            await clock.sleep(0.2)

@@ -1,0 +1,132 @@
+"""How the order service speaks to the pay service: its public HTTP API, nothing else."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from paybell.clock import Clock
+from paybell.errors import AlreadyPaid, OrderMismatch, PayOrderClosed, PayServiceUnavailable
+from paybell.tokens import Tokens
+from paybell.trade.model import Order
+
+# A buyer waits for this answer; pay answers in milliseconds or not at all.
+TIMEOUT_SECONDS = 5.0
+_TOKEN_LIFETIME_SECONDS = 3600
+_ASK_MAX = 200
+CONNECTIONS_MAX = 64
+
+
+class PayClient:
+    """The pay service as the order service sees it."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, tokens: Tokens, clock: Clock) -> None:
+        """Use `PayClient.open`."""
+        self._session = session
+        self._url = url.rstrip("/")
+        self._tokens = tokens
+        self._clock = clock
+        self._token = ("", 0.0)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, tokens: Tokens, clock: Clock) -> AsyncIterator["PayClient"]:
+        """Keep a bounded number of connections to the pay service at ``url``."""
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
+        ) as session:
+            yield cls(session, url, tokens, clock)
+
+    async def apply(self, order: Order, traceparent: str) -> int:
+        """Return the id of the order's pay order, made if it is missing.
+
+        Raises:
+            PayServiceUnavailable: pay did not answer. PayOrderClosed, OrderMismatch: it refused.
+        """
+        body = {
+            "bizOrderNo": str(order.id),
+            "payerId": order.buyer_id,
+            "amount": order.total_fee,
+            "currency": order.currency,
+            "subject": order.subject,
+        }
+        status, answer = await self._ask("POST", "/pay-orders", traceparent, body)
+        if status in (HTTPStatus.OK, HTTPStatus.CREATED):
+            return int(answer["payOrderId"])
+        match answer.get("code"):
+            case "already_paid":  # made and paid before, and we never heard of it
+                return int(answer["payOrderId"])
+            case "pay_order_closed":
+                raise PayOrderClosed
+            case "pay_order_mismatch":
+                raise OrderMismatch
+        raise PayServiceUnavailable
+
+    async def close(self, pay_order_id: int, traceparent: str) -> None:
+        """Close a pay order; pay is the judge of what was first, the payment or this.
+
+        Raises:
+            AlreadyPaid: the payment was. PayServiceUnavailable: nobody knows yet.
+        """
+        status, answer = await self._ask("POST", f"/pay-orders/{pay_order_id}/close", traceparent)
+        if answer.get("code") == "already_paid":
+            raise AlreadyPaid
+        if status != HTTPStatus.OK:
+            raise PayServiceUnavailable
+
+    async def paid_among(self, biz_order_nos: Collection[int]) -> set[int]:
+        """Return those business orders that pay says are paid.
+
+        Raises:
+            PayServiceUnavailable: unknown, which is never the same as unpaid.
+        """
+        paid: set[int] = set()
+        numbers = sorted(biz_order_nos)
+        for start in range(0, len(numbers), _ASK_MAX):
+            query = ",".join(map(str, numbers[start : start + _ASK_MAX]))
+            status, answer = await self._ask("GET", f"/pay-orders?bizOrderNos={query}", "")
+            if status != HTTPStatus.OK:
+                raise PayServiceUnavailable
+            paid |= {
+                int(pay_order["bizOrderNo"])
+                for pay_order in answer["payOrders"]
+                if pay_order["status"] == "TRADE_SUCCESS"
+            }
+        return paid
+
+    async def _ask(
+        self, method: str, path: str, traceparent: str, body: dict[str, object] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {self._bearer()}"}
+        if traceparent:
+            headers["traceparent"] = traceparent
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        data = None if body is None else msgspec.json.encode(body)
+        try:
+            async with self._session.request(
+                method, self._url + path, data=data, headers=headers
+            ) as response:
+                answer = msgspec.json.decode(await response.read())
+                if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR or not isinstance(answer, dict):
+                    raise PayServiceUnavailable
+                return response.status, answer
+        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+            raise PayServiceUnavailable from error
+
+    def _bearer(self) -> str:
+        token, renew_at = self._token
+        now = self._clock.monotonic()
+        if now >= renew_at:
+            token = self._tokens.mint(
+                "paybell-trade",
+                "pay-orders:write",
+                "pay-orders:read",
+                lifetime_seconds=_TOKEN_LIFETIME_SECONDS,
+            )
+            self._token = (token, now + _TOKEN_LIFETIME_SECONDS / 2)
+        return token

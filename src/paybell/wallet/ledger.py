@@ -1,0 +1,152 @@
+"""The double-entry ledger: accounts, and the one statement that moves money between them.
+
+The model is TigerBeetle's (accounts with debits and credits, immutable transfers), in SQL.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from paybell.storage import Database, Transaction, load_queries
+from paybell.wallet.pay_password import PayPassword
+
+_SQL = load_queries(__package__)
+
+# Postings folded in one transaction: a few milliseconds under the lock of a merchant's row.
+FOLD_MAX = 2_000
+
+# Accounts that every payment or top-up of an owner touches; never locked on the paying path.
+SystemKind = Literal["merchant", "funding"]
+
+
+class TransferKind(StrEnum):
+    """Why money moved."""
+
+    TOP_UP = "top_up"
+    PAYMENT = "payment"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Money on its way from one account to another, in minor units; unique by kind and reference."""
+
+    kind: TransferKind
+    reference: str
+    debit_account: int
+    credit_account: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class WalletAccount:
+    """A payer's wallet, locked by the transaction that read it."""
+
+    account_id: int
+    owner_id: str
+    currency: str
+    debits: int
+    credits: int
+    pay_password: PayPassword
+
+    @property
+    def balance(self) -> int:
+        """What may be spent, in minor units."""
+        return self.credits - self.debits
+
+
+async def lock_wallets(
+    tx: Transaction, owners: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], WalletAccount]:
+    """Lock the wallets of these (user id, currency) pairs, in id order; missing ones are left out."""
+    rows = await tx.fetch(_SQL["lock_wallets"], [o for o, _ in owners], [c for _, c in owners])
+    return {
+        (row["owner_id"], row["currency"]): WalletAccount(
+            account_id=row["id"],
+            owner_id=row["owner_id"],
+            currency=row["currency"],
+            debits=row["debits"],
+            credits=row["credits"],
+            pay_password=PayPassword(row["pay_password"], row["failed_tries"], row["locked_until"]),
+        )
+        for row in rows
+    }
+
+
+async def post(tx: Transaction, transfers: Sequence[Transfer]) -> None:
+    """Move money: write the transfers and both sides of each.
+
+    Raises:
+        ConstraintViolated: ``transfer_once`` (this movement was made before) or
+            ``account_never_overdrawn``; nothing of the batch is written.
+    """
+    if not transfers:
+        return
+    await tx.execute(
+        _SQL["post_transfers"],
+        [transfer.kind.value for transfer in transfers],
+        [transfer.reference for transfer in transfers],
+        [transfer.debit_account for transfer in transfers],
+        [transfer.credit_account for transfer in transfers],
+        [transfer.amount for transfer in transfers],
+        tx.now,
+    )
+
+
+async def write_tries(tx: Transaction, tries: Sequence[tuple[int, PayPassword]]) -> None:
+    """Keep the state of pay-password tries, by account id."""
+    if not tries:
+        return
+    until: list[datetime | None] = [state.locked_until for _, state in tries]
+    await tx.execute(
+        _SQL["write_tries"],
+        [account_id for account_id, _ in tries],
+        [state.failed_tries for _, state in tries],
+        until,
+    )
+
+
+async def system_accounts(
+    tx: Transaction, kind: SystemKind, wanted: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    """Return the account ids of these (owner id, currency) pairs, made where missing."""
+    owners, currencies = [owner for owner, _ in wanted], [currency for _, currency in wanted]
+    found = await _find_system_accounts(tx, kind, owners, currencies)
+    if len(found) < len(wanted):
+        await tx.execute(_SQL["ensure_system_accounts"], kind, owners, currencies, tx.now)
+        found = await _find_system_accounts(tx, kind, owners, currencies)
+    return found
+
+
+async def system_account(tx: Transaction, kind: SystemKind, owner_id: str, currency: str) -> int:
+    """Return the id of one such account, made if it is missing."""
+    return (await system_accounts(tx, kind, [(owner_id, currency)]))[owner_id, currency]
+
+
+async def _find_system_accounts(
+    tx: Transaction, kind: SystemKind, owners: list[str], currencies: list[str]
+) -> dict[tuple[str, str], int]:
+    rows = await tx.fetch(_SQL["find_system_accounts"], kind, owners, currencies)
+    return {(row["owner_id"], row["currency"]): row["id"] for row in rows}
+
+
+class PostingFolder:
+    """Folds what was appended for merchants and funding into their accounts' rows."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on the pay database."""
+        self._database = database
+
+    async def run_once(self) -> int:
+        """Fold one bounded batch and return how many postings it had."""
+        async with self._database.transaction() as tx:
+            row = await tx.fetch_one(_SQL["fold_postings"], FOLD_MAX)
+        return int(row["postings"]) if row else 0
+
+
+async def trial_balance(database: Database) -> bool:
+    """Say whether the ledger sums to zero and every account equals the sum of its transfers."""
+    row = await database.fetch_one(_SQL["trial_balance"])
+    assert row is not None
+    return bool(row["accounts_sum"] == 0 and row["accounts_wrong"] == 0)

@@ -1,0 +1,125 @@
+-- name: ensure_system_accounts
+-- Accounts of merchants or of funding, made where missing, in an order that cannot deadlock.
+INSERT INTO accounts (kind, owner_id, currency, created_at)
+SELECT $1::account_kind, wanted.owner_id, wanted.currency, $4
+FROM unnest($2::text[], $3::text[]) AS wanted (owner_id, currency)
+ORDER BY wanted.owner_id, wanted.currency
+ON CONFLICT ON CONSTRAINT one_account_per_owner_and_currency DO NOTHING;
+
+-- name: find_system_accounts
+SELECT accounts.id, accounts.owner_id, accounts.currency
+FROM unnest($2::text[], $3::text[]) AS wanted (owner_id, currency)
+JOIN accounts USING (owner_id, currency)
+WHERE accounts.kind = $1::account_kind;
+
+-- name: open_wallet
+-- A new wallet account, or no row when the user has one in this currency.
+INSERT INTO accounts (kind, owner_id, currency, created_at)
+VALUES ('wallet', $1, $2, $3)
+ON CONFLICT ON CONSTRAINT one_account_per_owner_and_currency DO NOTHING
+RETURNING id;
+
+-- name: set_pay_password
+INSERT INTO wallets (account_id, pay_password) VALUES ($1, $2);
+
+-- name: find_wallet
+-- One user's wallet in a currency; without one the CNY wallet, else the first by currency.
+SELECT id, owner_id, currency, credits - debits AS balance
+FROM accounts
+WHERE owner_id = $1 AND kind = 'wallet' AND ($2::text IS NULL OR currency = $2)
+ORDER BY currency <> 'CNY', currency
+LIMIT 1;
+
+-- name: lock_wallets
+-- Payers' wallets, locked in id order so that batches cannot deadlock. Both tables are locked,
+-- so that a batch that waited reads the pay password's tries as the other one left them.
+SELECT accounts.id, accounts.owner_id, accounts.currency, accounts.debits, accounts.credits,
+       wallets.pay_password, wallets.failed_tries, wallets.locked_until
+FROM accounts
+JOIN wallets ON wallets.account_id = accounts.id
+WHERE accounts.id IN (
+    SELECT wanted_account.id
+    FROM unnest($1::text[], $2::text[]) AS wanted (owner_id, currency)
+    JOIN accounts AS wanted_account USING (owner_id, currency)
+    WHERE wanted_account.kind = 'wallet'
+)
+ORDER BY accounts.id
+FOR NO KEY UPDATE;
+
+-- name: write_tries
+UPDATE wallets
+SET failed_tries = tried.failed_tries, locked_until = tried.locked_until
+FROM unnest($1::bigint[], $2::smallint[], $3::timestamptz[]) AS tried (account_id, failed_tries, locked_until)
+WHERE wallets.account_id = tried.account_id;
+
+-- name: post_transfers
+-- The only statement that moves money: transfers go in, and both their accounts follow from the
+-- rows just written. Wallets change in place; merchants and funding get a posting to fold.
+WITH posted AS (
+    INSERT INTO transfers (kind, reference, debit_account, credit_account, amount, created_at)
+    SELECT wanted.kind::transfer_kind, wanted.reference, wanted.debit_account, wanted.credit_account,
+           wanted.amount, $6
+    FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
+        AS wanted (kind, reference, debit_account, credit_account, amount)
+    RETURNING debit_account, credit_account, amount
+), sides AS (
+    SELECT account_id, sum(debits)::bigint AS debits, sum(credits)::bigint AS credits
+    FROM (
+        SELECT debit_account AS account_id, amount AS debits, 0 AS credits FROM posted
+        UNION ALL
+        SELECT credit_account, 0, amount FROM posted
+    ) AS side
+    GROUP BY account_id
+), appended AS (
+    INSERT INTO pending_postings (account_id, debits, credits)
+    SELECT sides.account_id, sides.debits, sides.credits
+    FROM sides JOIN accounts ON accounts.id = sides.account_id
+    WHERE accounts.kind <> 'wallet'
+)
+UPDATE accounts
+SET debits = accounts.debits + sides.debits, credits = accounts.credits + sides.credits
+FROM sides
+WHERE accounts.id = sides.account_id AND accounts.kind = 'wallet';
+
+-- name: fold_postings
+-- Move appended postings into their accounts' rows; several folders share the work.
+WITH taken AS (
+    DELETE FROM pending_postings
+    WHERE id IN (SELECT id FROM pending_postings ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
+    RETURNING account_id, debits, credits
+), folded AS (
+    UPDATE accounts
+    SET debits = accounts.debits + sums.debits, credits = accounts.credits + sums.credits
+    FROM (
+        SELECT account_id, sum(debits)::bigint AS debits, sum(credits)::bigint AS credits
+        FROM taken GROUP BY account_id
+    ) AS sums
+    WHERE accounts.id = sums.account_id
+)
+SELECT count(*) AS postings FROM taken;
+
+-- name: find_idempotent_answer
+SELECT request_hash, status, body FROM idempotency_keys WHERE caller = $1 AND route = $2 AND key = $3;
+
+-- name: try_lock_idempotency_key
+-- Held until the transaction ends; false while another one works under the same key.
+SELECT pg_try_advisory_xact_lock(hashtextextended($1 || chr(31) || $2 || chr(31) || $3, 0)) AS locked;
+
+-- name: keep_idempotent_answer
+INSERT INTO idempotency_keys (caller, route, key, request_hash, status, body, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: trial_balance
+-- What all accounts hold, counted twice: by the accounts and by the transfers. All zero is right.
+SELECT (SELECT coalesce(sum(debits - credits), 0) FROM accounts)
+           + (SELECT coalesce(sum(debits - credits), 0) FROM pending_postings) AS accounts_sum,
+       (SELECT count(*) FROM (
+            SELECT account_id FROM (
+                SELECT id AS account_id, debits, credits FROM accounts
+                UNION ALL SELECT account_id, debits, credits FROM pending_postings
+                UNION ALL SELECT debit_account, -amount, 0 FROM transfers
+                UNION ALL SELECT credit_account, 0, -amount FROM transfers
+            ) AS entries
+            GROUP BY account_id
+            HAVING sum(debits) <> 0 OR sum(credits) <> 0
+        ) AS differing) AS accounts_wrong;

@@ -1,0 +1,94 @@
+"""Wallets as their users see them: open, top up, read."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from paybell.errors import BalanceLimit, IdempotencyKeyReused, WalletExists, WalletNotFound
+from paybell.money import DEFAULT_CURRENCY, TOTAL_MAX, check_amount, check_currency
+from paybell.storage import ConstraintViolated, Database, load_queries
+from paybell.wallet import ledger
+from paybell.wallet.idempotency import Answer, IdempotencyKey, first_answer, keep_answer
+from paybell.wallet.ledger import Transfer, TransferKind
+from paybell.wallet.pay_password import Pepper, check_pay_password
+
+_SQL = load_queries(__package__)
+# Where top-ups come from: one account for each currency, standing for the world outside.
+_FUNDING_OWNER = "paybell"
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """A user's balance in one currency, in minor units."""
+
+    user_id: str
+    balance: int
+    currency: str
+
+
+class WalletService:
+    """Opens wallets and puts money into them."""
+
+    def __init__(self, database: Database, pepper: Pepper) -> None:
+        """Work on the pay database."""
+        self._database = database
+        self._pepper = pepper
+
+    async def open(self, user_id: str, pay_password: str, currency: str = DEFAULT_CURRENCY) -> Wallet:
+        """Open an empty wallet.
+
+        Raises:
+            InvalidRequest: the pay password has not six digits, or the currency is unknown.
+            WalletExists: the user has one in this currency; its password stays as it was.
+        """
+        stored = self._pepper.protect(check_pay_password(pay_password))
+        check_currency(currency)
+        async with self._database.transaction() as tx:
+            account = await tx.fetch_one(_SQL["open_wallet"], user_id, currency, tx.now)
+            if account is None:
+                raise WalletExists
+            await tx.execute(_SQL["set_pay_password"], account["id"], stored)
+        return Wallet(user_id, 0, currency)
+
+    async def read(self, user_id: str, currency: str | None = None) -> Wallet:
+        """Return a wallet; without a currency the CNY one, else the user's first.
+
+        Raises:
+            WalletNotFound: there is none.
+        """
+        row = await self._database.fetch_one(_SQL["find_wallet"], user_id, currency)
+        if row is None:
+            raise WalletNotFound
+        return Wallet(row["owner_id"], row["balance"], row["currency"])
+
+    async def top_up(
+        self, user_id: str, amount: int, currency: str | None, key: IdempotencyKey
+    ) -> tuple[Answer, bool]:
+        """Put money into a wallet, once for each key; return the answer and whether it is a replay.
+
+        Raises:
+            WalletNotFound, InvalidAmount, BalanceLimit, IdempotencyKeyInUse, IdempotencyKeyReused.
+        """
+        check_amount(amount)
+        try:
+            async with self._database.transaction() as tx:
+                if kept := await first_answer(tx, key):
+                    return kept, True
+                wallet = await tx.fetch_one(_SQL["find_wallet"], user_id, currency)
+                if wallet is None:
+                    raise WalletNotFound
+                held = (await ledger.lock_wallets(tx, [(user_id, wallet["currency"])])).popitem()[1]
+                if held.credits + amount > TOTAL_MAX:
+                    raise BalanceLimit
+                funding = await ledger.system_account(tx, "funding", _FUNDING_OWNER, held.currency)
+                reference = f"{key.caller}:{user_id}:{key.key}"
+                top_up = Transfer(TransferKind.TOP_UP, reference, funding, held.account_id, amount)
+                await ledger.post(tx, [top_up])
+                body = {"userId": user_id, "balance": held.balance + amount, "currency": held.currency}
+                answer = Answer(201, msgspec.json.encode(body))
+                await keep_answer(tx, key, answer)
+                return answer, False
+        except ConstraintViolated as error:
+            if error.name == "transfer_once":  # kept for ever, also after the key's answer is removed
+                raise IdempotencyKeyReused from error
+            raise
