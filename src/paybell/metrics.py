@@ -1,10 +1,12 @@
 """What Paybell counts, for Prometheus; `docs/operations.md` lists the same."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from paybell.messaging.broker import Confirm
 from paybell.messaging.failures import Failure
@@ -12,6 +14,9 @@ from paybell.messaging.relay import RelayObserver
 from paybell.messaging.runner import ListenerObserver
 from paybell.pay.observer import PayObserver
 
+_GaugeMode = Literal["livemostrecent", "livesum"]
+# prometheus_client's own: a folder in which the workers of one port add their counts up.
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -27,7 +32,9 @@ class Metrics:
         self.settle_seconds = self._histogram("settle_seconds", "Time of one settlement.", _SECONDS)
         self.outbox_pending = self._gauge("outbox_pending", "Events not yet confirmed (at most 100,000).")
         self.outbox_oldest = self._gauge("outbox_oldest_age_seconds", "Age of the oldest such event.")
-        self.in_flight = self._gauge("confirms_in_flight", "Messages sent and not yet confirmed.")
+        self.in_flight = self._gauge(
+            "confirms_in_flight", "Messages sent and not yet confirmed.", mode="livesum"
+        )
         self.published = self._counter("published_messages", "Messages published, by answer.", "confirm")
         self.lease_lost = self._counter("outbox_leases_lost", "Events another relay took over meanwhile.")
         self.applied = self._counter("listener_events", "Events a listener got, by what it did.", "outcome")
@@ -39,17 +46,19 @@ class Metrics:
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"paybell_{name}", text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(
-            f"paybell_{name}", text, labels, registry=self.registry, multiprocess_mode="livemostrecent"
-        )
+    def _gauge(self, name: str, text: str, *labels: str, mode: _GaugeMode = "livemostrecent") -> Gauge:
+        return Gauge(f"paybell_{name}", text, labels, registry=self.registry, multiprocess_mode=mode)
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(f"paybell_{name}", text, buckets=buckets, registry=self.registry)
 
     def exposition(self) -> bytes:
-        """Return all of it in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """Return all of it in Prometheus' text format; with several workers, of all of them."""
+        if MULTIPROCESS_VARIABLE not in os.environ:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+        return generate_latest(registry)
 
 
 class PayMetrics(PayObserver):

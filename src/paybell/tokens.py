@@ -51,7 +51,7 @@ class Tokens:
 
     @classmethod
     def from_settings(cls, settings: Settings, clock: Clock) -> "Tokens":
-        """Return what mints and verifies tokens under these settings; off loopback every token must expire."""
+        """Return what mints and verifies tokens under these settings; off loopback a token must expire."""
         return cls(
             settings.jwt_secret, clock, merchant_id=settings.merchant_id, require_expiry=not settings.loopback
         )

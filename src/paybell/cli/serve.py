@@ -53,7 +53,8 @@ def serve(
                 f"(broker {settings.broker_url.partition('@')[2] or settings.broker_url}, pid {os.getpid()})"
             )
         if workers > 1:
-            return run_workers(workers, settings, urls, roles, listening)
+            run_workers(workers, settings, urls, roles, listening)
+            return 0
         uvloop.run(loading.result().run_server(settings, urls, roles, listening, inherited and inherited[1]))
     return 0
 
