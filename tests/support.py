@@ -1,0 +1,115 @@
+"""What tests of several kinds share."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from paybell.errors import PaybellError
+from paybell.ids import new_traceparent
+from paybell.messaging.outbox import Outbox
+from paybell.pay.model import Application, PayOrder
+from paybell.pay.observer import PayObserver
+from paybell.pay.service import PayService
+from paybell.pay.settlement import PaymentRequest
+from paybell.storage import Database
+from paybell.testing import SequentialIds
+from paybell.wallet.idempotency import IdempotencyKey
+from paybell.wallet.pay_password import Pepper
+from paybell.wallet.service import WalletService
+
+PASSWORD = "123456"
+PEPPER = Pepper("test pepper")
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """URLs of the two migrated templates."""
+
+    pay: str
+    trade: str
+
+
+async def admin(url: str, statement: str) -> None:
+    """Run a statement that no transaction may surround."""
+    server, _, rest = url.partition("/paybell_")
+    del rest
+    query = url[url.index("?") :] if "?" in url else ""
+    connection = await asyncpg.connect(f"{server}/postgres{query}")
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def connected(url: str) -> "AsyncIterator[asyncpg.Connection[Any]]":
+    """A connection beside Paybell's own, to look at rows or to put them in the state a crash leaves."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 10.0) -> None:
+    """Wait for something to become true; fail when it does not in time."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not await condition():
+        assert asyncio.get_running_loop().time() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+class PaySide:
+    """The pay service on a test's own database, with shortcuts for what tests do again and again."""
+
+    def __init__(self, database: Database, *, batch_max: int = 256) -> None:
+        """Build the real services."""
+        self.database = database
+        self.outbox = Outbox(database)
+        self.wallets = WalletService(database, PEPPER)
+        self.pay = PayService(
+            database, self.outbox, PEPPER, SequentialIds(1001), PayObserver(), batch_max=batch_max
+        )
+
+    async def fund(self, user_id: str, amount: int, currency: str = "CNY") -> None:
+        """Open a wallet with money in it."""
+        await self.wallets.open(user_id, PASSWORD, currency)
+        if amount:
+            key = IdempotencyKey.of("test", "top-up", f"{user_id}-{currency}", b"")
+            await self.wallets.top_up(user_id, amount, currency, key)
+
+    async def order(
+        self, biz_order_no: int, payer_id: str, amount: int, *, currency: str = "CNY", ttl_seconds: int = 600
+    ) -> PayOrder:
+        """Apply for a pay order of merchant 1."""
+        order, _ = await self.pay.apply(
+            Application("1", biz_order_no, payer_id, amount, currency, "", ttl_seconds)
+        )
+        return order
+
+    async def balance(self, user_id: str) -> int:
+        """Return a wallet's balance."""
+        return (await self.wallets.read(user_id)).balance
+
+    async def attempt(
+        self, pay_order_id: int, payer_id: str, password: str = PASSWORD
+    ) -> PayOrder | PaybellError:
+        """Try to pay; return the order or the refusal."""
+        try:
+            return await self.pay.pay(payment(pay_order_id, payer_id, password))
+        except PaybellError as error:
+            return error
+
+
+def payment(pay_order_id: int, payer_id: str, password: str = PASSWORD) -> PaymentRequest:
+    """A request to pay."""
+    return PaymentRequest(pay_order_id, payer_id, password, new_traceparent())
+
+
+def codes(outcomes: Sequence[object]) -> list[str]:
+    """Name outcomes: a refusal by its code, a payment ``paid``."""
+    return [outcome.code if isinstance(outcome, PaybellError) else "paid" for outcome in outcomes]
