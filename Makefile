@@ -1,0 +1,63 @@
+# Everything a person does with this checkout. Nothing has to be installed or started before.
+
+PYTHON ?= $(shell command -v python3.14 || command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+BIN := .venv/bin
+BROKER ?= local
+json := $(if $(JSON),--json)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve replay test check format lock clean
+
+help: ## Say what there is
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/runtime ## See orders being paid and marked paid (BROKER=rabbitmq, JSON=1)
+	@$(BIN)/paybell demo --broker $(BROKER) $(json)
+
+serve: .venv/runtime ## Run the service on the embedded defaults
+	@$(BIN)/paybell serve
+
+replay: .venv/runtime ## Pay a purchase log (FILE=purchases.csv, JSON=1)
+	@$(BIN)/paybell replay $(FILE) $(json)
+
+test: check ## Everything: checks, then all tests with PostgreSQL, RabbitMQ and real processes
+	@$(BIN)/pytest -m "slow or rabbitmq or not slow" --ignore=tests/unit
+
+check: .venv/dev ## Seconds: format, lint, types, import contracts, unit and local contract tests
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/lint-imports > .venv/imports.log || { cat .venv/imports.log; exit 1; }
+	@$(BIN)/mypy & types=$$!; \
+	 $(BIN)/pytest tests/unit tests/contract -m "not rabbitmq and not slow"; tests=$$?; \
+	 wait $$types && exit $$tests
+
+format: .venv/dev ## Format the code and mend what can be mended
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lock: .venv/dev ## Resolve the dependencies anew into the two locks
+	@$(BIN)/uv pip compile $(lock_options) --group build pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile $(lock_options) --group build --group dev pyproject.toml -o requirements-dev.lock
+
+clean: ## Remove what was made here
+	rm -rf .venv .paybell artefacts .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The locks hold versions and hashes and name no index.
+lock_options := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Paybell needs Python 3.11 or newer; set PYTHON=/path/to/one."; exit 1; }
+	@echo "Making .venv …" >&2
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+
+.venv/runtime: requirements.lock pyproject.toml | .venv/bin/python
+	@echo "Installing what it needs …" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev: requirements-dev.lock .venv/runtime
+	@echo "Installing what developing needs …" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
