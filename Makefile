@@ -32,7 +32,7 @@ check: .venv/dev ## Seconds: format, lint, types, import contracts, unit and loc
 	 wait $$types && exit $$tests
 
 format: .venv/dev ## Format the code and mend what can be mended
-	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+	@$(BIN)/python docs/generate.py && $(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 lock: .venv/dev ## Resolve the dependencies anew into the two locks
 	@$(BIN)/uv pip compile $(lock_options) --group build pyproject.toml -o requirements.lock

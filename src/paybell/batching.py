@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from paybell.errors import Overloaded, Unavailable
+from paybell.errors import Outage, Overloaded
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -95,7 +95,7 @@ async def do_or_split(
     try:
         return list(await work(requests))
     except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the request that causes it
-        if len(requests) == 1 or isinstance(error, Unavailable):
+        if len(requests) == 1 or isinstance(error, Outage):
             return [error] * len(requests)
     middle = len(requests) // 2
     return [

@@ -50,7 +50,11 @@ class Unavailable(PaybellError):
     retry_after_seconds: ClassVar[int] = 1
 
 
-class DatabaseUnavailable(Unavailable):
+class Outage(Unavailable):
+    """A database of ours is away or lost its connection: everybody's trouble, no request's fault."""
+
+
+class DatabaseUnavailable(Outage):
     """The database cannot be reached; nothing was changed."""
 
     code = "database_unavailable"
@@ -58,7 +62,7 @@ class DatabaseUnavailable(Unavailable):
     detail_zh = "数据库暂不可用，未作任何变更，请稍后重试"
 
 
-class OutcomeUnknown(Unavailable):
+class OutcomeUnknown(Outage):
     """The connection was lost while committing: done or not done, never half."""
 
     code = "outcome_unknown"

@@ -189,7 +189,9 @@ class PaybellClient:
                 )
             await self._clock.sleep(wait_seconds)
 
-    async def _once(self, method: str, url: URL, headers: Headers, data: bytes | None) -> tuple[Answer, float]:
+    async def _once(
+        self, method: str, url: URL, headers: Headers, data: bytes | None
+    ) -> tuple[Answer, float]:
         async with self._session.request(
             method, url, headers=headers, data=data, allow_redirects=False
         ) as response:
@@ -212,4 +214,4 @@ def _answer(status: int, content: bytes) -> Answer:
         body = msgspec.json.decode(content, type=dict[str, Any])
     except msgspec.MsgspecError:  # a proxy, or a server that has had enough
         return Answer(status, f"http_{status}", {})
-    return Answer(status, "" if status < 400 else str(body.get("code", f"http_{status}")), body)  # noqa: PLR2004
+    return Answer(status, "" if status < 300 else str(body.get("code", f"http_{status}")), body)  # noqa: PLR2004

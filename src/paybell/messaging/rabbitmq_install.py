@@ -50,7 +50,9 @@ def ensure_installed(announce: Callable[[str], object]) -> None:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise Misconfigured(f"RabbitMQ is not installed: {_HOW_TO_GET_IT}.")
-    announce("RabbitMQ is not installed; installing rabbitmq-server with apt-get, this takes a minute or two.")
+    announce(
+        "RabbitMQ is not installed; installing rabbitmq-server with apt-get, this takes a minute or two."
+    )
     with _services_not_started():
         _apt_get("update")  # fails for one broken source of many; the install knows whether it mattered
         last_words = _apt_get("install", "-y", "--no-install-recommends", "rabbitmq-server")

@@ -16,7 +16,7 @@ from typing import Generic
 from paybell.backoff import exponential
 from paybell.batching import do_or_split
 from paybell.clock import Clock
-from paybell.errors import DatabaseUnavailable, Unavailable
+from paybell.errors import Outage
 from paybell.messaging import failures
 from paybell.messaging.broker import BODY_MAX, Broker, Consumer, Delivery, Topology
 from paybell.messaging.events import Unreadable
@@ -106,7 +106,7 @@ class ListenerRunner(Generic[Event]):
             outcomes = await do_or_split(self._transaction, items)
             again: list[_Item[Event]] = []
             for item, outcome in zip(items, outcomes, strict=True):
-                if isinstance(outcome, Unavailable):
+                if isinstance(outcome, Outage):
                     again.append(item)  # an outage of ours uses up nobody's attempt
                 elif isinstance(outcome, Exception):
                     kept.append(self._failed(item, outcome, 1))
@@ -148,7 +148,7 @@ class ListenerRunner(Generic[Event]):
             )
         except Unreadable as error:
             return failures.dead(due.event_id, due.delivery, error.code, str(error))
-        except DatabaseUnavailable:
+        except Outage:
             raise
         except Exception as error:  # noqa: BLE001 - a listener may fail in any way; it is kept with its reason
             return failures.failed(due.event_id, due.delivery, error, due.attempts + 1, self._clock.now())
@@ -220,7 +220,7 @@ class ListenerRunner(Generic[Event]):
             try:
                 async with self._database.transaction() as tx:
                     await failures.keep(tx, self._listener.name, kept)
-            except Unavailable:
+            except Outage:
                 await self._clock.sleep(next(waits))
             else:
                 break

@@ -8,11 +8,13 @@ from paybell.pay.status import PayStatus
 from paybell.storage import Database, Record, Transaction, load_queries
 
 _SQL = load_queries(__package__)
+_STATUS = PayOrder.__struct_fields__.index("status")
 
 
 def _pay_order(row: Record) -> PayOrder:
-    values = dict(row)
-    return PayOrder(**values | {"status": PayStatus(values["status"])})
+    values = list(row.values())
+    values[_STATUS] = PayStatus(values[_STATUS])
+    return PayOrder(*values)
 
 
 async def node_number(database: Database) -> int:

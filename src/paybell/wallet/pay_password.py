@@ -77,7 +77,7 @@ class PayPassword:
             return self, PayPasswordLocked(lockedUntil=self.locked_until)
         before = self if self.locked_until is None else replace(self, failed_tries=0, locked_until=None)
         if pepper.matches(self.stored, password):
-            return replace(before, failed_tries=0), None
+            return (before if not before.failed_tries else replace(before, failed_tries=0)), None
         failed = before.failed_tries + 1
         if failed < TRIES_MAX:
             return replace(before, failed_tries=failed), WrongPayPassword(triesLeft=TRIES_MAX - failed)

@@ -1,0 +1,283 @@
+"""``paybell demo``: real orders, paid out of real wallets, marked paid by a service that only heard of it."""
+
+import asyncio
+import random
+import secrets
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.progress import Progress
+from rich.table import Table
+
+from paybell.cli.audit import Audit, audit
+from paybell.cli.client import Answer, PaybellClient
+from paybell.cli.console import announce, out, print_json
+from paybell.cli.service import running_service
+from paybell.cli.work import for_each, percentile, progress, wait_for_statuses
+from paybell.clock import Clock, SystemClock
+from paybell.ids import NODES, SnowflakeIds
+from paybell.messaging.rabbitmq_node import find_or_start
+from paybell.money import DEFAULT_CURRENCY
+from paybell.settings import read_settings, with_secrets
+from paybell.tokens import Tokens
+
+Broker = Literal["local", "rabbitmq"]
+
+PAY_PASSWORD, WRONG_PASSWORD = "123456", "654321"
+PAID = "paid"
+# Prices in fen: up to 500 yuan. The poor buyer owns less than any of their orders costs.
+PRICE_MAX = 50_000
+POOR_BALANCE = 100
+POOR, STRANGER = "demo-poor", "demo-stranger"
+# A wallet locks after five wrong passwords in a row; a demo must not lock anybody out.
+WRONG_PER_BUYER_MAX = 3
+# Enough at once for payments to share transactions, few enough for a lone one's time to be seen.
+CONCURRENCY = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Something buyers do, how often in a hundred, each answer, and where the order ends."""
+
+    title: str
+    percent: int
+    answers: tuple[str, ...]
+    status: str
+
+
+NORMAL = Case("paid", 100, (PAID,), "PAID")
+TWICE = Case("paid twice at the same time", 10, (PAID, PAID), "PAID")
+WRONG = Case("wrong password, then the right one", 5, ("wrong_pay_password", PAID), "PAID")
+BROKE = Case("not enough balance", 5, ("insufficient_balance",), "UNPAID")
+FOREIGN = Case("paid by somebody else", 5, ("not_the_payer",), "UNPAID")
+CANCELLED = Case("cancelled, then paid", 5, ("pay_order_closed",), "CANCELLED")
+CASES = (NORMAL, TWICE, WRONG, BROKE, FOREIGN, CANCELLED)
+
+
+@dataclass(slots=True)
+class DemoOrder:
+    """One order: what is to happen to it, and what its payments were answered."""
+
+    id: int
+    buyer: str
+    price: int
+    case: Case
+    answers: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a demo saw: times in seconds, ``first_paid`` on the clock; the rest is in the audit."""
+
+    orders: list[DemoOrder]
+    latencies: list[float] = field(default_factory=list)
+    first_paid: float = float("inf")
+    missing: set[int] = field(default_factory=set)
+    first_paid_seconds: float = 0.0
+
+    def as_expected(self, case: Case) -> int:
+        """Count the orders of a case that were answered and ended as they should."""
+        return sum(
+            order.answers == [*case.answers] and order.id not in self.missing for order in self.of(case)
+        )
+
+    def of(self, case: Case) -> list[DemoOrder]:
+        """Return the orders of a case."""
+        return [order for order in self.orders if order.case is case]
+
+    def refused(self) -> dict[str, int]:
+        """Count the refusals by code."""
+        codes = Counter(answer for order in self.orders for answer in order.answers)
+        del codes[PAID]
+        return dict(codes)
+
+    def is_expected(self, books: Audit) -> bool:
+        """Say whether everybody got the right answer and the books agree."""
+        payable = [order for order in self.orders if order.case.status == "PAID"]
+        expected = len(payable), len(payable), sum(order.price for order in payable)
+        all_answered = all(self.as_expected(case) == len(self.of(case)) for case in CASES)
+        return all_answered and books.clean and expected == (books.paid, books.marked_paid, books.debited)
+
+
+async def demo(
+    *,
+    orders: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 200,
+    buyers: Annotated[int, Parameter(validator=Number(gte=1, lte=10_000))] = 20,
+    broker: Broker = "local",
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Show orders being paid, from creating them to the order service that hears of it by message.
+
+    Starts the whole service on an embedded PostgreSQL in a temporary folder, opens and funds wallets,
+    creates and pays orders over HTTP at the same time, most of them well and some of them badly, waits
+    until the order service shows each outcome, and reads the result from the two databases.
+
+    Args:
+        orders: how many orders.
+        buyers: how many wallets they are paid from.
+        broker: local (in process), or rabbitmq (a running one is found, or one is started).
+        json: end with one JSON line.
+    """
+    clock = SystemClock()
+    started = clock.monotonic()
+    with tempfile.TemporaryDirectory(prefix="paybell-demo-") as home, _broker_url(broker) as broker_url:
+        settings = with_secrets(read_settings({}, home=Path(home), broker_url=broker_url))
+        announce(f"Starting Paybell with an embedded PostgreSQL and the {broker} broker.")
+        async with running_service(settings, clock) as service:
+            tokens = Tokens.from_settings(settings, clock)
+            async with PaybellClient.open(service.url, tokens, clock, connections=CONCURRENCY * 2) as client:
+                outcome = Outcome(_plan(orders, buyers, clock))
+                with progress(quiet=json) as bars:
+                    await _Play(client, clock, outcome, bars).run()
+            books = await audit(settings, clock)
+            outcome.first_paid_seconds = outcome.first_paid - service.started
+        seconds = clock.monotonic() - started
+    _report(outcome, books, broker, seconds, json=json)
+    return 0 if outcome.is_expected(books) else 1
+
+
+@contextmanager
+def _broker_url(broker: Broker) -> Iterator[str]:
+    if broker == "local":
+        yield "local:"
+        return
+    with find_or_start(announce) as url:
+        yield url
+
+
+def _plan(orders: int, buyers: int, clock: Clock) -> list[DemoOrder]:
+    """Deal the cases out; every buyer gets some of each, the poor one those they cannot afford."""
+    counts = {case: orders * case.percent // 100 for case in CASES[1:]}
+    counts[WRONG] = min(counts[WRONG], WRONG_PER_BUYER_MAX * buyers)
+    cases = [case for case, count in counts.items() for _ in range(count)]
+    cases += [NORMAL] * (orders - len(cases))
+    ids = SnowflakeIds(clock, secrets.randbelow(NODES))
+    dice = random.Random(orders)  # noqa: S311 - the same prices each time
+    planned = []
+    for number, case in enumerate(cases):
+        buyer = POOR if case is BROKE else f"demo-buyer-{number % buyers + 1}"
+        price = dice.randint(POOR_BALANCE + 1, PRICE_MAX)
+        planned.append(DemoOrder(ids.next(), buyer, price, case))
+    dice.shuffle(planned)
+    return planned
+
+
+class _Play:
+    """Plays the orders against the service."""
+
+    def __init__(self, client: PaybellClient, clock: Clock, outcome: Outcome, bars: Progress) -> None:
+        self._client = client
+        self._clock = clock
+        self._outcome = outcome
+        self._bars = bars
+        self._acts: dict[str, Callable[[DemoOrder, str], Awaitable[None]]] = {
+            TWICE.title: self._pay_twice,
+            WRONG.title: self._pay_with_wrong_password,
+            FOREIGN.title: self._pay_as_stranger,
+            CANCELLED.title: self._cancel_and_pay,
+        }
+
+    async def run(self) -> None:
+        orders, bars = self._outcome.orders, self._bars
+        balances = Counter({POOR: POOR_BALANCE, STRANGER: PRICE_MAX})
+        for order in orders:
+            if order.case.status == "PAID":
+                balances[order.buyer] += order.price
+        self._bar = bars.add_task("funding wallets", total=len(balances))
+        await for_each(balances.items(), self._fund, concurrency=CONCURRENCY)
+        self._bar = bars.add_task("paying orders", total=len(orders))
+        await for_each(orders, self._play, concurrency=CONCURRENCY)
+        self._bar = bars.add_task("seen in trade", total=len(orders))
+        expected = {order.id: order.case.status for order in orders}
+        self._outcome.missing = await wait_for_statuses(self._client, expected, self._clock, self._advance)
+
+    def _advance(self, count: int = 1) -> None:
+        self._bars.advance(self._bar, count)
+
+    async def _fund(self, wallet: tuple[str, int]) -> None:
+        buyer, balance = wallet
+        await self._client.open_wallet(buyer, PAY_PASSWORD, DEFAULT_CURRENCY)
+        await self._client.top_up(buyer, balance, DEFAULT_CURRENCY, f"demo-{buyer}")
+        self._advance()
+
+    async def _play(self, order: DemoOrder) -> None:
+        subject = f"demo: {order.case.title}"
+        created = await self._client.create_order(
+            order.id, order.buyer, order.price, DEFAULT_CURRENCY, subject
+        )
+        if created.ok:
+            act = self._acts.get(order.case.title, self._pay)
+            await act(order, created.body["payOrderId"])
+        else:
+            order.answers.append(created.code)
+        self._advance()
+
+    async def _pay(self, order: DemoOrder, pay_order: str, *, user: str = "", password: str = "") -> Answer:
+        sent = self._clock.monotonic()
+        answer = await self._client.pay(pay_order, user or order.buyer, password or PAY_PASSWORD)
+        if answer.ok:
+            now = self._clock.monotonic()
+            self._outcome.latencies.append(now - sent)
+            self._outcome.first_paid = min(self._outcome.first_paid, now)
+        order.answers.append(PAID if answer.ok else answer.code)
+        return answer
+
+    async def _pay_twice(self, order: DemoOrder, pay_order: str) -> None:
+        one, other = await asyncio.gather(self._pay(order, pay_order), self._pay(order, pay_order))
+        if one != other:  # paying again answers the same, to the byte
+            order.answers.append("different_answers")
+
+    async def _pay_with_wrong_password(self, order: DemoOrder, pay_order: str) -> None:
+        await self._pay(order, pay_order, password=WRONG_PASSWORD)
+        await self._pay(order, pay_order)
+
+    async def _pay_as_stranger(self, order: DemoOrder, pay_order: str) -> None:
+        await self._pay(order, pay_order, user=STRANGER)
+
+    async def _cancel_and_pay(self, order: DemoOrder, pay_order: str) -> None:
+        await self._client.cancel_order(order.id, order.buyer)
+        await self._pay(order, pay_order)
+
+
+def _report(outcome: Outcome, books: Audit, broker: Broker, seconds: float, *, json: bool) -> None:
+    p50, p99 = (round(percentile(outcome.latencies, share) * 1000, 1) for share in (0.5, 0.99))
+    first = round(outcome.first_paid_seconds, 2) if outcome.latencies else None
+    if json:
+        print_json(
+            {
+                "orders": len(outcome.orders),
+                "paid": books.paid,
+                "refused": outcome.refused(),
+                "markedPaid": books.marked_paid,
+                "lost": books.lost,
+                "duplicated": books.duplicated,
+                "ledgerBalanced": books.ledger_balanced,
+                "broker": broker,
+                "seconds": round(seconds, 2),
+                "p50Ms": p50,
+                "p99Ms": p99,
+                "firstPaidSeconds": first,
+            }
+        )
+        return
+    table = Table("what was tried", "orders", "answer", "order is then", "as expected", title="Payments")
+    for case in CASES:
+        count, right = len(outcome.of(case)), outcome.as_expected(case)
+        verdict = "all" if right == count else f"[red]{right}[/]"
+        table.add_row(case.title, str(count), ", then ".join(case.answers), case.status, verdict)
+    out.print(table)
+    balanced = "balance" if books.ledger_balanced else "DO NOT BALANCE"
+    out.print(
+        f"{books.paid} paid, {books.marked_paid} marked paid by the order service over the {broker} broker; "
+        f"{books.lost} lost, {books.duplicated} duplicated; the books {balanced}.\n"
+        f"From click to paid {p50} ms (p50), {p99} ms (p99); first order paid {first} s after the process "
+        f"started; {seconds:.1f} s in all.",
+        highlight=False,
+    )

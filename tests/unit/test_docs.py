@@ -1,0 +1,86 @@
+"""The documentation says what the code does."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import paybell
+from paybell import errors
+from paybell.messaging.events import topology
+from paybell.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def _generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["settings.md", "pay-order-states.md"])
+def test_generated_pages_are_those_of_the_code(name: str) -> None:
+    """Run ``make format`` after changing a setting or a transition."""
+    assert (DOCS / name).read_text() == _generator().PAGES[name]()
+
+
+def test_every_error_code_is_documented() -> None:
+    api = (DOCS / "api.md").read_text()
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    refusals = [c for c in classes if issubclass(c, errors.Refused | errors.Unavailable)]
+    refusals = [c for c in refusals if not c.__subclasses__()]
+
+    missing = [c.code for c in refusals if f"`{c.code}`" not in api and c is not errors.BrokerUnavailable]
+
+    assert len(refusals) > 20
+    assert missing == []
+
+
+def test_every_metric_is_documented() -> None:
+    operations = (DOCS / "operations.md").read_text()
+    text = Metrics().exposition().decode()
+    exposed = set(re.findall(r"^# TYPE (paybell_\w+?)(?:_created)? ", text, re.MULTILINE))
+
+    assert [name for name in sorted(exposed) if f"`{name}" not in operations] == []
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    """A promise whose test was renamed or removed is none."""
+    guarantees = (DOCS / "guarantees.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", guarantees)
+
+    assert len(named) >= 9
+    for path, test in named:
+        tree = ast.parse((ROOT / path).read_text())
+        functions = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+        assert test in functions, f"{path}::{test}"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} → {target}"
+
+
+def test_the_wire_contract_is_documented() -> None:
+    events = (DOCS / "events.md").read_text()
+    declared = topology()
+
+    names = [exchange.name for exchange in declared.exchanges]
+    names += [binding.queue.name for binding in declared.bindings]
+
+    assert all(f"`{name}`" in events for name in names)
+
+
+def test_the_changelog_knows_this_version() -> None:
+    assert f"## [{paybell.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+    assert f'version = "{paybell.__version__}"' in (ROOT / "pyproject.toml").read_text()
