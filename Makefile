@@ -1,6 +1,8 @@
 # Everything a person does with this checkout. Nothing has to be installed or started before.
 
-PYTHON ?= $(shell command -v python3.14 || command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+# The first that runs and is new enough; a name on PATH may be a shim without an interpreter.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 BROKER ?= local
 json := $(if $(JSON),--json)
@@ -46,8 +48,7 @@ lock_options := --quiet --universal --python-version 3.11 --generate-hashes --no
 	--no-emit-index-url --no-emit-find-links
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Paybell needs Python 3.11 or newer; set PYTHON=/path/to/one."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Paybell needs Python 3.11 or newer; set PYTHON=/path/to/one."; exit 1; }
 	@echo "Making .venv …" >&2
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
 

@@ -1,6 +1,8 @@
 """What tests of several kinds share."""
 
 import asyncio
+import os
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -113,3 +115,10 @@ def payment(pay_order_id: int, payer_id: str, password: str = PASSWORD) -> Payme
 def codes(outcomes: Sequence[object]) -> list[str]:
     """Name outcomes: a refusal by its code, a payment ``paid``."""
     return [outcome.code if isinstance(outcome, PaybellError) else "paid" for outcome in outcomes]
+
+
+def seeded() -> random.Random:
+    """Return a random source; a failing test shows its seed, and PAYBELL_TEST_SEED repeats it."""
+    seed = int(os.environ.get("PAYBELL_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"PAYBELL_TEST_SEED={seed}")  # noqa: T201 - pytest shows it when the test fails
+    return random.Random(seed)

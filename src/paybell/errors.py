@@ -127,12 +127,96 @@ class UnknownCurrency(InvalidRequest):
     detail_zh = "币种必须为 ISO 4217 代码，例如 CNY"
 
 
+class MalformedJson(InvalidRequest):
+    """The body is not JSON (RFC 8259), or not UTF-8."""
+
+    code = "malformed_json"
+    detail = "The body is not valid JSON in UTF-8."
+    detail_zh = "请求体不是有效的 UTF-8 JSON"
+
+
+class MissingField(InvalidRequest):
+    """A member of the body, or a query parameter, that is needed is not there; ``field`` names it."""
+
+    code = "missing_field"
+    detail = "Something the request needs is missing."
+    detail_zh = "缺少必填字段"
+
+
+class UnknownField(InvalidRequest):
+    """The body has a member nobody knows: better refused than misunderstood."""
+
+    code = "unknown_field"
+    detail = "The body has a member that is not documented."
+    detail_zh = "请求体包含未知字段"
+
+
+class DuplicateField(InvalidRequest):
+    """A member stands in the body twice, and readers differ in which of the two counts."""
+
+    code = "duplicate_field"
+    detail = "A member stands in the body twice."
+    detail_zh = "请求体字段重复"
+
+
+class InvalidId(InvalidRequest):
+    """Ids are strings of digits, from 1 to 2^63-1."""
+
+    code = "invalid_id"
+    detail = "An id is a string of digits from 1 to 9223372036854775807."
+    detail_zh = "编号必须为数字字符串（1 至 9223372036854775807）"
+
+
+class InvalidText(InvalidRequest):
+    """Text for people holds nothing that is no text."""
+
+    code = "invalid_text"
+    detail = "Text must not hold control characters or unpaired surrogates."
+    detail_zh = "文本不得包含控制字符"
+
+
 class IdempotencyKeyMissing(InvalidRequest):
     """This request moves money and needs the caller's own key."""
 
     code = "idempotency_key_missing"
     detail = "Send an Idempotency-Key header of 1 to 255 printable ASCII characters."
     detail_zh = "请提供 Idempotency-Key 请求头（1 至 255 个可打印 ASCII 字符）"
+
+
+class NotFound(Refused):
+    """There is no such address."""
+
+    code = "not_found"
+    status = 404
+    detail = "There is nothing at this address."
+    detail_zh = "地址不存在"
+
+
+class MethodNotAllowed(Refused):
+    """The address knows other methods; the ``Allow`` header names them."""
+
+    code = "method_not_allowed"
+    status = 405
+    detail = "This address does not know this method."
+    detail_zh = "不支持的请求方法"
+
+
+class BodyTooLarge(Refused):
+    """No body of ours comes near 64 KiB."""
+
+    code = "body_too_large"
+    status = 413
+    detail = "The body is larger than 64 KiB."
+    detail_zh = "请求体超过 64 KiB"
+
+
+class UnsupportedMediaType(Refused):
+    """Bodies are JSON and say so."""
+
+    code = "unsupported_media_type"
+    status = 415
+    detail = "Send the body as application/json."
+    detail_zh = "请以 application/json 发送请求体"
 
 
 class NotAuthenticated(Refused):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from paybell.clock import Clock
-from paybell.errors import InvalidRequest
+from paybell.errors import InvalidId
 
 _EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 _SEQUENCE_MASK = (1 << 12) - 1
@@ -51,10 +51,10 @@ def parse_id(text: str) -> int:
     """Read an identifier from its decimal form.
 
     Raises:
-        InvalidRequest: not plain digits, or not from 1 to 2^63-1.
+        InvalidId: not plain digits, or not from 1 to 2^63-1.
     """
     if not (_DIGITS.fullmatch(text) and 1 <= int(text) <= ID_MAX):
-        raise InvalidRequest("An id is a string of digits from 1 to 9223372036854775807.")
+        raise InvalidId
     return int(text)
 
 

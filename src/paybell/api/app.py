@@ -12,7 +12,7 @@ from paybell.api.problems import exception_handlers
 from paybell.api.wallets import wallet_routes
 from paybell.runtime import Runtime
 from paybell.trade.routes import order_routes
-from paybell.web import authenticated
+from paybell.web import JsonRequest, authenticated
 
 # The largest body that makes sense is an order with a long subject: under 2 KiB.
 BODY_MAX = 64 * 1024
@@ -27,10 +27,13 @@ def create_app(runtime: Runtime) -> Litestar:
         routers.append(wallet_routes(runtime.wallets))
     if runtime.trade is not None:
         routers.append(order_routes(runtime.trade))
-    protected = Router("/", route_handlers=routers, guards=[authenticated(runtime.tokens)])
+    protected = Router(
+        "/", route_handlers=routers, guards=[authenticated(runtime.tokens)], security=[{"bearer": []}]
+    )
     handlers: list[ControllerRouterHandler] = [protected, *operation_routes(runtime)]
     return Litestar(
         handlers,
+        request_class=JsonRequest,
         exception_handlers=exception_handlers(),
         openapi_config=_openapi(),
         request_max_body_size=BODY_MAX,
@@ -47,5 +50,4 @@ def _openapi() -> OpenAPIConfig:
         path="/schema",
         render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
         components=Components(security_schemes={"bearer": bearer}),
-        security=[{"bearer": []}],
     )

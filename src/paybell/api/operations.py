@@ -3,12 +3,17 @@
 import asyncio
 
 import msgspec
-from litestar import Response, get
+import structlog
+from litestar import get
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
 
-from paybell.api.problems import problem
+from paybell.api.problems import NotReady
 from paybell.errors import PaybellError
 from paybell.runtime import Check, Runtime
+from paybell.web import PROBLEM_JSON, Problem
+
+log = structlog.get_logger()
 
 # A check that takes longer is a failed one: whoever asks decides within seconds.
 CHECK_TIMEOUT_SECONDS = 2.0
@@ -28,31 +33,51 @@ class Readiness(msgspec.Struct):
     checks: dict[str, str]
 
 
+class NotReadyProblem(Problem, kw_only=True):
+    """The same as a problem document."""
+
+    checks: dict[str, str]
+
+
 def operation_routes(runtime: Runtime) -> list[HTTPRouteHandler]:
     """Return the routes without a token."""
 
-    @get("/healthz", summary="The process is alive")
+    @get("/healthz", operation_id="healthz", summary="The process is alive", tags=["operations"])
     async def healthz() -> Health:
         return Health("ok")
 
-    @get("/readyz", summary="Everything this process needs is there")
-    async def readyz() -> Response[Readiness] | Response[bytes]:
-        names = list(runtime.checks)
+    @get(
+        "/readyz",
+        operation_id="readyz",
+        summary="Everything this process needs is there",
+        tags=["operations"],
+        responses={
+            503: ResponseSpec(
+                NotReadyProblem,
+                description=f"`{NotReady.code}`: {NotReady.detail}",
+                media_type=PROBLEM_JSON,
+                generate_examples=False,
+            )
+        },
+    )
+    async def readyz() -> Readiness:
         results = await asyncio.gather(*(_outcome(check) for check in runtime.checks.values()))
-        checks = dict(zip(names, results, strict=True))
+        checks = dict(zip(runtime.checks, results, strict=True))
         if set(results) <= {"ok"}:
-            return Response(Readiness("ready", checks))
-        detail = ("Not everything this service needs is there; see checks.", "服务尚未就绪，详见 checks")
-        headers = {"Retry-After": "1"}
-        return problem(
-            None, status=503, code="not_ready", detail=detail, extensions={"checks": checks}, headers=headers
-        )
+            return Readiness("ready", checks)
+        raise NotReady(checks=checks)
 
-    @get("/metrics", summary="Prometheus metrics")
-    async def metrics() -> Response[bytes]:
+    @get(
+        "/metrics",
+        operation_id="metrics",
+        summary="Prometheus metrics",
+        tags=["operations"],
+        media_type=_PROMETHEUS,
+    )
+    async def metrics() -> str:
         for refresh in runtime.refresh:
             await _outcome(refresh)
-        return Response(runtime.metrics.exposition(), media_type=_PROMETHEUS)
+        return runtime.metrics.exposition().decode()
 
     return [healthz, readyz, metrics]
 
@@ -64,4 +89,7 @@ async def _outcome(check: Check) -> str:
         return f"no answer within {CHECK_TIMEOUT_SECONDS:g} s"
     except PaybellError as error:
         return str(error)
+    except Exception:  # whatever is wrong with a part, the question has an answer
+        log.exception("check_failed")
+        return "failed; see the log"
     return "ok"

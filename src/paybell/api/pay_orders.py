@@ -5,25 +5,60 @@ from typing import Annotated
 
 import msgspec
 from litestar import Response, Router, get, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 from msgspec import Meta
 
+from paybell.errors import (
+    AlreadyPaid,
+    InsufficientBalance,
+    InsufficientScope,
+    InvalidAmount,
+    InvalidId,
+    InvalidRequest,
+    InvalidText,
+    MissingField,
+    NotThePayer,
+    OutcomeUnknown,
+    PayOrderClosed,
+    PayOrderMismatch,
+    PayOrderNotFound,
+    PayPasswordLocked,
+    UnknownCurrency,
+    WalletNotFound,
+    WrongPayPassword,
+)
 from paybell.ids import parse_id
-from paybell.money import DEFAULT_CURRENCY, check_amount, check_currency
+from paybell.money import DEFAULT_CURRENCY, check_currency
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.service import PayService
 from paybell.pay.settlement import PaymentRequest
 from paybell.wallet.pay_password import check_pay_password
-from paybell.web import Caller, IdList, Subject, UserId, check_text, parse_ids, scope, trace_of
+from paybell.web import (
+    WITH_A_BODY,
+    Amount,
+    Caller,
+    Currency,
+    Id,
+    IdList,
+    Subject,
+    UserId,
+    check_text,
+    parse_ids,
+    read_id,
+    refusals,
+    scope,
+    trace_of,
+)
 
 
 class NewPayOrder(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """What is to be paid; the amount in minor units, the deadline in seconds from now."""
 
-    biz_order_no: str
+    biz_order_no: Id
     payer_id: UserId
-    amount: int
-    currency: str = DEFAULT_CURRENCY
+    amount: Amount
+    currency: Currency = DEFAULT_CURRENCY
     subject: Subject = ""
     expires_in_seconds: Annotated[int, Meta(ge=1, le=2_592_000)] | None = None
 
@@ -84,36 +119,87 @@ def view(order: PayOrder) -> PayOrderView:
 def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
     """Return the routes under ``/pay-orders``."""
 
-    @post("/", guards=[scope("pay-orders:write")], summary="Apply for a pay order")
+    @post(
+        "/",
+        operation_id="applyForPayOrder",
+        summary="Apply for a pay order",
+        guards=[scope("pay-orders:write")],
+        responses=refusals(
+            *WITH_A_BODY,
+            InvalidAmount,
+            InvalidId,
+            InvalidText,
+            UnknownCurrency,
+            InsufficientScope,
+            PayOrderMismatch,
+            AlreadyPaid,
+            PayOrderClosed,
+            OutcomeUnknown,
+        )
+        | {200: ResponseSpec(PayOrderView, description="The same again", generate_examples=False)},
+    )
     async def apply(request: Caller, data: NewPayOrder) -> Response[PayOrderView]:
         application = Application(
             merchant_id=request.user.merchant_id,
-            biz_order_no=parse_id(data.biz_order_no),
+            biz_order_no=read_id(data.biz_order_no, "bizOrderNo"),
             payer_id=data.payer_id,
-            amount=check_amount(data.amount),
+            amount=data.amount,
             currency=check_currency(data.currency),
-            subject=check_text(data.subject),
+            subject=check_text(data.subject, "subject"),
             ttl_seconds=data.expires_in_seconds or default_ttl_seconds,
         )
         order, created = await service.apply(application)
         return Response(view(order), status_code=201 if created else 200)
 
-    @get("/", guards=[scope("pay-orders:read")], summary="Read up to 200 pay orders by business order number")
+    @get(
+        "/",
+        operation_id="readPayOrders",
+        summary="Read up to 200 pay orders by business order number",
+        guards=[scope("pay-orders:read")],
+        responses=refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
+    )
     async def read_many(
         request: Caller, biz_order_nos: Annotated[IdList, Parameter(query="bizOrderNos")]
     ) -> PayOrderList:
-        orders = await service.read_many(parse_ids(biz_order_nos), request.user)
+        orders = await service.read_many(parse_ids(biz_order_nos, "bizOrderNos"), request.user)
         return PayOrderList([view(order) for order in orders])
 
-    @get("/{pay_order_id:str}", summary="Read a pay order")
+    @get(
+        "/{pay_order_id:str}",
+        operation_id="readPayOrder",
+        summary="Read a pay order",
+        responses=refusals(InvalidId, NotThePayer, PayOrderNotFound),
+    )
     async def read(request: Caller, pay_order_id: str) -> PayOrderView:
         return view(await service.read(parse_id(pay_order_id), request.user))
 
-    @get("/biz/{biz_order_no:str}", summary="Read a pay order by its business order number")
+    @get(
+        "/biz/{biz_order_no:str}",
+        operation_id="readPayOrderByBizOrderNo",
+        summary="Read a pay order by its business order number",
+        responses=refusals(InvalidId, NotThePayer, PayOrderNotFound),
+    )
     async def read_by_biz_order_no(request: Caller, biz_order_no: str) -> PayOrderView:
         return view(await service.read_by_biz_order_no(parse_id(biz_order_no), request.user))
 
-    @post("/{pay_order_id:str}/pay", status_code=200, summary="Pay out of the payer's balance")
+    @post(
+        "/{pay_order_id:str}/pay",
+        operation_id="payPayOrder",
+        summary="Pay out of the payer's balance",
+        status_code=200,
+        responses=refusals(
+            *WITH_A_BODY,
+            InvalidId,
+            InsufficientBalance,
+            NotThePayer,
+            WrongPayPassword,
+            PayOrderNotFound,
+            WalletNotFound,
+            PayOrderClosed,
+            PayPasswordLocked,
+            OutcomeUnknown,
+        ),
+    )
     async def pay(request: Caller, pay_order_id: str, data: Payment) -> PayOrderView:
         payment = PaymentRequest(
             pay_order_id=parse_id(pay_order_id),
@@ -125,12 +211,14 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
 
     @post(
         "/{pay_order_id:str}/close",
+        operation_id="closePayOrder",
+        summary="Close an unpaid pay order",
         status_code=200,
         guards=[scope("pay-orders:write")],
-        summary="Close an unpaid pay order",
+        responses=refusals(InvalidId, InsufficientScope, PayOrderNotFound, AlreadyPaid, OutcomeUnknown),
     )
     async def close(request: Caller, pay_order_id: str) -> PayOrderView:
         return view(await service.close(parse_id(pay_order_id), request.user, trace_of(request)))
 
     handlers = [apply, read_many, read, read_by_biz_order_no, pay, close]
-    return Router("/pay-orders", route_handlers=handlers)
+    return Router("/pay-orders", route_handlers=handlers, tags=["pay orders"])

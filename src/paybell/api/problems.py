@@ -1,5 +1,6 @@
-"""Errors as RFC 9457 problem documents, in English and Chinese. One place, one table."""
+"""Errors as RFC 9457 problem documents, in English and Chinese: one way out for all of them."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -7,31 +8,40 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
 from paybell.clock import rfc3339
 from paybell.errors import (
-    InvalidAmount,
+    BodyTooLarge,
     InvalidRequest,
+    MethodNotAllowed,
+    Misconfigured,
+    MissingField,
     NotAuthenticated,
+    NotFound,
     PaybellError,
     Refused,
     Unavailable,
-    UnknownCurrency,
 )
+from paybell.web import PROBLEM_JSON, problem_of
 
-PROBLEM_JSON = "application/problem+json"
 log = structlog.get_logger()
 
-# What the framework refuses before a route is reached: code, English, Chinese.
-_HTTP: Mapping[int, tuple[str, str, str]] = {
-    400: (InvalidRequest.code, InvalidRequest.detail, InvalidRequest.detail_zh),
-    404: ("not_found", "There is nothing at this address.", "地址不存在"),
-    405: ("method_not_allowed", "This address does not know this method.", "不支持的请求方法"),
-    413: ("body_too_large", "The body is larger than 64 KiB.", "请求体超过 64 KiB"),
-    415: ("unsupported_media_type", "Send the body as application/json.", "请以 application/json 发送请求体"),
+# What the framework refuses before a route is reached.
+_HTTP: Mapping[int, type[Refused]] = {
+    kind.status: kind for kind in (InvalidRequest, NotFound, MethodNotAllowed, BodyTooLarge)
 }
+_MISSING = re.compile(r"Missing required \w+ parameter '([\w-]+)'")
+_CLIENT_GONE = "client disconnected prematurely"
+
+
+class NotReady(Unavailable):
+    """A part this process needs is not there; ``checks`` says which."""
+
+    code = "not_ready"
+    detail = "Not everything this service needs is there; see checks."
+    detail_zh = "服务尚未就绪，详见 checks"
 
 
 def exception_handlers() -> ExceptionHandlersMap:
@@ -43,76 +53,69 @@ def exception_handlers() -> ExceptionHandlersMap:
     }
 
 
-def problem(
-    request: Request[Any, Any, Any] | None,
-    *,
-    status: int,
-    code: str,
-    detail: tuple[str, str],
-    extensions: Mapping[str, object] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response[bytes]:
-    """Return a problem document; ``detail`` is English and Chinese."""
-    chinese = request is not None and _prefers_chinese(request.headers.get("accept-language", ""))
-    document = {
-        "type": f"urn:paybell:problem:{code}",
-        "title": code.replace("_", " ").capitalize(),
-        "status": status,
-        "code": code,
-        "detail": detail[chinese],
-    } | {name: _plain(value) for name, value in (extensions or {}).items()}
-    return Response(
-        msgspec.json.encode(document),
-        status_code=status,
-        media_type=PROBLEM_JSON,
-        headers={"Content-Language": "zh" if chinese else "en", **(headers or {})},
-    )
-
-
 def _paybell_error(request: Request[Any, Any, Any], error: PaybellError) -> Response[bytes]:
-    if not isinstance(error, Refused | Unavailable):
+    if isinstance(error, Misconfigured):  # while we serve: the operator reads the log, the caller waits
+        log.error("request_failed", path=request.url.path, code=error.code, detail=str(error))
+        error = Unavailable()
+    elif not isinstance(error, Refused | Unavailable):
         return _bug(request, error)
     headers = {}
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, NotAuthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="paybell"'
-    return problem(
-        request,
-        status=error.status,
-        code=error.code,
-        detail=(error.message or error.detail, error.detail_zh),
-        extensions=error.extensions,
-        headers=headers,
-    )
+    return _problem(request, error, headers)
 
 
 def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    if isinstance(error, ValidationException) or error.status_code == InvalidRequest.status:
-        return _paybell_error(request, _invalid(error))
-    status = error.status_code
-    code, english, chinese = _HTTP.get(status, ("refused", Refused.detail, Refused.detail_zh))
+    kind = _HTTP.get(error.status_code)
+    if kind is None:
+        # Nobody is there to answer any more; anything else is ours.
+        return _problem(request, PaybellError()) if error.detail == _CLIENT_GONE else _bug(request, error)
+    if kind is InvalidRequest:
+        return _problem(request, _invalid(error))
     headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
-    return problem(request, status=status, code=code, detail=(english, chinese), headers=headers)
+    return _problem(request, kind(), headers)
 
 
 def _invalid(error: HTTPException) -> InvalidRequest:
-    """Say which member is wrong and why, as the decoder found it; never its value."""
+    """Say which parameter is wrong and why, as the framework found it; never its value."""
+    if match := _MISSING.match(error.detail):
+        return MissingField(f"The parameter {match[1]} is missing.", field=match[1])
     extra = error.extra if isinstance(error.extra, list) else []
     first = extra[0] if extra and isinstance(extra[0], dict) else {}
-    key, message = str(first.get("key", "")), str(first.get("message", ""))
-    if key in ("amount", "totalFee"):
-        return InvalidAmount(field=key)
-    if key == "currency":
-        return UnknownCurrency(field=key)
-    text = f"{message} ({key})." if key else f"{message}."
-    return InvalidRequest(text if message else None, **({"field": key} if key else {}))
+    name, message = str(first.get("key", "")), str(first.get("message", ""))
+    if name == "data":  # the handlers' parameter for the body, which was empty
+        return MissingField("Send a JSON object in the body.")
+    return InvalidRequest(f"{name}: {message}.", field=name) if name and message else InvalidRequest()
 
 
 def _bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     log.error("request_failed", path=request.url.path, exc_info=error)
-    detail = (PaybellError.detail, PaybellError.detail_zh)
-    return problem(request, status=500, code=PaybellError.code, detail=detail)
+    return _problem(request, PaybellError())
+
+
+def _problem(
+    request: Request[Any, Any, Any], error: PaybellError, headers: Mapping[str, str] | None = None
+) -> Response[bytes]:
+    chinese = _prefers_chinese(request.headers.get("accept-language", ""))
+    document = problem_of(type(error), _chinese(error) if chinese else error.message)
+    document |= {name: _plain(value) for name, value in error.extensions.items()}
+    return Response(
+        msgspec.json.encode(document),
+        status_code=error.status,
+        media_type=PROBLEM_JSON,
+        headers={
+            "Content-Language": "zh" if chinese else "en",
+            "Vary": "Accept-Language",
+            **(headers or {}),
+        },
+    )
+
+
+def _chinese(error: PaybellError) -> str:
+    field = error.extensions.get("field")
+    return f"{error.detail_zh}（{field}）" if field else error.detail_zh
 
 
 def _prefers_chinese(accept_language: str) -> bool:
@@ -124,8 +127,9 @@ def _prefers_chinese(accept_language: str) -> bool:
             quality = float(parameter.strip().removeprefix("q=") or 1)
         except ValueError:
             quality = 0.0
-        if quality > weight and tag[:2].lower() in ("zh", "en"):
-            best, weight = tag[:2].lower(), quality
+        language = tag.strip().lower().partition("-")[0]
+        if quality > weight and language in ("zh", "en"):
+            best, weight = language, quality
     return best == "zh"
 
 

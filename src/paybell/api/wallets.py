@@ -4,28 +4,43 @@ from typing import Annotated
 
 import msgspec
 from litestar import Response, Router, get, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
+from msgspec import Meta
 
-from paybell.errors import NotTheOwner
-from paybell.money import DEFAULT_CURRENCY, check_amount, check_currency
+from paybell.errors import (
+    BalanceLimit,
+    IdempotencyKeyInUse,
+    IdempotencyKeyMissing,
+    IdempotencyKeyReused,
+    InsufficientScope,
+    InvalidAmount,
+    InvalidId,
+    NotTheOwner,
+    OutcomeUnknown,
+    UnknownCurrency,
+    WalletExists,
+    WalletNotFound,
+)
+from paybell.money import DEFAULT_CURRENCY, check_currency
 from paybell.wallet.idempotency import IdempotencyKey
 from paybell.wallet.service import Wallet, WalletService
-from paybell.web import Caller, UserId, check_user_id, scope
+from paybell.web import JSON, WITH_A_BODY, Amount, Caller, Currency, UserId, check_user_id, refusals, scope
 
 
 class NewWallet(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """Whose wallet, with which six-digit pay password, in which currency."""
 
     user_id: UserId
-    pay_password: str
-    currency: str = DEFAULT_CURRENCY
+    pay_password: Annotated[str, Meta(description="Six digits.")]
+    currency: Currency = DEFAULT_CURRENCY
 
 
 class TopUp(msgspec.Struct, forbid_unknown_fields=True):
     """How much, in minor units; without a currency into the wallet `GET /wallets/{userId}` shows."""
 
-    amount: int
-    currency: str | None = None
+    amount: Amount
+    currency: Currency | None = None
 
 
 class WalletView(msgspec.Struct, rename="camel"):
@@ -44,22 +59,56 @@ def view(wallet: Wallet) -> WalletView:
 def wallet_routes(service: WalletService) -> Router:
     """Return the routes under ``/wallets``."""
 
-    @post("/", guards=[scope("wallets:write")], summary="Open a wallet")
+    @post(
+        "/",
+        operation_id="openWallet",
+        summary="Open a wallet",
+        guards=[scope("wallets:write")],
+        responses=refusals(*WITH_A_BODY, UnknownCurrency, InsufficientScope, WalletExists, OutcomeUnknown),
+    )
     async def open_wallet(data: NewWallet) -> WalletView:
         return view(await service.open(data.user_id, data.pay_password, check_currency(data.currency)))
 
-    @get("/{user_id:str}", summary="Read a wallet")
+    @get(
+        "/{user_id:str}",
+        operation_id="readWallet",
+        summary="Read a wallet: the CNY one, or the one in `currency`",
+        responses=refusals(InvalidId, UnknownCurrency, NotTheOwner, WalletNotFound),
+    )
     async def read_wallet(request: Caller, user_id: str, currency: str | None = None) -> WalletView:
         if check_user_id(user_id) != request.user.user_id and not request.user.has("wallets:read"):
             raise NotTheOwner
-        return view(await service.read(user_id, currency and check_currency(currency)))
+        wanted = None if currency is None else check_currency(currency)
+        return view(await service.read(user_id, wanted))
 
-    @post("/{user_id:str}/top-ups", guards=[scope("wallets:write")], summary="Put money into a wallet")
+    @post(
+        "/{user_id:str}/top-ups",
+        operation_id="topUpWallet",
+        summary="Put money into a wallet",
+        guards=[scope("wallets:write")],
+        responses=refusals(
+            *WITH_A_BODY,
+            InvalidAmount,
+            InvalidId,
+            UnknownCurrency,
+            IdempotencyKeyMissing,
+            InsufficientScope,
+            WalletNotFound,
+            BalanceLimit,
+            IdempotencyKeyInUse,
+            IdempotencyKeyReused,
+            OutcomeUnknown,
+        )
+        | {201: ResponseSpec(WalletView, description="Done, now or before", generate_examples=False)},
+    )
     async def top_up(
         request: Caller,
         user_id: str,
         data: TopUp,
-        idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key")] = None,
+        idempotency_key: Annotated[
+            str | None,
+            Parameter(header="Idempotency-Key", description="Needed: 1 to 255 printable ASCII characters."),
+        ] = None,
     ) -> Response[bytes]:
         check_user_id(user_id)
         key = IdempotencyKey.of(
@@ -68,11 +117,10 @@ def wallet_routes(service: WalletService) -> Router:
             idempotency_key,
             msgspec.json.encode(data),
         )
-        currency = data.currency and check_currency(data.currency)
-        answer, replayed = await service.top_up(user_id, check_amount(data.amount), currency, key)
+        currency = None if data.currency is None else check_currency(data.currency)
+        answer, replayed = await service.top_up(user_id, data.amount, currency, key)
         headers = {"Idempotent-Replayed": "true"} if replayed else {}
-        return Response(
-            answer.body, status_code=answer.status, media_type="application/json", headers=headers
-        )
+        return Response(answer.body, status_code=answer.status, media_type=JSON, headers=headers)
 
-    return Router("/wallets", route_handlers=[open_wallet, read_wallet, top_up])
+    handlers = [open_wallet, read_wallet, top_up]
+    return Router("/wallets", route_handlers=handlers, tags=["wallets"])

@@ -1,23 +1,28 @@
 """``paybell serve``: everything in one process, or one role, or several workers."""
 
 import os
+import re
+import signal
 import socket
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Literal
 
 import msgspec
 import uvloop
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from paybell.cli.console import announce
 from paybell.cli.databases import databases, prepare
 from paybell.cli.logs import configure_logs
-from paybell.cli.supervisor import run_workers
 from paybell.errors import Misconfigured
 from paybell.settings import ROLES, Settings, read_settings, with_secrets
 
 Role = Literal["all", "api", "relay", "trade"]
+WORKERS_MAX = 64
 
 
 def serve(
@@ -25,7 +30,7 @@ def serve(
     role: tuple[Role, ...] = ("all",),
     host: str | None = None,
     port: int | None = None,
-    workers: Annotated[int, Parameter()] = 1,
+    workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=WORKERS_MAX))] = 1,
     inherited: Annotated[tuple[int, int] | None, Parameter(show=False)] = None,
 ) -> int:
     """Run the service until it is told to stop (SIGTERM or Ctrl-C).
@@ -41,34 +46,66 @@ def serve(
     settings = with_secrets(read_settings(host=host, port=port))
     configure_logs(settings)
     roles = ROLES if "all" in role else frozenset[str](role)
-    listening = socket.socket(fileno=inherited[0]) if inherited else _listen(settings)
-    settings = msgspec.structs.replace(settings, port=listening.getsockname()[1])
-    # The web framework loads while the embedded database starts; both take about as long.
-    loading = ThreadPoolExecutor(1).submit(import_module, "paybell.cli.server")
-    with listening, databases(settings) as urls:
-        if inherited is None:
-            uvloop.run(prepare(settings, urls))
-            announce(
-                f"Paybell listens on http://{settings.host}:{settings.port} "
-                f"(broker {settings.broker_url.partition('@')[2] or settings.broker_url}, pid {os.getpid()})"
-            )
-        if workers > 1:
-            run_workers(workers, settings, urls, roles, listening)
-            return 0
-        uvloop.run(loading.result().run_server(settings, urls, roles, listening, inherited and inherited[1]))
+    if "trade" in roles and not ("api" in roles or settings.pay_url):
+        raise Misconfigured("Set PAYBELL_PAY_URL: trade alone must know where the pay service is.")
+    names = [name for name, users in (("pay", {"api", "relay"}), ("trade", {"trade"})) if roles & users]
+    with _stopped_by_sigterm(), _listening(settings, inherited) as listening:
+        settings = msgspec.structs.replace(settings, port=listening.getsockname()[1])
+        # The web framework loads while the embedded database starts; both take about as long.
+        loading = ThreadPoolExecutor(1).submit(import_module, "paybell.cli.server")
+        with databases(settings, names) as urls:
+            ready = partial(announce, _greeting(settings))
+            if inherited is None:
+                uvloop.run(prepare(settings, urls))
+            server = loading.result()
+            if workers > 1:
+                uvloop.run(server.try_parts(settings, urls, roles))
+                ready()
+                import_module("paybell.cli.supervisor").run_workers(workers, settings, urls, roles, listening)
+                return 0
+            if inherited is None:
+                uvloop.run(server.run_server(settings, urls, roles, listening, ready=ready))
+            else:
+                uvloop.run(server.run_server(settings, urls, roles, listening, parent_pipe=inherited[1]))
     return 0
 
 
-def _listen(settings: Settings) -> socket.socket:
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """End in order also while still starting; whoever serves has a handler of its own."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _listening(settings: Settings, inherited: tuple[int, int] | None) -> socket.socket:
+    if inherited is not None:
+        return socket.socket(fileno=inherited[0])
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
         listening.listen(2048)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        listening.close()
+        reason = error.strerror if isinstance(error, OSError) else "no such name"
         raise Misconfigured(
-            f"Cannot listen on {settings.host}:{settings.port} ({error.strerror}); set PAYBELL_PORT to a "
-            "free one."
+            f"Cannot listen on {settings.host}:{settings.port} ({reason}); set PAYBELL_HOST and PAYBELL_PORT "
+            "to a free one."
         ) from error
     return listening
+
+
+def _greeting(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    broker = ",".join(
+        re.sub(r"//.*@", "//", part) for part in settings.broker_url.split(",")
+    )  # without passwords
+    return f"Paybell listens on http://{host}:{settings.port} (broker {broker}, pid {os.getpid()})"

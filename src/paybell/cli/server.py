@@ -3,11 +3,13 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
+import msgspec
 import structlog
 import uvicorn
+from litestar import Litestar
 
 from paybell.api.app import create_app
 from paybell.runtime import Runtime, open_runtime
@@ -35,37 +37,70 @@ async def run_server(
     urls: Mapping[str, str],
     roles: frozenset[str],
     listening: socket.socket,
-    parent_pipe: int | None,
+    *,
+    ready: Callable[[], object] | None = None,
+    parent_pipe: int | None = None,
 ) -> None:
-    """Serve until SIGTERM, SIGINT, or the end of the parent at the other side of the pipe."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    if parent_pipe is not None:
-        loop.add_reader(parent_pipe, stop.set)
-    async with open_runtime(settings, urls, roles) as runtime:
-        server = _http_server(runtime)
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        loops_stop = asyncio.Event()
-        loops = _start_loops(runtime, loops_stop)
+    """Serve until SIGTERM, SIGINT, or the end of the parent at the other side of the pipe.
+
+    Args:
+        settings: with secrets.
+        urls: of the migrated databases.
+        roles: some of `paybell.settings.ROLES`.
+        listening: the socket to serve.
+        ready: told once requests are served.
+        parent_pipe: its end is the parent's.
+    """
+    stop = _stop_event(parent_pipe)
+    async with serving(settings, urls, roles, listening) as http:
         log.info("service_started", port=settings.port, roles=sorted(roles))
-        await asyncio.wait([asyncio.ensure_future(stop.wait()), serving], return_when=asyncio.FIRST_COMPLETED)
+        if ready is not None:
+            ready()
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait([stopped, http], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
         log.info("service_stopping")
-        server.should_exit = True
-        await serving
-        loops_stop.set()
-        _, late = await asyncio.wait(loops, timeout=LOOPS_GRACE_SECONDS)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
     log.info("service_stopped")
 
 
-def _http_server(runtime: Runtime) -> _Server:
-    return _Server(
+async def try_parts(settings: Settings, urls: Mapping[str, str], roles: frozenset[str]) -> None:
+    """Connect everything once and let go: what workers would refuse is refused here, in one sentence."""
+    async with open_runtime(settings, urls, roles):
+        pass
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings, urls: Mapping[str, str], roles: frozenset[str], listening: socket.socket
+) -> AsyncIterator["asyncio.Task[None]"]:
+    """Serve HTTP and run the loops until the block ends; yield the task that serves.
+
+    The end has an order: requests in flight are answered, the loops finish what they have begun,
+    then the parts are taken down. Trade in the same process reaches pay through a socket of its
+    own on the loopback, which answers until the last: an order in flight can still be completed.
+
+    Raises:
+        PaybellError: as `open_runtime`.
+    """
+    async with AsyncExitStack() as stack:
+        inner = None
+        if {"api", "trade"} <= roles and not settings.pay_url:
+            inner = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            url = f"http://127.0.0.1:{inner.getsockname()[1]}"
+            settings = msgspec.structs.replace(settings, pay_url=url)
+        runtime = await stack.enter_async_context(open_runtime(settings, urls, roles))
+        app = create_app(runtime)
+        if inner is not None:
+            await stack.enter_async_context(_http(app, inner))
+        await stack.enter_async_context(_loops(runtime))
+        yield await stack.enter_async_context(_http(app, listening))
+
+
+@asynccontextmanager
+async def _http(app: Litestar, listening: socket.socket) -> AsyncIterator["asyncio.Task[None]"]:
+    server = _Server(
         uvicorn.Config(
-            create_app(runtime),
+            app,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -76,16 +111,41 @@ def _http_server(runtime: Runtime) -> _Server:
             ws="none",
         )
     )
+    task = asyncio.create_task(server.serve(sockets=[listening]), name="http")
+    try:
+        yield task
+    finally:
+        server.should_exit = True
+        await task
 
 
-def _start_loops(runtime: Runtime, stop: asyncio.Event) -> list[asyncio.Task[None]]:
-    """Start what the roles need; an api process has no loops and waits for the stop alone."""
+@asynccontextmanager
+async def _loops(runtime: Runtime) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(run_loop(one, stop, runtime.clock), name=one.name) for one in runtime.loops]
+    tasks += [asyncio.create_task(run_task(one, stop, runtime.clock), name=one.name) for one in runtime.tasks]
+    try:
+        yield
+    finally:
+        stop.set()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=LOOPS_GRACE_SECONDS)
+            for task in late:
+                log.warning("loop_cut_off", loop=task.get_name())
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
-    async def stopped() -> None:
-        await stop.wait()
 
-    return [
-        *(asyncio.create_task(run_loop(one, stop, runtime.clock), name=one.name) for one in runtime.loops),
-        *(asyncio.create_task(run_task(one, stop, runtime.clock), name=one.name) for one in runtime.tasks),
-        asyncio.create_task(stopped(), name="stop"),
-    ]
+def _stop_event(parent_pipe: int | None) -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if parent_pipe is not None:
+
+        def parent_ended() -> None:
+            loop.remove_reader(parent_pipe)
+            stop.set()
+
+        loop.add_reader(parent_pipe, parent_ended)
+    return stop

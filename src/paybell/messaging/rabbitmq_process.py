@@ -41,7 +41,7 @@ def furnish(home: Path, server: Path, name: str, port: int, cookie: str) -> dict
     if user:
         os.chown(home, user["user"], user["group"])
         os.chown(secret, user["user"], user["group"])
-    if subprocess.run(["/usr/bin/test", "-w", home], check=False, **user).returncode:  # noqa: S603
+    if subprocess.run(["test", "-w", home], check=False, **user).returncode:  # noqa: S603, S607
         raise Misconfigured(f"The user {_UNPRIVILEGED_USER} cannot write to {home}; choose another home.")
     (home / "enabled_plugins").write_text("[].\n")
     (home / "rabbitmq.conf").write_text("vm_memory_high_watermark.relative = 0.4\n")
@@ -67,8 +67,8 @@ def furnish(home: Path, server: Path, name: str, port: int, cookie: str) -> dict
         "RABBITMQ_NODENAME": name,
         "RABBITMQ_NODE_IP_ADDRESS": LOOPBACK,
         "RABBITMQ_NODE_PORT": port,
-        # Schedulers that spin for microseconds before they sleep cost 0.3 % of a core while idle.
-        # RabbitMQ's default, none, makes a start in a virtual machine 2 to 4 times slower.
+        # Schedulers that spin for microseconds before they sleep: costs 0.3 % of a core while idle,
+        # and a start in a virtual machine takes 4 s instead of the 10 to 20 s of the default, none.
         "RABBITMQ_SCHEDULER_BUSY_WAIT_THRESHOLD": "very_short",
         "RABBITMQ_SCHEDULER_BIND_TYPE": "u",  # several nodes would all bind to the same cores
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput +S 2:2 {loopback_only}",

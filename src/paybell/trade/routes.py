@@ -4,22 +4,54 @@ from datetime import datetime
 
 import msgspec
 from litestar import Response, Router, get, post
+from litestar.openapi.datastructures import ResponseSpec
 
+from paybell.errors import (
+    AlreadyPaid,
+    InsufficientScope,
+    InvalidAmount,
+    InvalidId,
+    InvalidRequest,
+    InvalidText,
+    MissingField,
+    NotTheBuyer,
+    OrderMismatch,
+    OrderNotFound,
+    OutcomeUnknown,
+    PayOrderClosed,
+    PayServiceUnavailable,
+    UnknownCurrency,
+)
 from paybell.ids import parse_id
-from paybell.money import DEFAULT_CURRENCY, check_amount, check_currency
+from paybell.money import DEFAULT_CURRENCY, check_currency
 from paybell.trade.model import Order, Purchase
 from paybell.trade.service import TradeService
-from paybell.web import Caller, IdList, Subject, UserId, check_text, parse_ids, scope, trace_of
+from paybell.web import (
+    WITH_A_BODY,
+    Amount,
+    Caller,
+    Currency,
+    Id,
+    IdList,
+    Subject,
+    UserId,
+    check_text,
+    parse_ids,
+    read_id,
+    refusals,
+    scope,
+    trace_of,
+)
 
 
 class NewOrder(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """An order as the shop's backend asks for it; the fee in minor units."""
 
     buyer_id: UserId
-    total_fee: int
-    currency: str = DEFAULT_CURRENCY
+    total_fee: Amount
+    currency: Currency = DEFAULT_CURRENCY
     subject: Subject = ""
-    order_id: str | None = None
+    order_id: Id | None = None
 
 
 class OrderView(msgspec.Struct, rename="camel"):
@@ -64,28 +96,66 @@ def view(order: Order) -> OrderView:
 def order_routes(service: TradeService) -> Router:
     """Return the routes under ``/orders``."""
 
-    @post("/", guards=[scope("orders:write")], summary="Create an order and its pay order")
+    @post(
+        "/",
+        operation_id="createOrder",
+        summary="Create an order and its pay order",
+        guards=[scope("orders:write")],
+        responses=refusals(
+            *WITH_A_BODY,
+            InvalidAmount,
+            InvalidId,
+            InvalidText,
+            UnknownCurrency,
+            InsufficientScope,
+            OrderMismatch,
+            PayOrderClosed,
+            PayServiceUnavailable,
+            OutcomeUnknown,
+        )
+        | {200: ResponseSpec(OrderView, description="The same again", generate_examples=False)},
+    )
     async def create_order(request: Caller, data: NewOrder) -> Response[OrderView]:
         purchase = Purchase(
-            order_id=service.new_id() if data.order_id is None else parse_id(data.order_id),
+            order_id=service.new_id() if data.order_id is None else read_id(data.order_id, "orderId"),
             buyer_id=data.buyer_id,
-            total_fee=check_amount(data.total_fee),
+            total_fee=data.total_fee,
             currency=check_currency(data.currency),
-            subject=check_text(data.subject),
+            subject=check_text(data.subject, "subject"),
         )
         order, created = await service.create(purchase, trace_of(request))
         return Response(view(order), status_code=201 if created else 200)
 
-    @get("/", guards=[scope("orders:read")], summary="Read up to 200 orders by id")
+    @get(
+        "/",
+        operation_id="readOrders",
+        summary="Read up to 200 orders by id",
+        guards=[scope("orders:read")],
+        responses=refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
+    )
     async def read_orders(ids: IdList) -> OrderList:
-        return OrderList([view(order) for order in await service.read_many(parse_ids(ids))])
+        return OrderList([view(order) for order in await service.read_many(parse_ids(ids, "ids"))])
 
-    @get("/{order_id:str}", summary="Read an order")
+    @get(
+        "/{order_id:str}",
+        operation_id="readOrder",
+        summary="Read an order",
+        responses=refusals(InvalidId, NotTheBuyer, OrderNotFound),
+    )
     async def read_order(request: Caller, order_id: str) -> OrderView:
         return view(await service.read(parse_id(order_id), request.user))
 
-    @post("/{order_id:str}/cancel", status_code=200, summary="Cancel an unpaid order")
+    @post(
+        "/{order_id:str}/cancel",
+        operation_id="cancelOrder",
+        summary="Cancel an unpaid order",
+        status_code=200,
+        responses=refusals(
+            InvalidId, NotTheBuyer, OrderNotFound, AlreadyPaid, PayServiceUnavailable, OutcomeUnknown
+        ),
+    )
     async def cancel_order(request: Caller, order_id: str) -> OrderView:
         return view(await service.cancel(parse_id(order_id), request.user, trace_of(request)))
 
-    return Router("/orders", route_handlers=[create_order, read_orders, read_order, cancel_order])
+    handlers = [create_order, read_orders, read_order, cancel_order]
+    return Router("/orders", route_handlers=handlers, tags=["orders"])

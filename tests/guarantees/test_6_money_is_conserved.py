@@ -1,0 +1,312 @@
+"""Promise 6: money is neither made nor lost; a wallet never goes below zero."""
+
+import asyncio
+import random
+from collections import Counter
+
+import asyncpg
+import pytest
+from support import PASSWORD, PaySide, codes, connected, payment, seeded
+
+from paybell.errors import BalanceLimit, IdempotencyKeyInUse, IdempotencyKeyReused, Refused
+from paybell.ids import new_traceparent
+from paybell.money import AMOUNT_MAX, TOTAL_MAX
+from paybell.pay.model import Application
+from paybell.storage import ConstraintViolated, Database, Query
+from paybell.tokens import Principal
+from paybell.wallet import ledger
+from paybell.wallet.idempotency import IdempotencyKey
+from paybell.wallet.ledger import PostingFolder, Transfer, TransferKind, trial_balance
+
+# Every payment of a merchant, every top-up of a currency: waiting for such a row would be a queue.
+BOUND_SECONDS = 2.0
+
+
+async def test_two_hundred_payments_of_one_from_a_balance_of_a_hundred(pay_database: Database) -> None:
+    """Exactly a hundred succeed; two services with batches of their own compete for the wallet."""
+    one, other = PaySide(pay_database, batch_max=7), PaySide(pay_database)
+    await one.fund("7", 100)
+    orders = await asyncio.gather(*(one.order(number, "7", 1) for number in range(1, 201)))
+
+    outcomes = await asyncio.gather(
+        *(side.attempt(order.id, "7") for order, side in zip(orders, [one, other] * 100, strict=True))
+    )
+
+    assert Counter(codes(outcomes)) == {"paid": 100, "insufficient_balance": 100}
+    assert await one.balance("7") == 0
+    assert await trial_balance(pay_database)
+
+
+async def test_a_wallet_cannot_be_overdrawn_whatever_the_program_decides(pay_database: Database) -> None:
+    """The schema refuses it, and nothing of that batch is written."""
+    side = PaySide(pay_database)
+    await side.fund("7", 100)
+    await side.fund("8", 100)
+    order = await side.order(5001, "7", 101)
+    async with pay_database.transaction() as tx:
+        wallets = await ledger.lock_wallets(tx, [("7", "CNY"), ("8", "CNY")])
+    batch = [
+        Transfer(TransferKind.PAYMENT, reference, wallets[owner, "CNY"].account_id, order.payee_account, n)
+        for reference, owner, n in (("1", "8", 100), ("2", "7", 50), ("3", "7", 51))
+    ]
+
+    with pytest.raises(ConstraintViolated, match="account_never_overdrawn"):
+        async with pay_database.transaction() as tx:
+            await ledger.post(tx, batch)
+
+    assert (await side.balance("7"), await side.balance("8")) == (100, 100)
+    assert await trial_balance(pay_database)
+
+
+@pytest.mark.parametrize(
+    ("amount", "to_itself", "rule"),
+    [(0, False, "amount"), (-5, False, "amount"), (5, True, "between_two_accounts")],
+)
+async def test_a_transfer_moves_something_somewhere(
+    pay_database: Database, amount: int, to_itself: bool, rule: str
+) -> None:
+    """A negative one would be a debit in disguise."""
+    side = PaySide(pay_database)
+    await side.fund("7", 100)
+    order = await side.order(5001, "7", 50)
+    async with pay_database.transaction() as tx:
+        wallet = (await ledger.lock_wallets(tx, [("7", "CNY")]))["7", "CNY"].account_id
+
+    payee = wallet if to_itself else order.payee_account
+    with pytest.raises(ConstraintViolated, match=rule):
+        async with pay_database.transaction() as tx:
+            await ledger.post(tx, [Transfer(TransferKind.PAYMENT, "1", wallet, payee, amount)])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE transfers SET amount = amount + 1",
+        "DELETE FROM transfers",
+        "TRUNCATE transfers",
+        "TRUNCATE transfers CASCADE",
+        "DELETE FROM accounts",
+        "TRUNCATE accounts CASCADE",
+    ],
+)
+async def test_history_cannot_be_changed(pay_database: Database, pay_url: str, statement: str) -> None:
+    """Not even by the owner of the tables with a statement of their own."""
+    side = PaySide(pay_database)
+    await side.fund("7", 100)
+
+    async with connected(pay_url) as connection:
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="is append-only"):
+            await connection.execute(statement)
+
+    assert await side.balance("7") == 100
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        "UPDATE accounts SET credits = credits + 1 WHERE kind = 'wallet'",
+        "UPDATE accounts SET debits = debits + 1, credits = credits + 1 WHERE kind = 'wallet'",
+        "DELETE FROM pending_postings WHERE credits > 0",
+        "UPDATE pending_postings SET account_id = account_id % 2 + 1 WHERE credits > 0",
+        "UPDATE transfers SET amount = amount - 1 WHERE kind = 'payment'",
+        "DELETE FROM transfers WHERE kind = 'payment'",
+    ],
+)
+async def test_the_trial_balance_notices(pay_database: Database, pay_url: str, forgery: str) -> None:
+    """It compares what accounts hold with what transfers moved, so a forgery has to be in both."""
+    side = PaySide(pay_database)
+    await side.fund("7", 100)
+    await side.attempt((await side.order(5001, "7", 60)).id, "7")
+    assert await trial_balance(pay_database)
+
+    async with connected(pay_url) as connection:
+        await connection.execute("SET session_replication_role = replica")  # as if without triggers
+        assert await connection.execute(forgery) in ("UPDATE 1", "DELETE 1")
+
+    assert not await trial_balance(pay_database)
+
+
+async def test_folding_while_payments_run_keeps_the_books_exact(pay_database: Database) -> None:
+    """At every moment each account and its postings equal its transfers; in the end nothing is pending."""
+    side, folders = PaySide(pay_database, batch_max=5), [PostingFolder(pay_database) for _ in range(2)]
+    await side.fund("7", 1_000)
+    orders = await asyncio.gather(*(side.order(number, "7", 3) for number in range(1, 201)))
+    paying = asyncio.gather(*(side.attempt(order.id, "7") for order in orders))
+    exact = []
+    while not paying.done():
+        await asyncio.gather(*(folder.run_once() for folder in folders))
+        exact.append(await trial_balance(pay_database))
+    while await folders[0].run_once():
+        pass
+
+    assert set(codes(await paying)) == {"paid"}
+    assert exact == [True] * len(exact)
+    assert await trial_balance(pay_database)
+    rows = await pay_database.fetch(Query("SELECT kind, credits - debits AS balance FROM accounts"))
+    assert {row["kind"]: row["balance"] for row in rows} == {
+        "wallet": 400,
+        "merchant": 600,
+        "funding": -1_000,
+    }
+    assert await pay_database.fetch(Query("SELECT FROM pending_postings")) == []
+
+
+async def test_paying_does_not_wait_for_the_merchants_row(pay_database: Database, pay_url: str) -> None:
+    """A folder, or a report, that holds the row of a popular merchant stops nobody from paying."""
+    side = PaySide(pay_database)
+    await side.fund("7", 1_000)
+    order = await side.order(5001, "7", 100)
+
+    async with connected(pay_url) as connection, connection.transaction():
+        await connection.execute("UPDATE accounts SET credits = credits WHERE kind = 'merchant'")
+        async with asyncio.timeout(BOUND_SECONDS):
+            assert codes([await side.attempt(order.id, "7")]) == ["paid"]
+            await side.order(5002, "7", 100)
+
+
+async def test_topping_up_does_not_wait_for_the_funding_row(pay_database: Database, pay_url: str) -> None:
+    side = PaySide(pay_database)
+    await side.fund("7", 1_000)
+
+    async with connected(pay_url) as connection, connection.transaction():
+        await connection.execute("UPDATE accounts SET debits = debits WHERE kind = 'funding'")
+        async with asyncio.timeout(BOUND_SECONDS):
+            await side.fund("8", 1_000)
+
+
+async def test_a_top_up_is_made_once_for_each_key(pay_database: Database) -> None:
+    """However often and concurrently it is sent; the same key for another wallet's request is refused."""
+    side = PaySide(pay_database)
+    await side.fund("7", 0)
+    key = IdempotencyKey.of("till", "top-up", "key-1", b"100")
+
+    async def top_up() -> object:
+        try:
+            return (await side.wallets.top_up("7", 100, None, key))[0]
+        except IdempotencyKeyInUse as error:
+            return error
+
+    answers = await asyncio.gather(*(top_up() for _ in range(20)))
+    last = await top_up()
+
+    assert {answer for answer in answers if not isinstance(answer, IdempotencyKeyInUse)} == {last}
+    assert await side.balance("7") == 100
+    with pytest.raises(IdempotencyKeyReused):
+        await side.wallets.top_up("7", 200, None, IdempotencyKey.of("till", "top-up", "key-1", b"200"))
+    assert await side.balance("7") == 100
+
+
+async def test_a_top_up_is_not_made_again_when_its_answer_is_forgotten(
+    pay_database: Database, pay_url: str
+) -> None:
+    """Keys are removed some day, transfers never are: the reference still knows it."""
+    side = PaySide(pay_database)
+    await side.fund("7", 100)
+    async with connected(pay_url) as connection:
+        assert await connection.execute("DELETE FROM idempotency_keys") == "DELETE 1"
+
+    with pytest.raises(IdempotencyKeyReused):
+        await side.wallets.top_up("7", 100, "CNY", IdempotencyKey.of("test", "top-up", "7-CNY", b""))
+    assert await side.balance("7") == 100
+
+
+async def test_a_wallet_never_outgrows_its_column(pay_database: Database, pay_url: str) -> None:
+    """The totals are 64 bits; what would not fit is refused, not an error of the database."""
+    side = PaySide(pay_database)
+    await side.fund("7", 1)
+    async with connected(pay_url) as connection:
+        await connection.execute(
+            "UPDATE accounts SET credits = $1 WHERE kind = 'wallet'", TOTAL_MAX - AMOUNT_MAX
+        )
+
+    await side.wallets.top_up("7", AMOUNT_MAX, None, IdempotencyKey.of("test", "top-up", "fits", b""))
+    assert await side.balance("7") == TOTAL_MAX
+    with pytest.raises(BalanceLimit):
+        await side.wallets.top_up("7", 1, None, IdempotencyKey.of("test", "top-up", "too-much", b""))
+
+
+class History:
+    """What happens to a handful of wallets, and a second set of books kept beside Paybell's."""
+
+    users = ("a", "b", "c", "nobody")
+    currencies = ("CNY", "JPY")
+
+    def __init__(self, side: PaySide, rng: random.Random) -> None:
+        """Nothing has happened."""
+        self.side = side
+        self.rng = rng
+        self.orders: dict[int, tuple[str, str, int]] = {}
+        self.books: Counter[tuple[str, str]] = Counter()
+        self.paid: set[int] = set()
+        self.refused: Counter[str] = Counter()
+
+    async def open(self) -> None:
+        """Everybody but nobody gets wallets."""
+        for user in self.users[:-1]:
+            for currency in self.currencies:
+                await self.side.wallets.open(user, PASSWORD, currency)
+
+    async def step(self, number: int) -> None:
+        """Do one thing at random; refusals are part of the game."""
+        act = self.rng.choice([self._top_up, self._apply, self._pay, self._pay, self._pay, self._close])
+        try:
+            await act(number)
+        except Refused as refusal:
+            self.refused[refusal.code] += 1
+
+    async def _top_up(self, number: int) -> None:
+        user, currency, amount = self._user(), self.rng.choice(self.currencies), self.rng.randint(1, 100)
+        key = IdempotencyKey.of("till", "top-up", str(number % 50), f"{user}{currency}{amount}".encode())
+        _, again = await self.side.wallets.top_up(user, amount, currency, key)
+        if not again:
+            self.books[user, currency] += amount
+
+    async def _apply(self, number: int) -> None:
+        user, currency, amount = self._user(), self.rng.choice(self.currencies), self.rng.randint(1, 60)
+        application = Application(self.rng.choice("12"), number, user, amount, currency, "", 600)
+        order, _ = await self.side.pay.apply(application)
+        self.orders[order.id] = user, currency, amount
+
+    async def _pay(self, number: int) -> None:
+        del number
+        order_id = self.rng.choice([*self.orders, 99])
+        user, currency, amount = self.orders.get(order_id, ("a", "CNY", 0))
+        asked_by = user if self.rng.random() < 0.95 else "c"
+        password = PASSWORD if self.rng.random() < 0.97 else "000000"
+        await self.side.pay.pay(payment(order_id, asked_by, password))
+        if order_id not in self.paid:
+            self.paid.add(order_id)
+            self.books[user, currency] -= amount
+
+    async def _close(self, number: int) -> None:
+        del number
+        merchant = Principal("shop", frozenset(), self.rng.choice("12"))
+        await self.side.pay.close(self.rng.choice([*self.orders, 99]), merchant, new_traceparent())
+
+    def _user(self) -> str:
+        return self.rng.choices(self.users, [5, 5, 5, 1])[0]
+
+
+async def test_any_history_of_top_ups_and_payments_leaves_the_books_exact(pay_database: Database) -> None:
+    """Random requests, many of them refused, eight at a time; our own second books agree with the ledger."""
+    side = PaySide(pay_database, batch_max=8)
+    history = History(side, seeded())
+    await history.open()
+    folder = PostingFolder(pay_database)
+
+    for start in range(1, 401, 8):
+        await asyncio.gather(*(history.step(number) for number in range(start, start + 8)))
+        await folder.run_once()
+        assert await trial_balance(pay_database)
+
+    rows = await pay_database.fetch(
+        Query("SELECT owner_id, currency, credits - debits AS balance FROM accounts WHERE kind = 'wallet'")
+    )
+    assert {(row["owner_id"], row["currency"]): row["balance"] for row in rows} == {
+        (user, currency): history.books[user, currency]
+        for user in history.users[:-1]
+        for currency in history.currencies
+    }
+    assert min(history.books.values()) >= 0
+    assert len(history.paid) > 5
+    assert sum(history.refused.values()) > 20

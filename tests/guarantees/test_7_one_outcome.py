@@ -1,0 +1,198 @@
+"""Promise 7: payment, expiry, close and cancel racing on one order leave exactly one outcome."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import asyncpg
+import pytest
+from notebook import deliveries
+from support import PaySide, codes, connected, seeded, until
+
+from paybell.clock import SystemClock
+from paybell.errors import AlreadyPaid, PaybellError, PayOrderClosed
+from paybell.ids import new_traceparent
+from paybell.messaging.events import SIGNATURE_HEADER, Signer, topology
+from paybell.messaging.listening import Listener
+from paybell.messaging.events import PaymentSucceeded
+from paybell.messaging.local import LocalBroker
+from paybell.messaging.runner import ListenerObserver, ListenerRunner
+from paybell.pay.model import PayOrder
+from paybell.pay.status import PayStatus
+from paybell.storage import Database, Query
+from paybell.testing import FrozenClock
+from paybell.tokens import Principal
+from paybell.trade import store as trade_store
+from paybell.trade.listener import payment_listener
+from paybell.trade.model import OrderStatus, Purchase
+from paybell.wallet.ledger import trial_balance
+
+MERCHANT = Principal("shop", frozenset(), "1")
+RACES = 300
+Act = Callable[[PaySide, int], Awaitable[PayOrder | PaybellError]]
+
+
+async def pay(side: PaySide, order_id: int) -> PayOrder | PaybellError:
+    """Pay as user 7."""
+    return await side.attempt(order_id, "7")
+
+
+async def close(side: PaySide, order_id: int) -> PayOrder | PaybellError:
+    """Close as the merchant."""
+    try:
+        return await side.pay.close(order_id, MERCHANT, new_traceparent())
+    except PaybellError as error:
+        return error
+
+
+async def outcomes_on_disk(url: str) -> dict[int, str]:
+    """Return each order's status, after making sure that money and events tell the same story."""
+    async with connected(url) as connection:
+        rows = await connection.fetch(
+            """
+            SELECT id, status,
+                   (SELECT coalesce(sum(transfers.amount), 0) FROM transfers
+                    WHERE kind = 'payment' AND reference = pay_orders.id::text) = amount AS moved,
+                   ARRAY(SELECT type FROM outbox WHERE subject = biz_order_no::text) AS events
+            FROM pay_orders
+            """
+        )
+    for row in rows:
+        assert row["moved"] == (row["status"] == PayStatus.TRADE_SUCCESS)
+        assert row["events"] == {2: ["pay.closed"], 3: ["pay.success"]}.get(row["status"], [])
+    return {row["id"]: PayStatus(row["status"]).name for row in rows}
+
+
+@pytest.mark.parametrize(("first", "second"), [(pay, close), (close, pay)])
+async def test_payment_and_close_that_meet_have_the_first_as_the_winner(
+    pay_database: Database, pay_url: str, first: Act, second: Act
+) -> None:
+    """Both wait for the same row; whoever gets it decides, and the other one is told."""
+    side = PaySide(pay_database)
+    await side.fund("7", 1_000)
+    order = await side.order(5001, "7", 100)
+
+    async def waiting(count: int) -> bool:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return bool(await watching.fetchval(query) == count)
+
+    async with connected(pay_url) as holding, connected(pay_url) as watching:
+        async with holding.transaction():
+            await holding.execute("SELECT FROM pay_orders FOR UPDATE")
+            racing = [asyncio.ensure_future(first(side, order.id))]
+            await until(lambda: waiting(1))
+            racing.append(asyncio.ensure_future(second(side, order.id)))
+            await until(lambda: waiting(2))
+        winner, loser = await asyncio.gather(*racing)
+
+    assert isinstance(winner, PayOrder)
+    assert isinstance(loser, AlreadyPaid if first is pay else PayOrderClosed)
+    assert await outcomes_on_disk(pay_url) == {order.id: winner.status.name}
+    assert await side.balance("7") == (900 if first is pay else 1_000)
+
+
+async def test_hundreds_of_races_between_payment_and_close_have_one_outcome_each(
+    pay_database: Database, pay_url: str
+) -> None:
+    """Started in both orders; the answers, the order, the money and the one event agree every time."""
+    rng = seeded()
+    side = PaySide(pay_database, batch_max=4)
+    await side.fund("7", RACES)
+    orders = await asyncio.gather(*(side.order(number, "7", 1) for number in range(1, RACES + 1)))
+    paid = 0
+
+    async def race(order: PayOrder) -> tuple[PayOrder | PaybellError, PayOrder | PaybellError]:
+        if rng.random() < 0.5:
+            payment, closing = await asyncio.gather(pay(side, order.id), close(side, order.id))
+        else:
+            closing, payment = await asyncio.gather(close(side, order.id), pay(side, order.id))
+        return payment, closing
+
+    for start in range(0, RACES, 20):
+        for payment, closing in await asyncio.gather(*map(race, orders[start : start + 20])):
+            assert codes([payment, closing]) in (["paid", "already_paid"], ["pay_order_closed", "paid"])
+            paid += isinstance(payment, PayOrder)
+
+    on_disk = list((await outcomes_on_disk(pay_url)).values())
+    assert on_disk.count("TRADE_SUCCESS") == paid
+    assert on_disk.count("TRADE_CLOSED") == RACES - paid
+    assert await side.balance("7") == RACES - paid
+    assert await trial_balance(pay_database)
+
+
+@pytest.mark.parametrize(
+    ("microseconds_before", "outcome"), [(1, "paid"), (0, "pay_order_closed"), (-1, "pay_order_closed")]
+)
+async def test_the_deadline_is_kept_inside_the_paying_transaction(
+    pay_url: str, microseconds_before: int, outcome: str
+) -> None:
+    """Nobody has to have closed it before: at its last moment it can be paid, at the next it cannot."""
+    clock = FrozenClock()
+    async with Database.open(pay_url, clock) as database:
+        side = PaySide(database)
+        await side.fund("7", 1_000)
+        order = await side.order(5001, "7", 100, ttl_seconds=600)
+        clock.advance(600 - microseconds_before / 1_000_000)
+
+        answer = await side.attempt(order.id, "7")
+
+        assert codes([answer]) == [outcome]
+        assert await side.balance("7") == (900 if outcome == "paid" else 1_000)
+        await outcomes_on_disk(pay_url)
+
+
+async def test_a_payment_that_was_in_time_stays_one_after_the_deadline(pay_url: str) -> None:
+    """Paying again, and applying again, answer as before."""
+    clock = FrozenClock()
+    async with Database.open(pay_url, clock) as database:
+        side = PaySide(database)
+        await side.fund("7", 1_000)
+        order = await side.order(5001, "7", 100, ttl_seconds=600)
+        first = await side.attempt(order.id, "7")
+        clock.advance(10_000)
+
+        assert await side.attempt(order.id, "7") == first
+        with pytest.raises(AlreadyPaid):
+            await side.order(5001, "7", 100)
+
+
+async def test_an_expired_order_can_be_closed_and_stays_closed(pay_url: str) -> None:
+    """Expiry and close are the same outcome: one event, however often it is closed."""
+    clock = FrozenClock()
+    async with Database.open(pay_url, clock) as database:
+        side = PaySide(database)
+        await side.fund("7", 1_000)
+        order = await side.order(5001, "7", 100, ttl_seconds=600)
+        clock.advance(601)
+
+        answers = await asyncio.gather(*(close(side, order.id) for _ in range(10)))
+
+        assert all(answer == answers[0] for answer in answers)
+        assert await outcomes_on_disk(pay_url) == {order.id: "TRADE_CLOSED"}
+        assert codes([await pay(side, order.id)]) == ["pay_order_closed"]
+
+
+@pytest.mark.parametrize("status", [0, 1, 2, 3])
+async def test_an_order_cannot_be_paid_and_closed_at_once(
+    pay_database: Database, pay_url: str, status: int
+) -> None:
+    """The schema refuses it, whatever the program decides."""
+    side = PaySide(pay_database)
+    await side.order(5001, "7", 100)
+
+    async with connected(pay_url) as connection:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute(
+                "UPDATE pay_orders SET status = $1, succeeded_at = now(), closed_at = now()", status
+            )
+
+
+def mark_order_paid(database: Database, signer: Signer) -> ListenerRunner[PaymentSucceeded]:
+    """Return the order service's own listener; it proves payments by signature only."""
+
+    async def proven(events: Sequence[PaymentSucceeded]) -> dict[str, Exception]:
+        return {e.event_id: RuntimeError("unsigned") for e in events if not signer.verifies(e)}
+
+    (binding,) = topology().bindings
+    made = payment_listener(binding, None)  # type: ignore[arg-type]
+    own = Listener(made.name, made.binding, made.event_type, made.handle, proven)
+    return ListenerRunner(own, LocalBroker(), database, SystemClock(), ListenerObserver(), batch_max=100)
