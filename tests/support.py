@@ -29,7 +29,7 @@ PEPPER = Pepper("test pepper")
 
 @dataclass(frozen=True, slots=True)
 class Databases:
-    """URLs of the two migrated templates."""
+    """URLs of the two databases of the run; a fixture empties one for each test."""
 
     pay: str
     trade: str

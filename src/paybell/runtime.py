@@ -18,6 +18,7 @@ from paybell.messaging.relay import Relay, Wire
 from paybell.messaging.runner import ListenerRunner
 from paybell.metrics import ListenerMetrics, Metrics, PayMetrics, RelayMetrics
 from paybell.pay import store as pay_store
+from paybell.pay.overdue import OverdueCloser
 from paybell.pay.service import PayService
 from paybell.settings import ROLES, Settings
 from paybell.storage import Database
@@ -148,6 +149,8 @@ class _Builder:
             self.outbox.on_append(wake.set)
         for lane, wake in enumerate(wakes):
             runtime.loops.append(Loop(f"relay-{lane}", relay.run_once, wake))
+        closer = OverdueCloser(self.pay_database, self.outbox)
+        runtime.loops.append(Loop("overdue-closer", closer.run_once))
         folder = PostingFolder(self.pay_database)
         runtime.loops.append(Loop("posting-folder", folder.run_once, idle_seconds=_FOLD_IDLE_SECONDS))
         runtime.checks["broker"] = self._check_broker

@@ -1,29 +1,21 @@
 """Promise 7: payment, expiry, close and cancel racing on one order leave exactly one outcome."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 import pytest
-from notebook import deliveries
+from shop import shop
 from support import PaySide, codes, connected, seeded, until
 
-from paybell.clock import SystemClock
 from paybell.errors import AlreadyPaid, PaybellError, PayOrderClosed
 from paybell.ids import new_traceparent
-from paybell.messaging.events import SIGNATURE_HEADER, Signer, topology
-from paybell.messaging.listening import Listener
-from paybell.messaging.events import PaymentSucceeded
-from paybell.messaging.local import LocalBroker
-from paybell.messaging.runner import ListenerObserver, ListenerRunner
 from paybell.pay.model import PayOrder
 from paybell.pay.status import PayStatus
 from paybell.storage import Database, Query
 from paybell.testing import FrozenClock
 from paybell.tokens import Principal
-from paybell.trade import store as trade_store
-from paybell.trade.listener import payment_listener
-from paybell.trade.model import OrderStatus, Purchase
+from paybell.trade.model import Order
 from paybell.wallet.ledger import trial_balance
 
 MERCHANT = Principal("shop", frozenset(), "1")
@@ -72,7 +64,7 @@ async def test_payment_and_close_that_meet_have_the_first_as_the_winner(
     order = await side.order(5001, "7", 100)
 
     async def waiting(count: int) -> bool:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         return bool(await watching.fetchval(query) == count)
 
     async with connected(pay_url) as holding, connected(pay_url) as watching:
@@ -186,13 +178,49 @@ async def test_an_order_cannot_be_paid_and_closed_at_once(
             )
 
 
-def mark_order_paid(database: Database, signer: Signer) -> ListenerRunner[PaymentSucceeded]:
-    """Return the order service's own listener; it proves payments by signature only."""
+async def test_cancelling_and_paying_at_once_leave_one_outcome(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """Across both services: a cancelled order's money never moved, a paid order is not cancelled."""
+    rng = seeded()
+    async with shop(pay_database, trade_database) as both:
+        await both.pay.fund("7", 40)
+        orders = await asyncio.gather(*(both.order(number, "7", 1) for number in range(1, 41)))
 
-    async def proven(events: Sequence[PaymentSucceeded]) -> dict[str, Exception]:
-        return {e.event_id: RuntimeError("unsigned") for e in events if not signer.verifies(e)}
+        async def race(order: Order) -> str:
+            assert order.pay_order_id is not None
+            racing = [both.pay.attempt(order.pay_order_id, "7"), both.cancel(order.id, "7")]
+            first = rng.randrange(2)
+            answers = await asyncio.gather(racing[first], racing[1 - first])
+            payment, cancelling = answers[first], answers[1 - first]
+            if isinstance(payment, PayOrder):
+                assert codes([cancelling]) == ["already_paid"]
+                await both.hear((order.id, both.signer.sign(str(order.id))))
+                return "PAID"
+            assert codes([payment]) == ["pay_order_closed"]
+            assert isinstance(cancelling, Order)
+            return "CANCELLED"
 
-    (binding,) = topology().bindings
-    made = payment_listener(binding, None)  # type: ignore[arg-type]
-    own = Listener(made.name, made.binding, made.event_type, made.handle, proven)
-    return ListenerRunner(own, LocalBroker(), database, SystemClock(), ListenerObserver(), batch_max=100)
+        outcomes = dict(zip(range(1, 41), await asyncio.gather(*map(race, orders)), strict=True))
+
+        assert await both.statuses() == outcomes
+        assert await both.pay.balance("7") == list(outcomes.values()).count("CANCELLED")
+        assert await both.kept() == []
+
+
+async def test_a_late_message_revives_nothing(pay_database: Database, trade_database: Database) -> None:
+    """A cancelled order stays cancelled, and the message is kept for a person; a refunded one stays too."""
+    async with shop(pay_database, trade_database) as both:
+        for number in (1, 2, 3):
+            await both.order(number, "7", 100)
+        await both.cancel(1, "7")
+        await both.hear(*((number, both.signer.sign(str(number))) for number in (2, 3)))
+        await both.database.fetch(Query("UPDATE orders SET status = 'REFUNDED' WHERE id = 2 RETURNING id"))
+        await both.database.fetch(Query("DELETE FROM inbox RETURNING event_id"))  # as if never heard before
+
+        await both.hear(*((number, both.signer.sign(str(number))) for number in (1, 2, 3)))
+
+        assert await both.statuses() == {1: "CANCELLED", 2: "REFUNDED", 3: "PAID"}
+        assert [(row["event_id"], row["state"], row["reason"]) for row in await both.kept()] == [
+            ("pay.success:1", "dead", "order_cancelled")
+        ]

@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 import msgspec
 import structlog
@@ -52,12 +53,12 @@ async def run_server(
         parent_pipe: its end is the parent's.
     """
     stop = _stop_event(parent_pipe)
-    async with serving(settings, urls, roles, listening) as http:
+    async with serving(settings, urls, roles, listening) as served:
         log.info("service_started", port=settings.port, roles=sorted(roles))
         if ready is not None:
             ready()
         stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait([stopped, http], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stopped, served.http], return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         log.info("service_stopping")
     log.info("service_stopped")
@@ -69,11 +70,19 @@ async def try_parts(settings: Settings, urls: Mapping[str, str], roles: frozense
         pass
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running service: its parts, and the task that answers requests."""
+
+    runtime: Runtime
+    http: "asyncio.Task[None]"
+
+
 @asynccontextmanager
 async def serving(
     settings: Settings, urls: Mapping[str, str], roles: frozenset[str], listening: socket.socket
-) -> AsyncIterator["asyncio.Task[None]"]:
-    """Serve HTTP and run the loops until the block ends; yield the task that serves.
+) -> AsyncIterator[Served]:
+    """Serve HTTP and run the loops until the block ends.
 
     The end has an order: requests in flight are answered, the loops finish what they have begun,
     then the parts are taken down. Trade in the same process reaches pay through a socket of its
@@ -93,7 +102,7 @@ async def serving(
         if inner is not None:
             await stack.enter_async_context(_http(app, inner))
         await stack.enter_async_context(_loops(runtime))
-        yield await stack.enter_async_context(_http(app, listening))
+        yield Served(runtime, await stack.enter_async_context(_http(app, listening)))
 
 
 @asynccontextmanager

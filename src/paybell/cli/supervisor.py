@@ -63,7 +63,7 @@ class Supervisor:
             try:
                 worker.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                log.error("worker_cut_off", pid=worker.pid)
+                log.warning("worker_cut_off", pid=worker.pid)
                 worker.kill()
 
 

@@ -6,15 +6,16 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[])
 
 -- name: claim_events
 -- The oldest events nobody holds. By state, never by an id cursor: a lower id may commit later.
--- The lease is the server's time, so that relays' clocks need not agree.
+-- The lease is the server's time, so that relays' clocks need not agree. Rows are found by ctid, which
+-- a lock pins, so that no plan can turn a backlog into a scan.
 UPDATE outbox
 SET lease_token = $1, leased_until = clock_timestamp() + make_interval(secs => $2)
-WHERE id IN (
-    SELECT id FROM outbox
+WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM outbox
     WHERE leased_until IS NULL OR leased_until < clock_timestamp()
     ORDER BY id LIMIT $3
     FOR NO KEY UPDATE SKIP LOCKED
-)
+))
 RETURNING id, event_id, type, subject, body, occurred_at, traceparent;
 
 -- name: finish_events

@@ -1,15 +1,31 @@
 -- name: insert_pay_orders
--- New pay orders, in an order that cannot deadlock; one that exists is left as it is.
-INSERT INTO pay_orders (id, merchant_id, biz_order_no, payer_id, payee_account, amount, currency,
-                        subject, status, version, created_at, expires_at)
-SELECT wanted.id, wanted.merchant_id, wanted.biz_order_no, wanted.payer_id, wanted.payee_account,
-       wanted.amount, wanted.currency, wanted.subject, 1, 1, $10::timestamptz,
-       $10::timestamptz + make_interval(secs => wanted.ttl_seconds)
-FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[],
-            $7::text[], $8::text[], $9::int[])
-    AS wanted (id, merchant_id, biz_order_no, payer_id, payee_account, amount, currency, subject, ttl_seconds)
-ORDER BY wanted.biz_order_no, wanted.merchant_id
-ON CONFLICT ON CONSTRAINT one_pay_order_per_biz_order DO NOTHING;
+-- New pay orders with their deadlines, in an order that cannot deadlock; one that exists is left as it is.
+WITH inserted AS (
+    INSERT INTO pay_orders (id, merchant_id, biz_order_no, payer_id, payee_account, amount, currency,
+                            subject, status, version, created_at, expires_at)
+    SELECT wanted.id, wanted.merchant_id, wanted.biz_order_no, wanted.payer_id, wanted.payee_account,
+           wanted.amount, wanted.currency, wanted.subject, 1, 1, $10::timestamptz,
+           $10::timestamptz + make_interval(secs => wanted.ttl_seconds)
+    FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[],
+                $7::text[], $8::text[], $9::int[])
+        AS wanted (id, merchant_id, biz_order_no, payer_id, payee_account, amount, currency, subject,
+                   ttl_seconds)
+    ORDER BY wanted.biz_order_no, wanted.merchant_id
+    ON CONFLICT ON CONSTRAINT one_pay_order_per_biz_order DO NOTHING
+    RETURNING id, expires_at
+)
+INSERT INTO pay_order_deadlines (due_at, pay_order_id) SELECT expires_at, id FROM inserted;
+
+-- name: take_due_deadlines
+-- Deadlines that have passed, oldest first; several closers share them.
+DELETE FROM pay_order_deadlines
+WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM pay_order_deadlines
+    WHERE due_at <= $1
+    ORDER BY due_at, pay_order_id LIMIT $2
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING pay_order_id;
 
 -- name: find_by_biz_order_nos
 SELECT pay_orders.*

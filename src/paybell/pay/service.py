@@ -114,7 +114,7 @@ class PayService:
                 assert refusal is not None
                 raise refusal
             closed = order.close(tx.now)
-            await store.mark_closed(tx, closed)
+            await store.mark_closed(tx, [closed])
             await self._outbox.append(tx, [closed.event(PAY_CLOSED, tx.now, traceparent)])
         return closed
 

@@ -78,7 +78,13 @@ async def mark_succeeded(tx: Transaction, orders: Collection[PayOrder]) -> None:
         assert changed == len(orders), "a locked pay order changed under us"
 
 
-async def mark_closed(tx: Transaction, order: PayOrder) -> None:
-    """Write an order that was locked and decided to be closed."""
-    changed = await tx.execute(_SQL["mark_closed"], [order.id], tx.now)
-    assert changed == 1, "a locked pay order changed under us"
+async def mark_closed(tx: Transaction, orders: Collection[PayOrder]) -> None:
+    """Write orders that were locked and decided to be closed."""
+    if orders:
+        changed = await tx.execute(_SQL["mark_closed"], [order.id for order in orders], tx.now)
+        assert changed == len(orders), "a locked pay order changed under us"
+
+
+async def take_due(tx: Transaction, most: int) -> list[int]:
+    """Take the deadlines that have passed, oldest first; return their pay orders' ids."""
+    return [row["pay_order_id"] for row in await tx.fetch(_SQL["take_due_deadlines"], tx.now, most)]

@@ -85,7 +85,7 @@ WHERE accounts.id = sides.account_id AND accounts.kind = 'wallet';
 -- Move appended postings into their accounts' rows; several folders share the work.
 WITH taken AS (
     DELETE FROM pending_postings
-    WHERE id IN (SELECT id FROM pending_postings ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
+    WHERE ctid = ANY(ARRAY(SELECT ctid FROM pending_postings ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
     RETURNING account_id, debits, credits
 ), folded AS (
     UPDATE accounts

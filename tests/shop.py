@@ -1,0 +1,111 @@
+"""The order service for tests: its own database and listener, and a pay service it asks over real HTTP."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from support import PaySide
+
+from paybell.api.app import create_app
+from paybell.cli.server import _http as serving_http
+from paybell.clock import SystemClock
+from paybell.errors import PaybellError
+from paybell.ids import new_traceparent
+from paybell.messaging.broker import Delivery
+from paybell.messaging.events import SIGNATURE_HEADER, PaymentSucceeded, Signer, topology
+from paybell.messaging.failures import FailureStore
+from paybell.messaging.local import LocalBroker
+from paybell.messaging.runner import ListenerObserver, ListenerRunner
+from paybell.runtime import Runtime
+from paybell.settings import read_settings
+from paybell.storage import Database, Query, Record
+from paybell.testing import SequentialIds
+from paybell.tokens import Principal, Tokens
+from paybell.trade.listener import PaymentProof, payment_listener
+from paybell.trade.model import Order, Purchase
+from paybell.trade.pay_client import PayClient
+from paybell.trade.service import TradeService
+
+SECRET = "a secret that both services hold, of 32 bytes"
+
+
+@dataclass(slots=True)
+class Shop:
+    """Orders on one side, pay orders and wallets on the other."""
+
+    database: Database
+    pay: PaySide
+    client: PayClient
+    trade: TradeService
+    signer: Signer
+    runner: ListenerRunner[PaymentSucceeded]
+    failures: FailureStore
+
+    async def order(self, number: int, buyer_id: str, fee: int) -> Order:
+        """Create an order and, over HTTP, its pay order."""
+        purchase = Purchase(number, buyer_id, fee, "CNY", "")
+        return (await self.trade.create(purchase, new_traceparent()))[0]
+
+    async def cancel(self, number: int, buyer_id: str) -> Order | PaybellError:
+        """Cancel an order as its buyer."""
+        try:
+            caller = Principal(buyer_id, frozenset(), "1")
+            return await self.trade.cancel(number, caller, new_traceparent())
+        except PaybellError as error:
+            return error
+
+    async def hear(self, *messages: tuple[int, str | None]) -> None:
+        """Deliver order numbers with signatures (None: without) as one batch from the broker."""
+        await self.runner.apply(
+            [
+                Delivery(
+                    tag=tag,
+                    exchange="pay.direct",
+                    routing_key="pay.success",
+                    body=str(number).encode(),
+                    content_type="text/x-json",
+                    headers={} if signature is None else {SIGNATURE_HEADER: signature},
+                )
+                for tag, (number, signature) in enumerate(messages, 1)
+            ]
+        )
+
+    async def statuses(self) -> dict[int, str]:
+        """Return the status of every order."""
+        rows = await self.database.fetch(Query("SELECT id, status FROM orders ORDER BY id"))
+        return {row["id"]: row["status"] for row in rows}
+
+    async def kept(self) -> list[Record]:
+        """Return the failed deliveries, all columns."""
+        return list(await self.database.fetch(Query("SELECT * FROM failed_deliveries ORDER BY id")))
+
+
+@asynccontextmanager
+async def shop(pay_database: Database, trade_database: Database) -> AsyncIterator[Shop]:
+    """Open one on a test's own databases."""
+    clock, side, signer = SystemClock(), PaySide(pay_database), Signer(SECRET)
+    settings = read_settings({}, jwt_secret=SECRET)
+    tokens = Tokens.from_settings(settings, clock)
+    app = create_app(Runtime(settings, clock, tokens, pay=side.pay, wallets=side.wallets))
+    (binding,) = topology().bindings
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        async with serving_http(app, listening), PayClient.open(url, tokens, clock) as client:
+            runner = ListenerRunner(
+                payment_listener(binding, PaymentProof(signer, client)),
+                LocalBroker(),
+                trade_database,
+                clock,
+                ListenerObserver(),
+                batch_max=500,
+            )
+            yield Shop(
+                trade_database,
+                side,
+                client,
+                TradeService(trade_database, client, SequentialIds()),
+                signer,
+                runner,
+                FailureStore(trade_database),
+            )
