@@ -22,7 +22,8 @@ class Notebook:
     """Writes each event's number into a table that would take it twice.
 
     ``fails``: errors it raises at a number, after writing it down. ``rejects``: reasons it gives for a
-    number. ``dies``: numbers at which its database connection is killed, once for each time listed.
+    number. ``runs``: statements it runs at a number. ``dies``: numbers at which its database connection
+    is killed, once for each time listed. ``tried`` are the numbers of each batch it was given.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class Notebook:
         self.broker = broker
         self.fails: dict[int, Exception] = {}
         self.rejects: dict[int, str] = {}
+        self.runs: dict[int, Query] = {}
         self.dies: list[int] = []
-        self.batches: list[int] = []
+        self.tried: list[list[int]] = []
         self.failures = FailureStore(database)
         self.runner = ListenerRunner(
             listener(BINDING, screen=screen)(self._write),
@@ -51,7 +53,7 @@ class Notebook:
         )
 
     async def _write(self, events: Sequence[PaymentSucceeded], tx: Transaction) -> list[Rejected]:
-        self.batches.append(len(events))
+        self.tried.append([event.biz_order_no for event in events])
         rejected = [
             Rejected(event.event_id, self.rejects[event.biz_order_no])
             for event in events
@@ -63,6 +65,8 @@ class Notebook:
             if number in self.dies:
                 self.dies.remove(number)
                 await tx.execute(Query("SELECT pg_terminate_backend(pg_backend_pid())"))
+            if number in self.runs:
+                await tx.execute(self.runs[number])
             if number in self.fails:
                 raise self.fails[number]
         return rejected

@@ -1,5 +1,6 @@
 """Bearer tokens: JWT (RFC 7519) signed with HS256, verified once and remembered until they expire."""
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -98,12 +99,20 @@ class Tokens:
                 options={"require": self._required, "verify_exp": False, "verify_iat": False},
             )
             user_id, scope = claims["sub"], claims.get("scope", "")
-            merchant_id, expires_at = claims.get("merchant", self._merchant_id), claims.get("exp", "inf")
+            merchant_id = claims.get("merchant", self._merchant_id)
             if not (isinstance(scope, str) and _is_name(user_id) and _is_name(merchant_id)):
                 raise NotAuthenticated
-            return Principal(user_id, frozenset(scope.split()), merchant_id), float(expires_at)
-        except (jwt.InvalidTokenError, TypeError, ValueError) as error:
+            expires_at = _time(claims["exp"]) if "exp" in claims else math.inf
+            return Principal(user_id, frozenset(scope.split()), merchant_id), expires_at
+        except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise NotAuthenticated from error
+
+
+def _time(claim: object) -> float:
+    """RFC 7519 section 2, NumericDate; Python's JSON knows numbers that are none."""
+    if not isinstance(claim, int | float) or not math.isfinite(claim):
+        raise NotAuthenticated
+    return float(claim)
 
 
 def _is_name(claim: object) -> bool:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
-from litestar.params import Parameter
+from litestar.params import PathParameter, QueryParameter
 from litestar.types import Guard
 from msgspec import Meta
 
@@ -51,8 +52,14 @@ Amount = Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Whole minor units
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)", description="A code of ISO 4217.")]
 Subject = Annotated[str, Meta(max_length=256, description="What is paid for, shown to people.")]
 READ_MAX = 200
-IdList = Annotated[
-    str, Parameter(max_length=20 * READ_MAX, description=f"Up to {READ_MAX} ids, separated by commas.")
+# In paths; checked by `parse_id` and `check_user_id`, whose refusals have a code of their own.
+PathId = Annotated[
+    str,
+    PathParameter(description="From 1 to 9223372036854775807.", schema_extra={"pattern": "^[0-9]{1,19}$"}),
+]
+PathUserId = Annotated[
+    str,
+    PathParameter(description="1 to 64 letters, digits, . _ @ -", schema_extra={"pattern": USER_ID_PATTERN}),
 ]
 _USER_ID = re.compile(USER_ID_PATTERN)
 # Controls, line separators, what turns the direction of other text, unpaired surrogates, no characters.
@@ -64,7 +71,7 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 def authenticated(tokens: Tokens) -> Guard:
     """Return a guard that lets nobody through without a valid bearer token (RFC 6750)."""
 
-    def guard(connection: Connection, _: BaseRouteHandler) -> None:
+    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
         kind, _space, token = connection.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
             raise NotAuthenticated
@@ -73,10 +80,21 @@ def authenticated(tokens: Tokens) -> Guard:
     return guard
 
 
+def scopes_of(merchant_id: str) -> Guard:
+    """Return a guard for what belongs to one merchant: the scopes of others' tokens mean nothing there."""
+
+    def guard(connection: Connection, _: BaseRouteHandler) -> None:
+        caller: Principal = connection.user
+        if caller.merchant_id != merchant_id:
+            connection.scope["user"] = replace(caller, scopes=frozenset())
+
+    return guard
+
+
 def scope(name: str) -> Guard:
     """Return a guard that insists on a scope of the token."""
 
-    def guard(connection: Connection, _: BaseRouteHandler) -> None:
+    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
         caller: Principal = connection.user
         caller.require(name)
 
@@ -169,6 +187,13 @@ def trace_of(request: Caller) -> str:
     """Return the caller's W3C trace context, or a new one."""
     given = request.headers.get("traceparent", "")
     return given if _TRACEPARENT.match(given) else new_traceparent()
+
+
+def id_list(name: str) -> QueryParameter:
+    """Return the query parameter of routes that read many at once."""
+    return QueryParameter(
+        name=name, max_length=20 * READ_MAX, description=f"Up to {READ_MAX} ids, separated by commas."
+    )
 
 
 def read_id(text: str, field: str) -> int:

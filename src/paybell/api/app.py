@@ -26,7 +26,7 @@ def create_app(runtime: Runtime) -> Litestar:
     if runtime.wallets is not None:
         routers.append(wallet_routes(runtime.wallets))
     if runtime.trade is not None:
-        routers.append(order_routes(runtime.trade))
+        routers.append(order_routes(runtime.trade, runtime.settings.merchant_id))
     protected = Router(
         "/", route_handlers=routers, guards=[authenticated(runtime.tokens)], security=[{"bearer": []}]
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import JSONBody
 from msgspec import Meta
 
 from paybell.errors import (
@@ -40,10 +40,11 @@ from paybell.web import (
     Caller,
     Currency,
     Id,
-    IdList,
+    PathId,
     Subject,
     UserId,
     check_text,
+    id_list,
     parse_ids,
     read_id,
     refusals,
@@ -138,7 +139,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         )
         | {200: ResponseSpec(PayOrderView, description="The same again", generate_examples=False)},
     )
-    async def apply(request: Caller, data: NewPayOrder) -> Response[PayOrderView]:
+    async def apply(request: Caller, data: JSONBody[NewPayOrder]) -> Response[PayOrderView]:
         application = Application(
             merchant_id=request.user.merchant_id,
             biz_order_no=read_id(data.biz_order_no, "bizOrderNo"),
@@ -159,7 +160,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         responses=refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
     )
     async def read_many(
-        request: Caller, biz_order_nos: Annotated[IdList, Parameter(query="bizOrderNos")]
+        request: Caller, biz_order_nos: Annotated[str, id_list("bizOrderNos")]
     ) -> PayOrderList:
         orders = await service.read_many(parse_ids(biz_order_nos, "bizOrderNos"), request.user)
         return PayOrderList([view(order) for order in orders])
@@ -170,7 +171,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         summary="Read a pay order",
         responses=refusals(InvalidId, NotThePayer, PayOrderNotFound),
     )
-    async def read(request: Caller, pay_order_id: str) -> PayOrderView:
+    async def read(request: Caller, pay_order_id: PathId) -> PayOrderView:
         return view(await service.read(parse_id(pay_order_id), request.user))
 
     @get(
@@ -179,7 +180,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         summary="Read a pay order by its business order number",
         responses=refusals(InvalidId, NotThePayer, PayOrderNotFound),
     )
-    async def read_by_biz_order_no(request: Caller, biz_order_no: str) -> PayOrderView:
+    async def read_by_biz_order_no(request: Caller, biz_order_no: PathId) -> PayOrderView:
         return view(await service.read_by_biz_order_no(parse_id(biz_order_no), request.user))
 
     @post(
@@ -200,7 +201,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
             OutcomeUnknown,
         ),
     )
-    async def pay(request: Caller, pay_order_id: str, data: Payment) -> PayOrderView:
+    async def pay(request: Caller, pay_order_id: PathId, data: JSONBody[Payment]) -> PayOrderView:
         payment = PaymentRequest(
             pay_order_id=parse_id(pay_order_id),
             payer_id=request.user.user_id,
@@ -217,7 +218,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         guards=[scope("pay-orders:write")],
         responses=refusals(InvalidId, InsufficientScope, PayOrderNotFound, AlreadyPaid, OutcomeUnknown),
     )
-    async def close(request: Caller, pay_order_id: str) -> PayOrderView:
+    async def close(request: Caller, pay_order_id: PathId) -> PayOrderView:
         return view(await service.close(parse_id(pay_order_id), request.user, trace_of(request)))
 
     handlers = [apply, read_many, read, read_by_biz_order_no, pay, close]

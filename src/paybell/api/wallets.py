@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromQuery, HeaderParameter, JSONBody
 from msgspec import Meta
 
 from paybell.errors import (
@@ -25,7 +25,18 @@ from paybell.errors import (
 from paybell.money import DEFAULT_CURRENCY, check_currency
 from paybell.wallet.idempotency import IdempotencyKey
 from paybell.wallet.service import Wallet, WalletService
-from paybell.web import JSON, WITH_A_BODY, Amount, Caller, Currency, UserId, check_user_id, refusals, scope
+from paybell.web import (
+    JSON,
+    WITH_A_BODY,
+    Amount,
+    Caller,
+    Currency,
+    PathUserId,
+    UserId,
+    check_user_id,
+    refusals,
+    scope,
+)
 
 
 class NewWallet(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -66,7 +77,7 @@ def wallet_routes(service: WalletService) -> Router:
         guards=[scope("wallets:write")],
         responses=refusals(*WITH_A_BODY, UnknownCurrency, InsufficientScope, WalletExists, OutcomeUnknown),
     )
-    async def open_wallet(data: NewWallet) -> WalletView:
+    async def open_wallet(data: JSONBody[NewWallet]) -> WalletView:
         return view(await service.open(data.user_id, data.pay_password, check_currency(data.currency)))
 
     @get(
@@ -75,7 +86,9 @@ def wallet_routes(service: WalletService) -> Router:
         summary="Read a wallet: the CNY one, or the one in `currency`",
         responses=refusals(InvalidId, UnknownCurrency, NotTheOwner, WalletNotFound),
     )
-    async def read_wallet(request: Caller, user_id: str, currency: str | None = None) -> WalletView:
+    async def read_wallet(
+        request: Caller, user_id: PathUserId, currency: FromQuery[str | None] = None
+    ) -> WalletView:
         if check_user_id(user_id) != request.user.user_id and not request.user.has("wallets:read"):
             raise NotTheOwner
         wanted = None if currency is None else check_currency(currency)
@@ -103,11 +116,13 @@ def wallet_routes(service: WalletService) -> Router:
     )
     async def top_up(
         request: Caller,
-        user_id: str,
-        data: TopUp,
+        user_id: PathUserId,
+        data: JSONBody[TopUp],
         idempotency_key: Annotated[
             str | None,
-            Parameter(header="Idempotency-Key", description="Needed: 1 to 255 printable ASCII characters."),
+            HeaderParameter(
+                name="Idempotency-Key", description="Needed: 1 to 255 printable ASCII characters."
+            ),
         ] = None,
     ) -> Response[bytes]:
         check_user_id(user_id)

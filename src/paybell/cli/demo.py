@@ -1,8 +1,6 @@
 """``paybell demo``: real orders, paid out of real wallets, marked paid by a service that only heard of it."""
 
 import asyncio
-import random
-import secrets
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,16 +11,31 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
+from rich.box import SIMPLE_HEAD
 from rich.progress import Progress
 from rich.table import Table
 
 from paybell.cli.audit import Audit, audit
 from paybell.cli.client import Answer, PaybellClient
 from paybell.cli.console import announce, out, print_json
+from paybell.cli.demo_plan import (
+    CANCELLED,
+    CASES,
+    FOREIGN,
+    PAID,
+    POOR,
+    POOR_BALANCE,
+    PRICE_MAX,
+    STRANGER,
+    TWICE,
+    WRONG,
+    Case,
+    DemoOrder,
+    plan,
+)
 from paybell.cli.service import running_service
 from paybell.cli.work import for_each, percentile, progress, wait_for_statuses
 from paybell.clock import Clock, SystemClock
-from paybell.ids import NODES, SnowflakeIds
 from paybell.messaging.rabbitmq_node import find_or_start
 from paybell.money import DEFAULT_CURRENCY
 from paybell.settings import read_settings, with_secrets
@@ -31,45 +44,8 @@ from paybell.tokens import Tokens
 Broker = Literal["local", "rabbitmq"]
 
 PAY_PASSWORD, WRONG_PASSWORD = "123456", "654321"
-PAID = "paid"
-# Prices in fen: up to 500 yuan. The poor buyer owns less than any of their orders costs.
-PRICE_MAX = 50_000
-POOR_BALANCE = 100
-POOR, STRANGER = "demo-poor", "demo-stranger"
-# A wallet locks after five wrong passwords in a row; a demo must not lock anybody out.
-WRONG_PER_BUYER_MAX = 3
 # Enough at once for payments to share transactions, few enough for a lone one's time to be seen.
 CONCURRENCY = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Something buyers do, how often in a hundred, each answer, and where the order ends."""
-
-    title: str
-    percent: int
-    answers: tuple[str, ...]
-    status: str
-
-
-NORMAL = Case("paid", 100, (PAID,), "PAID")
-TWICE = Case("paid twice at the same time", 10, (PAID, PAID), "PAID")
-WRONG = Case("wrong password, then the right one", 5, ("wrong_pay_password", PAID), "PAID")
-BROKE = Case("not enough balance", 5, ("insufficient_balance",), "UNPAID")
-FOREIGN = Case("paid by somebody else", 5, ("not_the_payer",), "UNPAID")
-CANCELLED = Case("cancelled, then paid", 5, ("pay_order_closed",), "CANCELLED")
-CASES = (NORMAL, TWICE, WRONG, BROKE, FOREIGN, CANCELLED)
-
-
-@dataclass(slots=True)
-class DemoOrder:
-    """One order: what is to happen to it, and what its payments were answered."""
-
-    id: int
-    buyer: str
-    price: int
-    case: Case
-    answers: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -133,7 +109,7 @@ async def demo(
         async with running_service(settings, clock) as service:
             tokens = Tokens.from_settings(settings, clock)
             async with PaybellClient.open(service.url, tokens, clock, connections=CONCURRENCY * 2) as client:
-                outcome = Outcome(_plan(orders, buyers, clock))
+                outcome = Outcome(plan(orders, buyers, clock))
                 with progress(quiet=json) as bars:
                     await _Play(client, clock, outcome, bars).run()
             books = await audit(settings, clock)
@@ -150,23 +126,6 @@ def _broker_url(broker: Broker) -> Iterator[str]:
         return
     with find_or_start(announce) as url:
         yield url
-
-
-def _plan(orders: int, buyers: int, clock: Clock) -> list[DemoOrder]:
-    """Deal the cases out; every buyer gets some of each, the poor one those they cannot afford."""
-    counts = {case: orders * case.percent // 100 for case in CASES[1:]}
-    counts[WRONG] = min(counts[WRONG], WRONG_PER_BUYER_MAX * buyers)
-    cases = [case for case, count in counts.items() for _ in range(count)]
-    cases += [NORMAL] * (orders - len(cases))
-    ids = SnowflakeIds(clock, secrets.randbelow(NODES))
-    dice = random.Random(orders)  # noqa: S311 - the same prices each time
-    planned = []
-    for number, case in enumerate(cases):
-        buyer = POOR if case is BROKE else f"demo-buyer-{number % buyers + 1}"
-        price = dice.randint(POOR_BALANCE + 1, PRICE_MAX)
-        planned.append(DemoOrder(ids.next(), buyer, price, case))
-    dice.shuffle(planned)
-    return planned
 
 
 class _Play:
@@ -267,11 +226,11 @@ def _report(outcome: Outcome, books: Audit, broker: Broker, seconds: float, *, j
             }
         )
         return
-    table = Table("what was tried", "orders", "answer", "order is then", "as expected", title="Payments")
+    table = Table("what was tried", "orders", "answered", "order is", "right", box=SIMPLE_HEAD)
     for case in CASES:
         count, right = len(outcome.of(case)), outcome.as_expected(case)
-        verdict = "all" if right == count else f"[red]{right}[/]"
-        table.add_row(case.title, str(count), ", then ".join(case.answers), case.status, verdict)
+        verdict = "all" if right == count else f"[red]{right} of {count}[/]"
+        table.add_row(case.title, str(count), ", ".join(case.answers), case.status, verdict)
     out.print(table)
     balanced = "balance" if books.ledger_balanced else "DO NOT BALANCE"
     out.print(

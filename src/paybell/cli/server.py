@@ -21,6 +21,8 @@ log = structlog.get_logger()
 # Together under the 10 s that orchestrators usually grant: requests in flight first, then the loops.
 REQUESTS_GRACE_SECONDS = 4
 LOOPS_GRACE_SECONDS = 4.0
+# Longer than clients keep idle connections (aiohttp: 15 s), so that none is closed under a request.
+KEEP_ALIVE_SECONDS = 75
 # Past this many open requests a process answers 503 instead of piling them up.
 CONCURRENCY_MAX = 10_000
 
@@ -116,6 +118,7 @@ async def _http(app: Litestar, listening: socket.socket) -> AsyncIterator["async
             server_header=False,
             date_header=False,
             limit_concurrency=CONCURRENCY_MAX,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=REQUESTS_GRACE_SECONDS,
             ws="none",
         )

@@ -159,6 +159,11 @@ def _delivery(row: Record) -> Delivery:
     )
 
 
+def is_event_id(text: str) -> bool:
+    """Say whether the inbox can hold this: 1 to 255 characters that PostgreSQL knows."""
+    return bool(text) and _clean(text) == text
+
+
 def _headers(delivery: Delivery) -> str:
     clean = {_clean(str(name)): _jsonable(value) for name, value in delivery.headers.items()}
     return msgspec.json.encode(clean).decode()

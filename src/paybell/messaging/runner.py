@@ -99,8 +99,7 @@ class ListenerRunner(Generic[Event]):
     async def apply(self, deliveries: Sequence[Delivery]) -> None:
         """Apply or keep every delivery; return when all of them are on disk one way or the other."""
         kept, items = self._read(deliveries)
-        if self._listener.screen and items:
-            items = await self._screen(items, kept)
+        items = await self._screen(items, kept)
         waits = exponential(first=0.1, most=2.0)
         while items:
             outcomes = await do_or_split(self._transaction, items)
@@ -159,12 +158,32 @@ class ListenerRunner(Generic[Event]):
         for due in found:
             with suppress(Unreadable):
                 events.append(self._item(due.delivery).event)
-        return await self._listener.screen(events) if self._listener.screen and events else {}
+        return await self._ask(events)
+
+    async def _ask(self, events: Sequence[Event]) -> Verdicts:
+        """Ask the listener's screen; if it breaks, that is what becomes of every event."""
+        if self._listener.screen is None or not events:
+            return {}
+        try:
+            return await self._listener.screen(events)
+        except Outage:
+            raise
+        except Exception as error:  # noqa: BLE001 - a screen may fail in any way, as the listener may
+            return {event.event_id: error for event in events}
 
     def _item(self, delivery: Delivery) -> _Item[Event]:
         if delivery.cut:
             raise Unreadable(f"the body is longer than {BODY_MAX} bytes")
-        return _Item(delivery, self._listener.event_type.from_delivery(delivery))
+        try:
+            event = self._listener.event_type.from_delivery(delivery)
+            storable = failures.is_event_id(event.event_id)
+        except Unreadable:
+            raise
+        except Exception as error:  # whatever it is, the same bytes would bring it again forever
+            raise Unreadable(f"{type(error).__name__}: {error}") from error
+        if not storable:
+            raise Unreadable("the event id is not 1 to 255 characters of text")
+        return _Item(delivery, event)
 
     def _read(self, deliveries: Sequence[Delivery]) -> tuple[list[Failure], list[_Item[Event]]]:
         kept: list[Failure] = []
@@ -177,8 +196,7 @@ class ListenerRunner(Generic[Event]):
         return kept, items
 
     async def _screen(self, items: list[_Item[Event]], kept: list[Failure]) -> list[_Item[Event]]:
-        assert self._listener.screen is not None
-        verdicts = await self._listener.screen([item.event for item in items])
+        verdicts = await self._ask([item.event for item in items])
         passed = []
         for item in items:
             verdict = verdicts.get(item.event.event_id)

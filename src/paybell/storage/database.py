@@ -112,9 +112,16 @@ class Transaction:
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Undo only what happens inside if it fails; the transaction goes on."""
+        block = self._connection.transaction()
         with _translated():
-            async with self._connection.transaction():
-                yield
+            await block.start()
+        try:
+            yield
+        except BaseException:
+            await _roll_back(block)
+            raise
+        with _translated():
+            await block.commit()
 
     def after_commit(self, callback: Callable[[], object]) -> None:
         """Call this once the transaction is committed, and never otherwise."""

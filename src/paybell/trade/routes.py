@@ -1,10 +1,12 @@
 """The order service's HTTP routes."""
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody
 
 from paybell.errors import (
     AlreadyPaid,
@@ -32,14 +34,16 @@ from paybell.web import (
     Caller,
     Currency,
     Id,
-    IdList,
+    PathId,
     Subject,
     UserId,
     check_text,
+    id_list,
     parse_ids,
     read_id,
     refusals,
     scope,
+    scopes_of,
     trace_of,
 )
 
@@ -93,8 +97,8 @@ def view(order: Order) -> OrderView:
     )
 
 
-def order_routes(service: TradeService) -> Router:
-    """Return the routes under ``/orders``."""
+def order_routes(service: TradeService, merchant_id: str) -> Router:
+    """Return the routes under ``/orders``, the order service of one merchant."""
 
     @post(
         "/",
@@ -115,7 +119,7 @@ def order_routes(service: TradeService) -> Router:
         )
         | {200: ResponseSpec(OrderView, description="The same again", generate_examples=False)},
     )
-    async def create_order(request: Caller, data: NewOrder) -> Response[OrderView]:
+    async def create_order(request: Caller, data: JSONBody[NewOrder]) -> Response[OrderView]:
         purchase = Purchase(
             order_id=service.new_id() if data.order_id is None else read_id(data.order_id, "orderId"),
             buyer_id=data.buyer_id,
@@ -133,7 +137,7 @@ def order_routes(service: TradeService) -> Router:
         guards=[scope("orders:read")],
         responses=refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
     )
-    async def read_orders(ids: IdList) -> OrderList:
+    async def read_orders(ids: Annotated[str, id_list("ids")]) -> OrderList:
         return OrderList([view(order) for order in await service.read_many(parse_ids(ids, "ids"))])
 
     @get(
@@ -142,7 +146,7 @@ def order_routes(service: TradeService) -> Router:
         summary="Read an order",
         responses=refusals(InvalidId, NotTheBuyer, OrderNotFound),
     )
-    async def read_order(request: Caller, order_id: str) -> OrderView:
+    async def read_order(request: Caller, order_id: PathId) -> OrderView:
         return view(await service.read(parse_id(order_id), request.user))
 
     @post(
@@ -154,8 +158,8 @@ def order_routes(service: TradeService) -> Router:
             InvalidId, NotTheBuyer, OrderNotFound, AlreadyPaid, PayServiceUnavailable, OutcomeUnknown
         ),
     )
-    async def cancel_order(request: Caller, order_id: str) -> OrderView:
+    async def cancel_order(request: Caller, order_id: PathId) -> OrderView:
         return view(await service.cancel(parse_id(order_id), request.user, trace_of(request)))
 
     handlers = [create_order, read_orders, read_order, cancel_order]
-    return Router("/orders", route_handlers=handlers, tags=["orders"])
+    return Router("/orders", route_handlers=handlers, guards=[scopes_of(merchant_id)], tags=["orders"])

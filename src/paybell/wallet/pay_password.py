@@ -19,6 +19,8 @@ TRIES_MAX = 5
 LOCK = timedelta(minutes=30)
 _SALT_BYTES = 12
 _FORM = re.compile(r"[0-9]{6}", re.ASCII)
+# A key of the setting; its id stands in front of every MAC made with it.
+_KEY = re.compile(r"(?:([A-Za-z0-9]{1,32}):)?([^:]+)")
 
 
 def check_pay_password(password: str) -> str:
@@ -39,13 +41,14 @@ class Pepper:
         """Read ``id:secret,id:secret``; a secret alone has the id 1.
 
         Raises:
-            Misconfigured: empty, or an id twice.
+            Misconfigured: empty, an id twice, or of another form.
         """
-        pairs = [part.rpartition(":") for part in setting.split(",") if part]
-        self._keys: Mapping[str, bytes] = {key_id or "1": key.encode() for key_id, _, key in pairs}
+        pairs = [_KEY.fullmatch(part) for part in setting.split(",") if part]
+        self._keys: Mapping[str, bytes] = {pair[1] or "1": pair[2].encode() for pair in pairs if pair}
         if not pairs or len(self._keys) != len(pairs):
             raise Misconfigured(
-                "PAYBELL_PIN_PEPPER must be secret, or id:secret,id:secret with different ids."
+                "PAYBELL_PIN_PEPPER must be secret, or id:secret,id:secret with different ids "
+                "of 1 to 32 letters or digits."
             )
         self._newest = next(iter(self._keys))
 

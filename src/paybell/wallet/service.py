@@ -81,7 +81,8 @@ class WalletService:
                 if held.credits + amount > TOTAL_MAX:
                     raise BalanceLimit
                 funding = await ledger.system_account(tx, "funding", _FUNDING_OWNER, held.currency)
-                reference = f"{key.caller}:{user_id}:{key.key}"
+                # Neither a user id nor a key has spaces, so no two come out the same.
+                reference = f"{user_id} {key.key} {key.caller}"
                 top_up = Transfer(TransferKind.TOP_UP, reference, funding, held.account_id, amount)
                 await ledger.post(tx, [top_up])
                 body = {"userId": user_id, "balance": held.balance + amount, "currency": held.currency}

@@ -1,0 +1,1 @@
+"""Paybell beside what anyone would use instead, measured in one run: ``make bench``."""

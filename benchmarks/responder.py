@@ -1,0 +1,37 @@
+"""A server that answers anything at once: what is left is the load generator's own speed."""
+
+import asyncio
+from typing import Any
+
+import uvloop
+
+from benchmarks.child import answer, read_spec
+
+# About as long as Paybell's answer to a payment.
+_BODY = b'{"padding":"' + b"x" * 420 + b'"}'
+_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+    len(_BODY),
+    _BODY,
+)
+
+
+class _Responder(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        del data  # one request at a time, in one piece: the generator writes it so
+        self._transport.write(_ANSWER)
+
+
+async def main(spec: dict[str, Any]) -> None:
+    """Serve until stopped."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(_Responder, "127.0.0.1", spec["port"])
+    answer({})
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(read_spec()))

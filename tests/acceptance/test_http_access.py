@@ -1,0 +1,318 @@
+"""Promise 9 over HTTP: who may do what, on every route there is."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+import pytest
+from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
+from serving import SCOPES, SECRET, Client, Reply, Service, fresh_number, fresh_user, state
+from support import PASSWORD
+
+from paybell.api.app import create_app
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+OPEN = {"/healthz", "/readyz", "/metrics", "/schema", "/schema/openapi.json", "/schema/{path:str}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may use a route: a scope's bearer, an owner, or either of the two."""
+
+    scope: str = ""
+    stranger: tuple[int, str] = (403, "insufficient_scope")
+    other_merchant: tuple[int, str] | None = None
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+NOT_FOUND = (404, "pay_order_not_found")
+NO_SCOPE = (403, "insufficient_scope")
+# other_merchant: what a token with every scope, of another merchant, is told.
+RULES: Mapping[tuple[str, str], Rule] = {
+    ("POST", "/pay-orders"): Rule(
+        "pay-orders:write", body={"bizOrderNo": "{new}", "payerId": "{user}", "amount": 1}
+    ),
+    ("GET", "/pay-orders"): Rule("pay-orders:read"),
+    ("GET", "/pay-orders/{pay_order_id:str}"): Rule("pay-orders:read", (403, "not_the_payer"), NOT_FOUND),
+    ("GET", "/pay-orders/biz/{biz_order_no:str}"): Rule("pay-orders:read", (403, "not_the_payer"), NOT_FOUND),
+    ("POST", "/pay-orders/{pay_order_id:str}/pay"): Rule(
+        stranger=(403, "not_the_payer"), other_merchant=(403, "not_the_payer"), body={"payPassword": PASSWORD}
+    ),
+    ("POST", "/pay-orders/{pay_order_id:str}/close"): Rule("pay-orders:write", other_merchant=NOT_FOUND),
+    ("POST", "/wallets"): Rule("wallets:write", body={"userId": "{new_user}", "payPassword": PASSWORD}),
+    ("GET", "/wallets/{user_id:str}"): Rule("wallets:read", (403, "not_the_owner")),
+    ("POST", "/wallets/{user_id:str}/top-ups"): Rule(
+        "wallets:write", body={"amount": 1}, headers={"Idempotency-Key": "{new}"}
+    ),
+    ("POST", "/orders"): Rule(
+        "orders:write", other_merchant=NO_SCOPE, body={"buyerId": "{user}", "totalFee": 1}
+    ),
+    ("GET", "/orders"): Rule("orders:read", other_merchant=NO_SCOPE),
+    ("GET", "/orders/{order_id:str}"): Rule(
+        "orders:read", (403, "not_the_buyer"), other_merchant=(403, "not_the_buyer")
+    ),
+    ("POST", "/orders/{order_id:str}/cancel"): Rule(
+        "orders:write", (403, "not_the_buyer"), other_merchant=(403, "not_the_buyer")
+    ),
+}
+EVERY_ROUTE = pytest.mark.parametrize("route", RULES, ids=[f"{method} {path}" for method, path in RULES])
+Route = tuple[str, str]
+
+
+def routes(service: Service) -> set[Route]:
+    """Return every method and path the application answers, beside the framework's own OPTIONS."""
+    app = create_app(service.served.runtime)
+    return {
+        (method, route.path)
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        if isinstance(handler, HTTPRouteHandler)
+        for method in handler.http_methods
+        if method != "OPTIONS"
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """A user with money, an order and a pay order; somebody tries what is not theirs."""
+
+    client: Client
+    user: str
+    order: Mapping[str, Any]
+
+    @classmethod
+    async def make(cls, client: Client) -> "Victim":
+        """Make one."""
+        user = fresh_user()
+        await client.fund(user, 1_000)
+        return cls(client, user, await client.order(user, 300))
+
+    async def send(self, route: Route, token: str | None, **headers: str) -> Reply:
+        """Use a route on what is the victim's."""
+        method, template = route
+        rule = RULES[route]
+        known = {"{new}": str(fresh_number()), "{new_user}": fresh_user(), "{user}": self.user}
+        path = (
+            template.replace("{pay_order_id:str}", self.order["payOrderId"])
+            .replace("{biz_order_no:str}", self.order["id"])
+            .replace("{order_id:str}", self.order["id"])
+            .replace("{user_id:str}", self.user)
+        )
+        if method == "GET" and path in ("/pay-orders", "/orders"):
+            path += f"?ids={self.order['id']}&bizOrderNos={self.order['id']}"
+        body = None if rule.body is None else {k: known.get(str(v), v) for k, v in rule.body.items()}
+        all_headers = {name: known.get(value, value) for name, value in rule.headers.items()} | headers
+        return await self.client.send(method, path, token, body, headers=all_headers)
+
+
+async def test_every_route_is_in_the_table_of_this_page(service: Service) -> None:
+    """A new route must say here who may use it."""
+    assert {route for route in routes(service) if route[1] not in OPEN} == set(RULES)
+    assert {path for _, path in routes(service)} >= OPEN
+
+
+@EVERY_ROUTE
+async def test_without_a_token_nobody_gets_anywhere(service: Service, http: Client, route: Route) -> None:
+    victim = await Victim.make(http)
+    before = await state(service)
+
+    reply = await victim.send(route, None)
+
+    assert reply.refusal == (401, "not_authenticated")
+    assert reply.headers["WWW-Authenticate"] == 'Bearer realm="paybell"'
+    assert await state(service) == before
+
+
+@EVERY_ROUTE
+async def test_a_stranger_without_scopes_is_refused_and_changes_nothing(
+    service: Service, http: Client, route: Route
+) -> None:
+    victim = await Victim.make(http)
+    before = await state(service)
+
+    reply = await victim.send(route, http.token(fresh_user()))
+
+    assert reply.refusal == RULES[route].stranger
+    assert await state(service) == before
+
+
+@EVERY_ROUTE
+async def test_every_other_scope_together_does_not_make_up_for_the_right_one(
+    service: Service, http: Client, route: Route
+) -> None:
+    victim = await Victim.make(http)
+    others = [scope for scope in SCOPES if scope != RULES[route].scope]
+    before = await state(service)
+
+    reply = await victim.send(route, http.token(fresh_user(), *others))
+
+    assert reply.refusal == RULES[route].stranger
+    assert await state(service) == before
+
+
+@EVERY_ROUTE
+async def test_the_right_scope_alone_is_enough(http: Client, route: Route) -> None:
+    """So the refusals above are about the scope; paying is nobody's but the payer's."""
+    victim = await Victim.make(http)
+    scope = RULES[route].scope
+    token = http.token(fresh_user(), scope) if scope else http.token(victim.user)
+
+    assert (await victim.send(route, token)).status in (200, 201)
+
+
+@EVERY_ROUTE
+async def test_another_merchants_token_reaches_nothing_of_ours(
+    service: Service, http: Client, route: Route
+) -> None:
+    """With every scope there is. Wallets belong to no merchant; new pay orders are the caller's own."""
+    victim = await Victim.make(http)
+    before = await state(service)
+
+    reply = await victim.send(route, http.token("thief", *SCOPES, merchant="thieves"))
+
+    if expected := RULES[route].other_merchant:
+        assert reply.refusal == expected
+        assert await state(service) == before
+    elif route == ("GET", "/pay-orders"):
+        assert reply.json == {"payOrders": []}
+    elif route == ("POST", "/pay-orders"):
+        assert reply.json["merchantId"] == "thieves"
+    else:
+        assert route[1].startswith("/wallets")
+        assert reply.status in (200, 201)
+
+
+@EVERY_ROUTE
+async def test_an_owner_needs_no_scope_for_what_is_theirs_and_has_none_beyond_it(
+    http: Client, route: Route
+) -> None:
+    victim = await Victim.make(http)
+
+    reply = await victim.send(route, http.token(victim.user))
+
+    owned = RULES[route].stranger != NO_SCOPE
+    assert (reply.status == 200) if owned else (reply.refusal == NO_SCOPE)
+
+
+async def test_a_buyer_cannot_set_the_price(http: Client) -> None:
+    """Neither at the order service nor at pay, for an order of their own."""
+    buyer = fresh_user()
+    token = http.token(buyer)
+
+    order = await http.post("/orders", token, {"buyerId": buyer, "totalFee": 1})
+    pay_order = {"bizOrderNo": str(fresh_number()), "payerId": buyer, "amount": 1}
+
+    assert order.refusal == NO_SCOPE
+    assert (await http.post("/pay-orders", token, pay_order)).refusal == NO_SCOPE
+
+
+async def test_a_users_name_cannot_be_claimed_by_another_spelling(http: Client) -> None:
+    """Case, padding and look-alikes are other users."""
+    user = f"Alice{fresh_user()}"
+    await http.fund(user, 10)
+
+    for other in (user.lower(), f" {user}", f"{user} ", user.replace("A", "\uff21"), f"{user}\u200b"):
+        assert (await http.get(f"/wallets/{user}", http.token(other))).status in (401, 403), other
+
+
+def forged(secret: str = SECRET, algorithm: str = "HS256", **claims: object) -> str:
+    """Return a token with these claims."""
+    return jwt.encode({"sub": "7", "scope": " ".join(SCOPES), **claims}, secret, algorithm=algorithm)
+
+
+def unsigned(header: Mapping[str, object], signature: str = "") -> str:
+    """Return a token with this header, by hand."""
+    parts = [header, {"sub": "7", "scope": " ".join(SCOPES)}]
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
+    return ".".join([*encoded, signature])
+
+
+BAD_TOKENS = {
+    "another key": forged("another secret with at least 32 bytes of it"),
+    "another algorithm": forged(algorithm="HS512"),
+    "alg none": unsigned({"alg": "none", "typ": "JWT"}),
+    "alg None, spelled another way": unsigned({"alg": "nOnE"}),
+    "no alg": unsigned({"typ": "JWT"}),
+    "an algorithm that is no text": unsigned({"alg": 1}),
+    "a signature cut off": forged().rpartition(".")[0] + ".",
+    "a signature of other claims": forged().rpartition(".")[0] + "." + forged(sub="8").rpartition(".")[2],
+    "expired": forged(exp=1_000_000_000),
+    "expired just now, in another form": forged(exp="1000000000"),
+    "not valid yet": forged(nbf=4_000_000_000),
+    "an expiry that is none": forged(exp="soon"),
+    "an expiry too far to tell": forged(exp=10**400),
+    "an endless expiry": forged(exp=float("inf")),
+    "an expiry that is no number": forged(exp=float("nan")),
+    "an endless expiry in words": forged(exp="inf"),
+    "a negative expiry": forged(exp=-1),
+    "no subject": jwt.encode({"scope": "orders:read"}, SECRET),
+    "an empty subject": forged(sub=""),
+    "a subject that is a number": jwt.encode({"sub": 7}, SECRET),
+    "a subject with a line in it": forged(sub="7\n8"),
+    "a subject with a NUL": forged(sub="7\0"),
+    "a long subject": forged(sub="7" * 65),
+    "scopes in a list": forged(scope=["orders:read"]),
+    "scopes as null": forged(scope=None),
+    "a merchant that is a number": forged(merchant=1),
+    "an empty merchant": forged(merchant=""),
+    "a header that is no JSON": "e30x.e30.AAAA",
+    "a payload that is no object": jwt.api_jws.encode(b"[]", SECRET),
+    "a deep header": base64.urlsafe_b64encode(b'{"alg":' + b"[" * 20_000).decode() + ".e30.AAAA",
+    "deep claims": jwt.api_jws.encode(b"[" * 20_000, SECRET),
+    "two parts": "e30.e30",
+    "dots": "....",
+    "no ASCII": "é.ü.ö",
+    "nothing": "",
+    "spaces": "   ",
+    "a critical header nobody knows": jwt.encode(
+        {"sub": "7"}, SECRET, headers={"crit": ["b64"], "b64": False}
+    ),
+}
+
+
+@pytest.mark.parametrize("token", BAD_TOKENS.values(), ids=BAD_TOKENS)
+async def test_a_bad_token_is_no_token(http: Client, token: str) -> None:
+    reply = await http.send("GET", "/orders?ids=1", headers={"Authorization": f"Bearer {token}"})
+
+    assert reply.refusal == (401, "not_authenticated")
+    assert reply.headers["WWW-Authenticate"].startswith("Bearer ")
+    assert not token.strip() or token not in reply.content.decode()
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Basic Nzo3", "Bearer", "Token {}", "{}", "Bearer{}", "Bearer {} {}", "Bearer,{}", "null"]
+)
+async def test_another_kind_of_authorization_is_none(http: Client, header: str) -> None:
+    token = forged()
+
+    reply = await http.send("GET", "/orders?ids=1", headers={"Authorization": header.format(token, token)})
+
+    assert reply.refusal == (401, "not_authenticated")
+
+
+async def test_a_token_stops_working_when_it_expires_though_it_was_seen_before(http: Client) -> None:
+    """Verified tokens are remembered; their end is too."""
+    soon = int(http.tokens._clock.now().timestamp()) + 1
+    token = forged(exp=soon)
+    assert (await http.get("/orders?ids=1", token)).status == 200
+
+    while http.tokens._clock.now().timestamp() < soon:
+        await http.get("/healthz")
+
+    expired = await http.get("/orders?ids=1", token)
+    assert expired.refusal == (401, "not_authenticated")
+    assert "expired" in expired.json["detail"]
+
+
+async def test_a_token_may_call_its_scheme_as_it_likes(http: Client) -> None:
+    """RFC 9110: the scheme's case means nothing."""
+    for scheme in ("Bearer", "bearer", "BEARER"):
+        reply = await http.send("GET", "/orders?ids=1", headers={"Authorization": f"{scheme} {forged()}"})
+        assert reply.status == 200

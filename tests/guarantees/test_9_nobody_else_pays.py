@@ -1,0 +1,383 @@
+"""Promise 9: nobody pays with somebody else's wallet, guesses a pay password, or forges a payment."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from notebook import deliveries
+from shop import Shop, shop
+from support import PASSWORD, PaySide, codes, connected, payment
+
+from paybell.errors import InsufficientScope, NotThePayer, PaybellError, PayOrderNotFound, WrongPayPassword
+from paybell.ids import new_traceparent
+from paybell.messaging.events import SIGNATURE_HEADER, Signer
+from paybell.messaging.outbox import Outbox
+from paybell.pay.model import Application, PayOrder
+from paybell.pay.observer import PayObserver
+from paybell.pay.service import PayService
+from paybell.storage import Database, Query
+from paybell.testing import FrozenClock, SequentialIds
+from paybell.tokens import Principal
+from paybell.wallet.pay_password import LOCK, TRIES_MAX, Pepper
+from paybell.wallet.service import WalletService
+
+WRONG = "000000"
+
+
+async def test_only_the_payer_pays(pay_database: Database) -> None:
+    """A stranger with a wallet, money and a password of their own pays with neither wallet."""
+    side = PaySide(pay_database)
+    await side.fund("7", 1_000)
+    await side.fund("8", 1_000)
+    order = await side.order(5001, "7", 100)
+
+    assert isinstance(await side.attempt(order.id, "8"), NotThePayer)
+    assert (await side.balance("7"), await side.balance("8")) == (1_000, 1_000)
+
+
+async def test_a_stranger_next_to_the_payer_in_one_batch_changes_nothing(pay_database: Database) -> None:
+    """Also not when the payer's wallet is locked and known because the payer is paying."""
+    side = PaySide(pay_database)
+    await side.fund("7", 1_000)
+    orders = [await side.order(number, "7", 100) for number in (1, 2)]
+
+    outcomes = await side.pay.settle_batch(
+        [payment(orders[0].id, "7"), payment(orders[1].id, "8"), payment(orders[0].id, "8")]
+    )
+
+    assert codes(outcomes) == ["paid", "not_the_payer", "not_the_payer"]
+    assert await side.balance("7") == 900
+
+
+async def test_a_stranger_cannot_lock_the_payers_password(pay_database: Database) -> None:
+    """Tries of somebody else are not tries: else anybody could keep anybody from paying."""
+    side = PaySide(pay_database)
+    await side.fund("7", 1_000)
+    order = await side.order(5001, "7", 100)
+
+    outcomes = await asyncio.gather(*(side.attempt(order.id, "8", WRONG) for _ in range(20)))
+
+    assert set(codes(outcomes)) == {"not_the_payer"}
+    assert isinstance(await side.attempt(order.id, "7"), PayOrder)
+
+
+async def tries(url: str) -> int:
+    """Return what the database counts."""
+    async with connected(url) as connection:
+        count: int = await connection.fetchval("SELECT failed_tries FROM wallets")
+    return count
+
+
+async def test_a_hundred_guesses_at_once_get_five_tries(pay_database: Database, pay_url: str) -> None:
+    """Over two services and many orders; the right password among them comes too late."""
+    one, other = PaySide(pay_database, batch_max=3), PaySide(pay_database, batch_max=16)
+    await one.fund("7", 1_000)
+    orders = await asyncio.gather(*(one.order(number, "7", 1) for number in range(1, 101)))
+
+    outcomes = await asyncio.gather(
+        *(side.attempt(order.id, "7", WRONG) for order, side in zip(orders, [one, other] * 50, strict=True))
+    )
+
+    assert Counter(codes(outcomes)) == {"wrong_pay_password": TRIES_MAX, "pay_password_locked": 95}
+    assert await tries(pay_url) == TRIES_MAX
+    assert codes([await one.attempt(orders[0].id, "7", PASSWORD)]) == ["pay_password_locked"]
+    assert await one.balance("7") == 1_000
+
+
+async def test_guesses_of_one_batch_are_counted_one_by_one(pay_database: Database, pay_url: str) -> None:
+    """The fifth locks, and the right password in sixth place is not looked at."""
+    side = PaySide(pay_database)
+    await side.fund("7", 1_000)
+    order = await side.order(5001, "7", 100)
+
+    outcomes = await side.pay.settle_batch(
+        [payment(order.id, "7", f"00000{digit}") for digit in range(5)] + [payment(order.id, "7")]
+    )
+
+    assert codes(outcomes) == ["wrong_pay_password"] * 5 + ["pay_password_locked"]
+    assert [one.extensions.get("triesLeft") for one in outcomes[:5] if isinstance(one, PaybellError)] == [
+        4, 3, 2, 1, 0,
+    ]  # fmt: skip
+    assert await tries(pay_url) == 5
+
+
+async def test_the_lock_ends_after_thirty_minutes(pay_url: str) -> None:
+    """To the microsecond, whatever is tried meanwhile; then there are five new tries."""
+    clock = FrozenClock()
+    async with Database.open(pay_url, clock) as database:
+        side = PaySide(database)
+        await side.fund("7", 1_000)
+        order = await side.order(5001, "7", 100, ttl_seconds=86_400)
+        locked_until = clock.now() + timedelta(minutes=30)
+        assert timedelta(minutes=30) == LOCK
+        for _ in range(5):
+            last = await side.attempt(order.id, "7", WRONG)
+        assert isinstance(last, WrongPayPassword)
+        assert last.extensions == {"triesLeft": 0, "lockedUntil": locked_until}
+
+        clock.advance(30 * 60 - 0.000001)
+        refusal = await side.attempt(order.id, "7")
+        assert codes([refusal]) == ["pay_password_locked"]
+        assert getattr(refusal, "extensions", {}) == {"lockedUntil": locked_until}
+
+        clock.advance(0.000001)
+        again = await side.attempt(order.id, "7", WRONG)
+        assert getattr(again, "extensions", {}) == {"triesLeft": 4}
+        assert isinstance(await side.attempt(order.id, "7"), PayOrder)
+    assert await tries(pay_url) == 0
+
+
+async def test_the_right_password_forgives_earlier_tries(pay_database: Database, pay_url: str) -> None:
+    """Also when there is not enough money: what is counted are wrong passwords in a row."""
+    side = PaySide(pay_database)
+    await side.fund("7", 10)
+    order = await side.order(5001, "7", 100)
+    for _ in range(3):
+        for _ in range(4):
+            await side.attempt(order.id, "7", WRONG)
+        assert await tries(pay_url) == 4
+        assert codes([await side.attempt(order.id, "7")]) == ["insufficient_balance"]
+        assert await tries(pay_url) == 0
+
+
+async def test_a_guess_is_counted_once_although_its_batch_had_to_be_halved(
+    pay_database: Database, pay_url: str
+) -> None:
+    """A neighbour's failure undoes the batch; the guess is decided again and not forgotten."""
+    side = PaySide(pay_database)
+    await side.fund("7", 1_000)
+    orders = [await side.order(number, "7", 100) for number in (1, 2, 3)]
+    async with connected(pay_url) as connection:
+        await connection.execute(
+            """
+            CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE EXCEPTION 'disk on fire'; END $$;
+            CREATE TRIGGER breaks BEFORE INSERT ON outbox
+                FOR EACH ROW WHEN (NEW.subject = '2') EXECUTE FUNCTION break()
+            """
+        )
+
+    outcomes = await side.pay.settle_batch(
+        [payment(orders[1].id, "7"), payment(orders[2].id, "7", WRONG), payment(orders[2].id, "7", WRONG)]
+    )
+
+    assert codes(outcomes[1:]) == ["wrong_pay_password"] * 2
+    assert await tries(pay_url) == 2
+
+
+async def test_each_wallet_counts_its_own_tries(pay_database: Database) -> None:
+    """A locked wallet does not lock its neighbours in the batch."""
+    side = PaySide(pay_database)
+    await side.fund("7", 1_000)
+    await side.fund("8", 1_000)
+    orders = {payer: await side.order(number, payer, 100) for number, payer in ((1, "7"), (2, "8"))}
+
+    outcomes = await side.pay.settle_batch(
+        [payment(orders["7"].id, "7", WRONG)] * 6 + [payment(orders["8"].id, "8")]
+    )
+
+    assert codes(outcomes) == ["wrong_pay_password"] * 5 + ["pay_password_locked", "paid"]
+
+
+async def test_a_pepper_can_be_rotated(pay_database: Database, pay_url: str) -> None:
+    """Old wallets pay while their key is listed and not after; new ones are under the newest key."""
+
+    def under(setting: str) -> tuple[WalletService, PayService]:
+        pepper, outbox = Pepper(setting), Outbox(pay_database)
+        ids = SequentialIds(1001)
+        return WalletService(pay_database, pepper), PayService(
+            pay_database, outbox, pepper, ids, PayObserver(), batch_max=8
+        )
+
+    side = PaySide(pay_database)  # under "test pepper", key id 1
+    await side.fund("7", 1_000)
+    orders = [await side.order(number, "7", 100) for number in (1, 2)]
+    wallets, rotated = under("2:another pepper,1:test pepper")
+    _, without_old = under("2:another pepper")
+    _, same_id_other_key = under("1:another pepper")
+    await wallets.open("8", PASSWORD)
+
+    assert (await rotated.pay(payment(orders[0].id, "7"))).succeeded_at
+    for service in (without_old, same_id_other_key):
+        with pytest.raises(WrongPayPassword):
+            await service.pay(payment(orders[1].id, "7"))
+    async with connected(pay_url) as connection:
+        stored = [row[0] for row in await connection.fetch("SELECT pay_password FROM wallets ORDER BY 1")]
+    assert [one.split("$")[0] for one in stored] == ["1", "2"]
+    assert not any(PASSWORD in one or "pepper" in one for one in stored)
+
+
+async def test_orders_are_shown_to_their_payer_and_their_merchant(pay_database: Database) -> None:
+    """Another payer is refused; another merchant is told that there is no such order."""
+    side = PaySide(pay_database)
+    order = await side.order(5001, "7", 100)
+    reading = frozenset({"pay-orders:read"})
+
+    assert await side.pay.read(order.id, Principal("7", frozenset(), "2")) == order
+    assert await side.pay.read(order.id, Principal("8", reading, "1")) == order
+    for principal, refusal in (
+        (Principal("8", frozenset(), "1"), NotThePayer),
+        (Principal("8", reading, "2"), PayOrderNotFound),
+    ):
+        with pytest.raises(refusal):
+            await side.pay.read(order.id, principal)
+        with pytest.raises((refusal, PayOrderNotFound)):
+            await side.pay.read_by_biz_order_no(5001, principal)
+    assert await side.pay.read_many([5001], Principal("8", reading, "2")) == []
+    with pytest.raises(InsufficientScope):
+        await side.pay.read_many([5001], Principal("7", frozenset(), "1"))
+
+
+async def test_only_its_merchant_closes_an_order(pay_database: Database) -> None:
+    side = PaySide(pay_database)
+    order = await side.order(5001, "7", 100)
+
+    with pytest.raises(PayOrderNotFound):
+        await side.pay.close(order.id, Principal("8", frozenset({"pay-orders:write"}), "2"), "")
+    assert (await side.pay.read(order.id, Principal("7", frozenset(), "1"))).closed_at is None
+
+
+async def test_a_business_number_belongs_to_its_merchant(pay_database: Database) -> None:
+    """The same number of another merchant is another order, so nobody can occupy or pay it for them."""
+    side = PaySide(pay_database)
+    await side.fund("8", 1_000)
+    order = await side.order(5001, "7", 100)
+    other, _ = await side.pay.apply(Application("2", 5001, "8", 1, "CNY", "", 600))
+    await side.attempt(other.id, "8")
+
+    assert other.id != order.id
+    assert other.payee_account != order.payee_account
+    assert (await side.pay.read(order.id, Principal("7", frozenset(), "1"))).succeeded_at is None
+
+
+async def ordered(both: Shop, *numbers: int) -> None:
+    """Create orders of user 7, with money to pay them."""
+    await both.pay.fund("7", 1_000)
+    for number in numbers:
+        await both.order(number, "7", 100)
+
+
+async def pay_for(both: Shop, number: int) -> None:
+    """Pay an order in the pay service; its message has not arrived yet."""
+    principal = Principal("7", frozenset(), "1")
+    pay_order = await both.pay.pay.read_by_biz_order_no(number, principal)
+    assert isinstance(await both.pay.attempt(pay_order.id, "7"), PayOrder)
+
+
+async def reasons(both: Shop) -> dict[str, tuple[str, str]]:
+    """Return state and reason of what the listener could not apply."""
+    return {row["event_id"]: (row["state"], row["reason"]) for row in await both.kept()}
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        None,
+        "",
+        "0" * 64,
+        Signer("somebody else's secret, of 32 bytes").sign("1"),
+        Signer("a secret that both services hold, of 32 bytes").sign("2"),
+        Signer("a secret that both services hold, of 32 bytes").sign("1").upper(),
+        Signer("a secret that both services hold, of 32 bytes").sign("1")[:-1],
+        "\N{SNOWMAN}\ud800",
+    ],
+    ids=["none", "empty", "zeros", "other secret", "other order", "upper case", "cut", "not ascii"],
+)
+async def test_a_forged_message_marks_nothing_paid(
+    pay_database: Database, trade_database: Database, signature: str | None
+) -> None:
+    """Pay is asked, knows of no payment, and the message is kept for a person."""
+    async with shop(pay_database, trade_database) as both:
+        await ordered(both, 1, 2)
+        await both.hear((1, signature), (2, both.signer.sign("2")))
+
+        assert await both.statuses() == {1: "UNPAID", 2: "PAID"}
+        assert await reasons(both) == {"pay.success:1": ("dead", "not_paid")}
+
+
+async def test_a_signature_that_is_no_text_proves_nothing(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """AMQP headers have types."""
+    async with shop(pay_database, trade_database) as both:
+        await ordered(both, 1, 2, 3)
+        for number, header in ((1, both.signer.sign("1").encode()), (2, True), (3, [both.signer.sign("3")])):
+            await both.runner.apply(deliveries(number, headers={SIGNATURE_HEADER: header}))
+
+        assert set((await both.statuses()).values()) == {"UNPAID"}
+
+
+async def test_an_unsigned_message_of_a_real_payment_is_applied(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """The article's own pay service signs nothing; pay is asked over HTTP and confirms."""
+    async with shop(pay_database, trade_database) as both:
+        await ordered(both, 1, 2, 3)
+        await pay_for(both, 1)
+        await pay_for(both, 3)
+        await both.hear((1, None), (2, None), (3, "forged"), (4, None))
+
+        assert await both.statuses() == {1: "PAID", 2: "UNPAID", 3: "PAID"}
+        assert await reasons(both) == {
+            "pay.success:2": ("dead", "not_paid"),
+            "pay.success:4": ("dead", "not_paid"),
+        }
+
+
+async def test_a_forged_message_does_not_stand_in_the_way_of_the_real_one(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """The inbox remembers nothing of it, and its replay after the payment is applied once."""
+    async with shop(pay_database, trade_database) as both:
+        await ordered(both, 1, 2)
+        await both.hear((1, None), (2, None))
+        await pay_for(both, 1)
+        await pay_for(both, 2)
+        await both.hear((1, both.signer.sign("1")))
+        assert await both.statuses() == {1: "PAID", 2: "UNPAID"}
+
+        assert await both.failures.replay() == 2
+        assert await both.runner.retry_once() == 2
+        assert await both.statuses() == {1: "PAID", 2: "PAID"}
+        assert await both.kept() == []
+
+
+async def test_a_claimed_event_id_cannot_silence_another_order(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """What the sender calls its event is no part of what the inbox knows it by."""
+    async with shop(pay_database, trade_database) as both:
+        await ordered(both, 1, 2)
+        for number in (1, 2):
+            headers = {"cloudEvents:id": "the same", SIGNATURE_HEADER: both.signer.sign(str(number))}
+            await both.runner.apply(deliveries(number, headers=headers))
+
+        assert await both.statuses() == {1: "PAID", 2: "PAID"}
+
+
+async def test_not_knowing_is_not_the_same_as_unpaid(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """While pay does not answer an unsigned message waits for its next try; a signed one needs nobody."""
+    async with shop(pay_database, trade_database) as both:
+        await ordered(both, 1, 2)
+        await pay_for(both, 1)
+        url, both.client._url = both.client._url, "http://127.0.0.1:1"
+        await both.hear((1, None), (2, both.signer.sign("2")))
+
+        assert await both.statuses() == {1: "UNPAID", 2: "PAID"}
+        assert await reasons(both) == {"pay.success:1": ("retry", "pay_service_unavailable")}
+
+        both.client._url = url
+        await trade_database.fetch(Query("UPDATE failed_deliveries SET due_at = now() RETURNING id"))
+        assert await both.runner.retry_once() == 1
+        assert await both.statuses() == {1: "PAID", 2: "PAID"}
+        assert await both.kept() == []
+
+
+async def test_what_traces_the_caller_is_no_secret(pay_database: Database) -> None:
+    """A request to pay does not show its password when somebody logs it."""
+    assert PASSWORD not in repr(payment(1, "7")) + str(payment(1, "7"))
+    assert new_traceparent() != new_traceparent()
+    del pay_database

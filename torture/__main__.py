@@ -1,0 +1,219 @@
+"""``python -m torture --seconds 60 --seed 123 [--json]``; exit code 0: nothing lost, doubled or wrong."""
+
+import asyncio
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Annotated
+
+import aiohttp
+import cyclopts
+import msgspec
+import uvloop
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from paybell.clock import SystemClock
+from paybell.errors import PaybellError
+from torture.checker import Verdict, checker
+from torture.client import client
+from torture.faults import FAULTS, Fault
+from torture.load import Options
+from torture.nemesis import Nemesis
+from torture.probe import Prober
+from torture.report import Report, announce, fail
+from torture.stack import Part, Stack, running_stack
+
+# Enough for batches of several payments, few enough for two cores.
+CONCURRENCY = 24
+# A patient client's last request, and a machine out of breath.
+_DRAIN_SECONDS = 90.0
+_PROBES = 32
+_DUPLICATES = re.compile(r'^paybell_listener_events_total\{outcome="duplicate"\} (\S+)$', re.MULTILINE)
+
+
+class Scraper:
+    """Adds up what each life of each listener says it has absorbed."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        """Watch these."""
+        self._parts = parts
+        self._seen: dict[tuple[str, int], float] = {}
+
+    async def run(self) -> None:
+        """Ask each second; what a process counted after it was last asked dies with it."""
+        timeout = aiohttp.ClientTimeout(total=2.0)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                for part in self._parts:
+                    await self._ask(session, part)
+                await asyncio.sleep(1.0)
+
+    async def _ask(self, session: aiohttp.ClientSession, part: Part) -> None:
+        life = part.lives
+        with suppress(aiohttp.ClientError, TimeoutError, OSError):
+            async with session.get(f"{part.url}/metrics") as response:
+                found = _DUPLICATES.search(await response.text())
+            if found and part.lives == life:
+                self._seen[part.name, life] = float(found[1])
+
+    @property
+    def duplicates(self) -> int:
+        """How many there were."""
+        return int(sum(self._seen.values()))
+
+
+@asynccontextmanager
+async def _load(stack: Stack, seed: int, concurrency: int) -> AsyncIterator["subprocess.Popen[bytes]"]:
+    """Run the load in a process of its own; at the end it is killed if it still lives."""
+    options = Options(
+        pay=stack.pay.port,
+        trade=stack.trade.port,
+        secret=stack.secret,
+        journal=str(stack.home / "load.journal"),
+        seed=seed,
+        concurrency=concurrency,
+    )
+    process = _start_load(options, stack.home / "load.log")
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdin
+        process.stdin.close()
+
+
+def _start_load(options: Options, log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as output:
+        return subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-m", "torture.load", msgspec.json.encode(options).decode()],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for us
+        )
+
+
+async def _stop_load(process: "subprocess.Popen[bytes]") -> str:
+    """Tell it to stop, and wait; return what is wrong with it, if anything."""
+    assert process.stdin
+    with suppress(OSError):
+        process.stdin.write(b"stop\n")
+        process.stdin.flush()
+    try:
+        code = await asyncio.to_thread(process.wait, _DRAIN_SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"the clients were not done after {_DRAIN_SECONDS:g} s"
+    return f"the clients ended with {code}; see load.log" if code else ""
+
+
+async def torture(
+    seconds: float, seed: int, concurrency: int, home: Path, report: Report, faults: Sequence[Fault]
+) -> Verdict:
+    """Break a stack for so long and judge it."""
+    clock, dice = SystemClock(), random.Random(seed)  # noqa: S311 - repeatable on purpose
+    async with running_stack(home) as stack:
+        journal = home / "probe.journal"
+        async with client(
+            stack.pay.port, stack.trade.port, stack.secret, journal, connections=_PROBES, fresh=True
+        ) as shop:
+            prober = Prober(shop)
+            await prober.prepare()
+            scraper = Scraper([part for part in stack.parts.values() if part.role == "trade"])
+            scraping = asyncio.create_task(scraper.run())
+            nemesis = Nemesis(stack, prober, dice, report.fault, faults)
+            async with _load(stack, seed, concurrency) as load:
+                report.say(f"Calm: payments go through after {await prober.recovered():.2f} s.")
+                await nemesis.run(seconds)
+                report.say("Healing everything.")
+                await stack.heal()
+                await stack.ready()
+                trouble = await _stop_load(load)
+            async with checker(stack.postgres.urls, clock) as judge:
+                report.say("Waiting for quiet.")
+                await judge.quiet()
+                await asyncio.sleep(1.1)  # the last duplicates are counted
+                scraping.cancel()
+                report.say("Reading the books.")
+                verdict = await judge.check(home)
+        verdict.wrong += [trouble] if trouble else []
+        verdict.wrong += [f"{name}: ended by itself" for name in stack.deaths]
+        verdict.wrong += bugs(home)
+        report.finish(nemesis, scraper.duplicates)
+        return verdict
+
+
+def bugs(home: Path) -> list[str]:
+    """Return what the processes' logs call bugs: a loop or a request that failed in no foreseen way."""
+    found: Counter[str] = Counter()
+    for log in home.glob("*-*.log"):
+        for text in log.read_text(errors="replace").splitlines():
+            with suppress(msgspec.DecodeError):
+                fact = msgspec.json.decode(text)
+                if fact.get("event") in ("loop_failed", "request_failed", "check_failed", "library_log"):
+                    what = str(fact.get("exception", fact.get("text", ""))).strip().splitlines() or [""]
+                    found[f"{log.stem} logs {fact['event']}: {what[-1][:200]}"] += 1
+                elif fact.get("event") == "loop_refused":
+                    found[f"{log.stem} logs loop_refused: {fact.get('detail')}"] += 1
+    return [f"{text} ({times} times)" for text, times in found.items()]
+
+
+def main(
+    *,
+    seconds: Annotated[float, Parameter(validator=Number(gte=1))] = 60.0,
+    seed: int | None = None,
+    concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=500))] = CONCURRENCY,
+    only: str = "",
+    keep: bool = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Torture Paybell: real processes under load, everything around them broken at random, then the books.
+
+    Args:
+        seconds: how long things are broken; starting, healing and reading come on top.
+        seed: repeats the same faults in the same order; without it a new one, which is printed.
+        concurrency: how many clients work at the same time.
+        only: break only what has this in its name.
+        keep: keep the folder of logs and journals also if all is well.
+        json: end with one JSON line.
+    """
+    faults = [fault for fault in FAULTS if only in fault.kind]
+    if not faults:
+        fail(f"There is no such fault: {only}. Known are: {', '.join(fault.kind for fault in FAULTS)}.")
+        return 2
+    seed = random.SystemRandom().randrange(2**32) if seed is None else seed
+    home = Path(tempfile.mkdtemp(prefix="torture-"))
+    report = Report(seed)
+    announce(f"Torture for {seconds:g} s, seed {seed}, {concurrency} clients, in {home}.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    clean = False
+    try:
+        run = torture(seconds, seed, concurrency, home, report, faults)
+        verdict = uvloop.run(run)
+        clean = verdict.clean
+        report.verdict(verdict, json=json)
+    except PaybellError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        if clean and not keep:
+            shutil.rmtree(home, ignore_errors=True)
+        else:
+            announce(f"Logs and journals are in {home}.")
+    return 0 if clean else 1
+
+
+if __name__ == "__main__":
+    app = cyclopts.App(name="torture", result_action="return_value", version_flags=[])
+    app.default(main)
+    sys.exit(app())

@@ -1,0 +1,272 @@
+"""The judge: reads the two databases and the clients' journals, and nothing else."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from paybell.clock import Clock
+from paybell.messaging.events import PAY_SUCCESS
+from paybell.pay.status import PayStatus
+from paybell.storage import Database, Record, load_queries
+from paybell.wallet.ledger import trial_balance
+from torture.client import Entry, read_journals
+
+_SQL = load_queries(__package__)
+_POLL_SECONDS = 0.2
+# Everything is whole again; what does not move for this long is stuck. Retries wait 5 s, then 30 s.
+_STALL_SECONDS = 45.0
+_OK = frozenset(("ok",))
+_CLOSED = frozenset(("ok", "pay_order_closed"))
+_ENDED = frozenset(("ok", "already_paid"))
+_LOCKED = "pay_password_locked"
+# What may be answered to each request of a scenario, beside "try again"; anything else is wrong.
+_ANSWERS: Mapping[str, Mapping[str, frozenset[str]]] = {
+    "normal": {"pay": _OK},
+    "repeated": {"pay": _OK},
+    "at_once": {"pay": _OK},
+    "careless": {"pay": _OK | {_LOCKED}, "pay_wrong": frozenset(("wrong_pay_password", _LOCKED))},
+    "poor": {"pay": frozenset(("insufficient_balance",))},
+    "foreign": {"pay": frozenset(("not_the_payer",))},
+    "closed": {"pay": _CLOSED, "close": _OK},
+    "cancelled": {"pay": _CLOSED, "cancel": _OK},
+    "raced": {"pay": _CLOSED, "close": _ENDED, "cancel": _ENDED},
+    "expiring": {"pay": _CLOSED, "apply": _CLOSED, "create": _CLOSED},
+    "": {"open": _OK | {"wallet_exists"}, "top_up": _OK},
+}
+TRY_AGAIN = frozenset(
+    (
+        "unknown",
+        "outcome_unknown",
+        "database_unavailable",
+        "pay_service_unavailable",
+        "overloaded",
+        "unavailable",
+        "idempotency_key_in_use",
+    )
+)
+# These promise that nothing was changed.
+_NOTHING_CHANGED = frozenset(("database_unavailable", "overloaded"))
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was found, a sentence for each fault of the system."""
+
+    payments: int = 0
+    events: int = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Say whether every promise was kept."""
+        return not (self.lost or self.doubled or self.wrong)
+
+
+@dataclass(slots=True)
+class _Story:
+    """What the clients know of one order."""
+
+    plan: Entry | None = None
+    entries: list[Entry] = field(default_factory=list)
+
+    def codes(self, op: str) -> list[str]:
+        return [entry.code for entry in self.entries if entry.op == op]
+
+
+class Checker:
+    """One run's books."""
+
+    def __init__(self, pay: Database, trade: Database, clock: Clock) -> None:
+        """Use `checker`."""
+        self._pay = pay
+        self._trade = trade
+        self._clock = clock
+        self.verdict = Verdict()
+
+    async def quiet(self) -> None:
+        """Wait until nothing is under way any more, or nothing moves."""
+        before: object = None
+        deadline = 0.0
+        while True:
+            pay, trade = await self._row("unfinished_at_pay"), await self._row("unfinished_at_trade")
+            waiting = pay["events"] + pay["postings"] + pay["deadlines"] + trade["retries"]
+            if not waiting and trade["applied"] >= pay["paid"]:
+                return
+            now = self._clock.monotonic()
+            if (state := (*pay.values(), *trade.values())) != before:
+                before, deadline = state, now + _STALL_SECONDS
+            if now > deadline:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def check(self, home: Path) -> Verdict:
+        """Compare everything with everything."""
+        stories, top_ups = _read(read_journals(home))
+        pay_orders = {row["biz_order_no"]: row for row in await self._pay.fetch(_SQL["pay_orders"])}
+        orders = {row["id"]: row for row in await self._trade.fetch(_SQL["orders"])}
+        inbox = {row["event_id"]: row["times"] for row in await self._trade.fetch(_SQL["inbox"])}
+        for number, row in pay_orders.items():
+            self._check_payment(number, row, orders.get(number), inbox.get(f"{PAY_SUCCESS}:{number}", 0))
+        self._check_orders(orders, pay_orders, inbox)
+        for number, story in stories.items():
+            self._check_story(number, story, pay_orders.get(number), orders.get(number))
+        self._check_top_ups(top_ups, await self._pay.fetch(_SQL["top_ups"]))
+        await self._check_ledger()
+        await self._check_rest()
+        self.verdict.payments = sum(row["status"] == PayStatus.TRADE_SUCCESS for row in pay_orders.values())
+        self.verdict.events = len(inbox)
+        return self.verdict
+
+    def _check_payment(self, number: int, row: Record, order: Record | None, applied: int) -> None:
+        """One pay order: paid exactly when its money moved, once, and when trade knows."""
+        lost, doubled, wrong = self.verdict.lost, self.verdict.doubled, self.verdict.wrong
+        if row["status"] != PayStatus.TRADE_SUCCESS:
+            if row["transfers"]:
+                wrong.append(f"{number}: money moved, and it is not paid")
+            if applied:
+                wrong.append(f"{number}: applied at trade, and it is not paid")
+            return
+        if not row["transfers"]:
+            lost.append(f"{number}: paid without a transfer")
+        if row["transfers"] > 1 or row["moved"] > row["amount"]:
+            doubled.append(f"{number}: {row['transfers']} transfers moved {row['moved']}")
+        if row["moved"] < row["amount"] or not row["rightly"]:
+            wrong.append(f"{number}: {row['moved']} moved for {row['amount']}, or between wrong accounts")
+        if not applied or order is None or order["status"] != "PAID":
+            status = order["status"] if order else "unknown"
+            lost.append(f"{number}: paid, and at trade applied {applied} times, {status}")
+        if applied > 1:
+            doubled.append(f"{number}: applied {applied} times")
+
+    def _check_orders(
+        self, orders: Mapping[int, Record], pay_orders: Mapping[int, Record], inbox: Mapping[str, int]
+    ) -> None:
+        wrong = self.verdict.wrong
+        for number, order in orders.items():
+            pay_order = pay_orders.get(number)
+            paid = pay_order is not None and pay_order["status"] == PayStatus.TRADE_SUCCESS
+            if order["status"] == "PAID" and not paid:
+                wrong.append(f"{number}: PAID at trade without a payment")
+            if order["status"] == "CANCELLED" and not (
+                pay_order is not None and pay_order["status"] == PayStatus.TRADE_CLOSED
+            ):
+                wrong.append(f"{number}: CANCELLED at trade, and its pay order is not closed")
+        wrong += [f"{event}: no order has this number" for event in inbox if _number(event) not in pay_orders]
+
+    def _check_story(self, number: int, story: _Story, row: Record | None, order: Record | None) -> None:
+        """One order: what its clients were told is so."""
+        wrong, plan = self.verdict.wrong, story.plan
+        if plan is None:
+            wrong.append(f"{number}: nobody planned it")
+            return
+        name = f"{number} ({plan.scenario})"
+        allowed = _ANSWERS[plan.scenario]
+        for entry in story.entries:
+            if entry.code not in TRY_AGAIN and entry.code not in allowed.get(entry.op, _OK):
+                wrong.append(f"{name}: {entry.op} was answered {entry.status} {entry.code}")
+        paid = row is not None and row["status"] == PayStatus.TRADE_SUCCESS
+        if row is not None and (row["payer_id"], row["amount"]) != (plan.user, plan.amount):
+            wrong.append(f"{name}: its pay order has another payer or amount")
+        pays = [e for e in story.entries if e.op == "pay" and e.user == plan.user]
+        self._check_pays(name, pays, paid=paid)
+        ended = [op for op in ("close", "cancel") if "ok" in story.codes(op)]
+        if ended and (row is None or row["status"] != PayStatus.TRADE_CLOSED):
+            wrong.append(f"{name}: {ended[0]} was answered 200, and it is not closed")
+        if "ok" in story.codes("cancel") and (order is None or order["status"] != "CANCELLED"):
+            wrong.append(f"{name}: cancel was answered 200, and it is not cancelled")
+        if "already_paid" in (*story.codes("close"), *story.codes("cancel")) and not paid:
+            wrong.append(f"{name}: answered already_paid, and it is not")
+
+    def _check_pays(self, name: str, pays: Sequence[Entry], *, paid: bool) -> None:
+        """The payer's own tries with the right password."""
+        successes = {entry.digest for entry in pays if entry.code == "ok"}
+        if successes and not paid:
+            self.verdict.lost.append(f"{name}: answered 200, and it is not paid")
+        if len(successes) > 1:
+            self.verdict.wrong.append(f"{name}: answered 200 in {len(successes)} different ways")
+        if paid and not successes and not any(_may_have_paid(entry) for entry in pays):
+            codes = sorted({entry.code for entry in pays})
+            self.verdict.wrong.append(f"{name}: paid, and its payer was only told {codes}")
+
+    def _check_top_ups(self, asked: Mapping[str, list[Entry]], done: Iterable[Record]) -> None:
+        verdict, rows = self.verdict, {row["key"]: row for row in done}
+        for key, entries in asked.items():
+            row, first = rows.pop(key, None), entries[0]
+            answered = {entry.digest for entry in entries if entry.code == "ok"}
+            if answered and row is None:
+                verdict.lost.append(f"top-up {key}: answered 201, and no money came")
+            if len(answered) > 1:
+                verdict.wrong.append(f"top-up {key}: answered in {len(answered)} different ways")
+            if row and row["times"] > 1:
+                verdict.doubled.append(f"top-up {key}: {row['times']} times")
+            if row and (row["owner_id"], row["amount"]) != (first.user, first.amount * row["times"]):
+                verdict.wrong.append(f"top-up {key}: another wallet or amount")
+        verdict.wrong += [f"top-up {key}: nobody asked for it" for key in rows]
+
+    async def _check_ledger(self) -> None:
+        wrong = self.verdict.wrong
+        if not await trial_balance(self._pay):
+            wrong.append("the ledger does not balance")
+        for row in await self._pay.fetch(_SQL["foundlings"]):
+            wrong.append(f"payment {row['reference']}: for no pay order")
+        for row in await self._pay.fetch(_SQL["wallets"]):
+            name = f"wallet {row['owner_id']}"
+            if row["credits"] < row["debits"]:
+                wrong.append(f"{name}: below zero")
+            if row["debits"] > row["owed"]:
+                self.verdict.doubled.append(f"{name}: debited {row['debits']} for orders of {row['owed']}")
+            elif row["debits"] < row["owed"]:
+                self.verdict.lost.append(f"{name}: debited {row['debits']} for orders of {row['owed']}")
+            if row["credits"] != row["paid_in"]:
+                wrong.append(f"{name}: credited {row['credits']} by top-ups of {row['paid_in']}")
+
+    async def _check_rest(self) -> None:
+        """Nothing pending, nothing held, nothing dead."""
+        pay = await self._row("unfinished_at_pay")
+        left = {name: pay[name] for name in ("events", "leased", "postings", "deadlines") if pay[name]}
+        if left:
+            self.verdict.wrong.append(f"unfinished at pay: {left}")
+        for row in await self._trade.fetch(_SQL["failures"]):
+            self.verdict.wrong.append(f"{row['event_id']}: {row['state']}, {row['reason']}: {row['error']}")
+
+    async def _row(self, query: str) -> Record:
+        source = self._trade if query.endswith("trade") else self._pay
+        row = await source.fetch_one(_SQL[query])
+        assert row is not None
+        return row
+
+
+def _read(entries: Iterable[Entry]) -> tuple[dict[int, _Story], dict[str, list[Entry]]]:
+    stories: defaultdict[int, _Story] = defaultdict(_Story)
+    top_ups: defaultdict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.op == "plan":
+            stories[entry.order].plan = entry
+        elif entry.op == "top_up":
+            top_ups[entry.key].append(entry)
+        elif entry.order:
+            stories[entry.order].entries.append(entry)
+    return dict(stories), dict(top_ups)
+
+
+def _may_have_paid(entry: Entry) -> bool:
+    return entry.code in TRY_AGAIN and entry.code not in _NOTHING_CHANGED
+
+
+def _number(event_id: str) -> int:
+    return int(event_id.rpartition(":")[2])
+
+
+@asynccontextmanager
+async def checker(urls: Mapping[str, str], clock: Clock) -> AsyncIterator[Checker]:
+    """Open one on the databases themselves, without a line between."""
+    async with (
+        Database.open(urls["paybell_pay"], clock, connections=2) as pay,
+        Database.open(urls["paybell_trade"], clock, connections=2) as trade,
+    ):
+        yield Checker(pay, trade, clock)

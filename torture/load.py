@@ -1,0 +1,214 @@
+"""The load: a process of buyers who pay, refuse, repeat, race and give up, for as long as it is told to.
+
+``python -m torture.load`` with its settings in one JSON argument. It goes on until its standard input
+ends, then finishes what it has begun.
+"""
+
+import asyncio
+import random
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+import uvloop
+
+from torture.client import WRONG_PASSWORD, Answer, Client, client, patiently
+from torture.part import tie_to_parent
+
+# Orders of the load count from here, those of the probes from elsewhere.
+FIRST_ORDER = 1_000_000
+BUYERS = 40
+FUNDS = 10**12
+POOR, POOR_FUNDS = "poor", 5
+PRICE_LEAST, PRICE_MOST = 10, 5_000
+# Nobody waits for ever; some do not even ask again, so that unknown outcomes stay unknown.
+PATIENCE_SECONDS, IMPATIENT_SHARE = 60.0, 0.2
+
+
+class Options(msgspec.Struct, kw_only=True):
+    """What the load is told."""
+
+    pay: int
+    trade: int
+    secret: str
+    journal: str
+    seed: int
+    concurrency: int
+
+
+class Load:
+    """Some buyers at work at the same time."""
+
+    def __init__(self, shop: Client, dice: random.Random) -> None:
+        """Take the client of all of them."""
+        self._shop = shop
+        self._dice = dice
+        self._orders = count(FIRST_ORDER)
+        self._keys = count(1)
+        self._careless = count(1)
+        self._careless_buyer = ""
+        self.stopping = False
+
+    async def prepare(self) -> None:
+        """Open and fund the wallets, before anything breaks."""
+        for number in range(BUYERS):
+            await self._new_buyer(f"buyer-{number}", FUNDS)
+        await self._new_buyer(POOR, POOR_FUNDS)
+        await self._new_careless()
+
+    async def work(self) -> None:
+        """Play scenarios until told to stop."""
+        scenarios = list(self._SCENARIOS)
+        weights = [weight for _, weight in self._SCENARIOS.values()]
+        while not self.stopping:
+            name = self._dice.choices(scenarios, weights)[0]
+            await self._SCENARIOS[name][0](self, name)
+
+    # Scenarios: the checker knows them by name -------------------------------------------------
+
+    async def _normal(self, name: str) -> None:
+        order, buyer, pay_order = await self._order(name)
+        if pay_order:
+            await self._patiently(partial(self._shop.pay, order, pay_order, buyer))
+
+    async def _repeated(self, name: str) -> None:
+        order, buyer, pay_order = await self._order(name)
+        if pay_order:
+            pay = partial(self._shop.pay, order, pay_order, buyer)
+            await self._patiently(pay)
+            await asyncio.gather(*(self._patiently(pay) for _ in range(self._dice.randint(1, 3))))
+
+    async def _at_once(self, name: str) -> None:
+        order, buyer, pay_order = await self._order(name)
+        if pay_order:
+            pay = partial(self._shop.pay, order, pay_order, buyer)
+            await asyncio.gather(*(self._patiently(pay) for _ in range(self._dice.randint(2, 5))))
+
+    async def _careless_one(self, name: str) -> None:
+        order, buyer, pay_order = await self._order(name, self._careless_buyer)
+        if not pay_order:
+            return
+        await self._shop.pay(order, pay_order, buyer, WRONG_PASSWORD)
+        answer = await self._patiently(partial(self._shop.pay, order, pay_order, buyer))
+        if answer.code == "pay_password_locked" and buyer == self._careless_buyer:
+            await self._new_careless()
+
+    async def _poor_one(self, name: str) -> None:
+        order, buyer, pay_order = await self._order(name, POOR)
+        if pay_order:
+            await self._patiently(partial(self._shop.pay, order, pay_order, buyer))
+
+    async def _foreign(self, name: str) -> None:
+        order, buyer, pay_order = await self._order(name)
+        if pay_order:
+            stranger = self._buyer(but=buyer)
+            await self._patiently(partial(self._shop.pay, order, pay_order, stranger))
+
+    async def _closed(self, name: str) -> None:
+        order, buyer, pay_order = await self._order(name)
+        if pay_order:
+            await self._patiently(partial(self._shop.close, order, pay_order))
+            await self._patiently(partial(self._shop.pay, order, pay_order, buyer))
+
+    async def _cancelled(self, name: str) -> None:
+        order, buyer, pay_order = await self._order(name)
+        if pay_order:
+            await self._patiently(partial(self._shop.cancel, order, buyer))
+            await self._patiently(partial(self._shop.pay, order, pay_order, buyer))
+
+    async def _raced(self, name: str) -> None:
+        order, buyer, pay_order = await self._order(name)
+        if pay_order:
+            end = self._dice.choice(
+                [partial(self._shop.close, order, pay_order), partial(self._shop.cancel, order, buyer)]
+            )
+            pay = partial(self._shop.pay, order, pay_order, buyer)
+            await asyncio.gather(self._patiently(pay), self._patiently(end))
+
+    async def _expiring(self, name: str) -> None:
+        """Pay about when the order falls due; trade's order is made from the pay order that is there."""
+        order, buyer, amount = self._plan(name)
+        seconds = self._dice.randint(1, 2)
+        applied = await self._patiently(partial(self._shop.apply, order, buyer, amount, seconds))
+        created = await self._patiently(partial(self._shop.create, order, buyer, amount))
+        if applied.ok and created.ok:
+            await asyncio.sleep(self._dice.choice([0.0, 0.5 * seconds, 0.98 * seconds, seconds + 0.2]))
+            await self._patiently(partial(self._shop.pay, order, applied.body["payOrderId"], buyer))
+
+    async def _top_up(self, _: str) -> None:
+        buyer, amount = self._buyer(), self._dice.randint(1, 1_000)
+        top_up = partial(self._shop.top_up, buyer, amount, f"key-{next(self._keys)}")
+        await asyncio.gather(*(self._patiently(top_up) for _ in range(self._dice.randint(1, 3))))
+
+    # Name: what to do, and how often in about a hundred.
+    _SCENARIOS: ClassVar[dict[str, tuple[Callable[["Load", str], Awaitable[None]], int]]] = {
+        "normal": (_normal, 46),
+        "repeated": (_repeated, 8),
+        "at_once": (_at_once, 8),
+        "careless": (_careless_one, 5),
+        "poor": (_poor_one, 4),
+        "foreign": (_foreign, 4),
+        "closed": (_closed, 4),
+        "cancelled": (_cancelled, 4),
+        "raced": (_raced, 6),
+        "expiring": (_expiring, 6),
+        "top_up": (_top_up, 6),
+    }
+
+    def _plan(self, name: str, buyer: str = "") -> tuple[int, str, int]:
+        order, buyer = next(self._orders), buyer or self._buyer()
+        amount = self._dice.randint(PRICE_LEAST, PRICE_MOST)
+        self._shop.plan(order, buyer, amount, name)
+        return order, buyer, amount
+
+    async def _order(self, name: str, buyer: str = "") -> tuple[int, str, str]:
+        """Create an order; without a pay order's id it came to nothing."""
+        order, buyer, amount = self._plan(name, buyer)
+        created = await self._patiently(partial(self._shop.create, order, buyer, amount))
+        return order, buyer, created.body["payOrderId"] if created.ok else ""
+
+    async def _patiently(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        impatient = self._dice.random() < IMPATIENT_SHARE
+        return await patiently(ask, 0.0 if impatient else PATIENCE_SECONDS)
+
+    def _buyer(self, but: str = "") -> str:
+        return self._dice.choice([name for n in range(BUYERS) if (name := f"buyer-{n}") != but])
+
+    async def _new_careless(self) -> None:
+        buyer = f"careless-{next(self._careless)}"
+        await self._new_buyer(buyer, FUNDS)
+        self._careless_buyer = buyer
+
+    async def _new_buyer(self, name: str, funds: int) -> None:
+        await patiently(partial(self._shop.open_wallet, name), PATIENCE_SECONDS)
+        top_up = partial(self._shop.top_up, name, funds, f"funds-{name}")
+        await patiently(top_up, PATIENCE_SECONDS)
+
+
+async def run(options: Options) -> None:
+    """Work until standard input ends, then finish what was begun."""
+    dice = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
+    loop = asyncio.get_running_loop()
+    async with client(
+        options.pay, options.trade, options.secret, Path(options.journal), connections=options.concurrency * 5
+    ) as shop:
+        load = Load(shop, dice)
+        await load.prepare()
+
+        def told_to_stop() -> None:
+            load.stopping = True
+            loop.remove_reader(sys.stdin)
+
+        loop.add_reader(sys.stdin, told_to_stop)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(options.concurrency):
+                group.create_task(load.work())
+
+
+if __name__ == "__main__":
+    tie_to_parent()
+    uvloop.run(run(msgspec.json.decode(sys.argv[1], type=Options)))

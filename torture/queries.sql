@@ -1,0 +1,52 @@
+-- name: pay_orders
+-- Every pay order with what payment transfers moved for it.
+SELECT pay_orders.id, biz_order_no, payer_id, pay_orders.amount, status,
+       count(transfers.id) AS transfers,
+       coalesce(sum(transfers.amount), 0)::bigint AS moved,
+       coalesce(bool_and(payer.kind = 'wallet' AND payer.owner_id = pay_orders.payer_id
+                         AND transfers.credit_account = pay_orders.payee_account), true) AS rightly
+FROM pay_orders
+LEFT JOIN transfers ON transfers.kind = 'payment' AND transfers.reference = pay_orders.id::text
+LEFT JOIN accounts AS payer ON payer.id = transfers.debit_account
+GROUP BY pay_orders.id;
+
+-- name: foundlings
+-- Payments for pay orders that do not exist.
+SELECT reference FROM transfers
+WHERE kind = 'payment' AND NOT EXISTS (SELECT FROM pay_orders WHERE pay_orders.id::text = transfers.reference);
+
+-- name: top_ups
+SELECT substring(reference FROM '(?:key|funds)-[a-z0-9-]+') AS key, owner_id, count(*) AS times, sum(amount)::bigint AS amount
+FROM transfers JOIN accounts ON accounts.id = transfers.credit_account
+WHERE transfers.kind = 'top_up'
+GROUP BY reference, owner_id;
+
+-- name: wallets
+-- Each wallet beside what its paid orders and its top-ups come to.
+SELECT owner_id, debits, credits,
+       (SELECT coalesce(sum(amount), 0) FROM pay_orders
+        WHERE payer_id = owner_id AND pay_orders.currency = accounts.currency AND status = 3)::bigint AS owed,
+       (SELECT coalesce(sum(amount), 0) FROM transfers
+        WHERE kind = 'top_up' AND credit_account = accounts.id)::bigint AS paid_in
+FROM accounts
+WHERE kind = 'wallet';
+
+-- name: unfinished_at_pay
+SELECT (SELECT count(*) FROM outbox) AS events,
+       (SELECT count(*) FROM outbox WHERE lease_token IS NOT NULL) AS leased,
+       (SELECT count(*) FROM pending_postings) AS postings,
+       (SELECT count(*) FROM pay_order_deadlines WHERE due_at < now()) AS deadlines,
+       (SELECT count(*) FROM pay_orders WHERE status = 3) AS paid;
+
+-- name: unfinished_at_trade
+SELECT (SELECT count(*) FROM failed_deliveries WHERE state = 'retry') AS retries,
+       (SELECT count(*) FROM inbox) AS applied;
+
+-- name: orders
+SELECT id, total_fee, status FROM orders;
+
+-- name: inbox
+SELECT event_id, count(*) AS times FROM inbox GROUP BY event_id;
+
+-- name: failures
+SELECT event_id, state, reason, error FROM failed_deliveries ORDER BY id;
