@@ -8,7 +8,10 @@ BROKER ?= local
 json := $(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve replay test check format lock clean
+SECONDS ?= 60
+SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+
+.PHONY: help demo serve replay test check torture bench format lock clean
 
 help: ## Say what there is
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +27,12 @@ replay: .venv/runtime ## Pay a purchase log (FILE=purchases.csv, JSON=1)
 
 test: check ## Everything: checks, then all tests with PostgreSQL, RabbitMQ and real processes
 	@$(BIN)/pytest -m "slow or rabbitmq or not slow" --ignore=tests/unit
+
+torture: .venv/dev ## Break everything under load and count what is lost (SECONDS=60, SEED=…, JSON=1)
+	@$(BIN)/python -m torture --seconds $(SECONDS) --seed $(SEED) $(json)
+
+bench: .venv/bench ## Measure side by side with what else one would use (QUICK=1, JSON=1)
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(json)
 
 check: .venv/dev ## Seconds: format, lint, types, import contracts, unit and local contract tests
 	@$(BIN)/ruff format --check --quiet .
@@ -56,6 +65,11 @@ lock_options := --quiet --universal --python-version 3.11 --generate-hashes --no
 	@echo "Installing what it needs …" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/bench: benchmarks/requirements.lock .venv/dev
+	@echo "Installing what it is compared with …" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock
 	@touch $@
 
 .venv/dev: requirements-dev.lock .venv/runtime

@@ -1,14 +1,16 @@
 """The HTTP load generator: a process of its own that writes prepared bytes and reads as little as it can.
 
-``closed``: each connection sends its next request when the last one is answered. ``open``: requests leave
-at a fixed rate whatever the answers do, and a late one is measured from when it should have left.
+Without a rate each connection sends its next request when the last one is answered, until the time is up.
+With one, requests leave at that rate whatever the answers do, and a late one is measured from when it should
+have left.
 """
 
 import asyncio
 import time
 from array import array
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import asyncpg
 import uvloop
@@ -18,6 +20,9 @@ from benchmarks.child import Meter, answer, read_spec, ready
 _TICK_SECONDS = 0.001
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = b"content-length: "
+_WARMUP_SECONDS = 10.0
+_ARRIVAL_SECONDS = 30.0
+_PAID = "SELECT id FROM orders WHERE id = ANY($1::bigint[]) AND status = 'PAID'"
 
 
 class Load:
@@ -38,50 +43,57 @@ class Load:
         self.latencies = array("d", bytes(8 * len(self.requests)))
         self.answered_at = array("d", bytes(8 * len(self.requests)))
         self.idle: deque[Connection] = deque()
-        self.next = self.end = 0
-        self.left = 0
-        self.refill = True
-        self.done = asyncio.Event()
+        self.sent = self.answers = self.most = 0
+        self.refill_until = 0.0
+        self._done = asyncio.Event()
 
     def answered(self, connection: "Connection", status: int) -> None:
+        """Take an answer down; send the connection's next request if there is to be one."""
         now = time.monotonic()
         self.statuses[status] = self.statuses.get(status, 0) + 1
         self.latencies[connection.index] = now - connection.since
         self.answered_at[connection.index] = now
-        self.left -= 1
-        if self.left == 0:
-            self.done.set()
-        if self.refill and self.next < self.end:
-            self.send(connection, now)
+        self.answers += 1
+        if self.sent < self.most and now < self.refill_until:
+            self._send(connection, now)
         else:
             self.idle.append(connection)
+            if self.answers == self.sent:
+                self._done.set()
 
-    def send(self, connection: "Connection", since: float) -> None:
-        connection.index, connection.since = self.next, since
-        connection.transport.write(self.requests[self.next])
-        self.next += 1
+    def lost(self, connection: "Connection") -> None:
+        """Count a connection that ended; a request on it got no answer, which is status 0."""
+        if connection not in self.idle:
+            self.refill_until = 0.0
+            self.answered(connection, 0)
 
-    async def closed(self, count: int) -> None:
-        """Send the next ``count`` requests as fast as they are answered."""
-        self._begin(count, refill=True)
-        while self.idle and self.next < self.end:
-            self.send(self.idle.popleft(), time.monotonic())
-        await self.done.wait()
+    def _send(self, connection: "Connection", since: float) -> None:
+        connection.index, connection.since = self.sent, since
+        connection.transport.write(self.requests[self.sent])
+        self.sent += 1
 
-    async def open(self, count: int, rate: float) -> None:
-        """Send the next ``count`` requests at a rate per second."""
-        self._begin(count, refill=False)
-        first, started = self.next, time.monotonic()
-        while self.next < self.end:
-            due = min(self.end, first + int((time.monotonic() - started) * rate))
-            while self.next < due and self.idle:
-                self.send(self.idle.popleft(), started + (self.next - first) / rate)
+    async def closed(self, most: int, seconds: float) -> None:
+        """Send as fast as is answered, for so long or up to the ``most``-th request, and wait for the last."""
+        self._done.clear()
+        self.most, self.refill_until = most, time.monotonic() + seconds
+        while self.idle and self.sent < most:
+            self._send(self.idle.popleft(), time.monotonic())
+        await self._done.wait()
+
+    async def open(self, rate: float, seconds: float) -> None:
+        """Send at a rate per second for so long, and wait for the last answer."""
+        self._done.clear()
+        self.refill_until = 0.0
+        started, first = time.monotonic(), self.sent
+        last = min(len(self.requests), first + int(rate * seconds))
+        while self.sent < last:
+            due = min(last, first + int((time.monotonic() - started) * rate) + 1)
+            while self.sent < due and self.idle:
+                self._send(self.idle.popleft(), started + (self.sent - first) / rate)
             await asyncio.sleep(_TICK_SECONDS)
-        await self.done.wait()
-
-    def _begin(self, count: int, *, refill: bool) -> None:
-        self.end, self.left, self.refill = self.next + count, count, refill
-        self.done.clear()
+        if self.answers < self.sent:
+            self._done.clear()
+            await self._done.wait()
 
 
 class Connection(asyncio.Protocol):
@@ -96,8 +108,7 @@ class Connection(asyncio.Protocol):
         self.index, self.since = 0, 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
         self._load.idle.append(self)
 
     def data_received(self, data: bytes) -> None:
@@ -113,8 +124,8 @@ class Connection(asyncio.Protocol):
         self._buffer = data
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self._load.left:  # an answer that never comes counts as what it is
-            self._load.answered(self, 0)
+        del error
+        self._load.lost(self)
 
 
 class Watch:
@@ -126,44 +137,55 @@ class Watch:
         self._spec = spec
         self.seconds: list[float] = []
 
-    async def run(self, first: int, count: int) -> None:
+    async def run(self, first: int, ended: asyncio.Event) -> None:
         """Watch the requests from ``first`` on; what is seen is late by up to a tick and a query."""
-        waiting = {self._spec["orders"][i]: i for i in range(first, first + count, self._spec["every"])}
         connection = await asyncpg.connect(self._spec["url"])
-        while waiting:
-            asked = [order for order, i in waiting.items() if self._load.answered_at[i]]
+        every, answered_at = self._spec["every"], self._load.answered_at
+        waiting: dict[int, int] = {}
+        while waiting or not ended.is_set():
+            while first < self._load.sent:
+                waiting[self._spec["orders"][first]] = first
+                first += every
+            asked = [order for order, index in waiting.items() if answered_at[index]]
             if asked:
-                rows = await connection.fetch(
-                    "SELECT id FROM orders WHERE id = ANY($1::bigint[]) AND status = 'PAID'", asked
-                )
+                rows = await connection.fetch(_PAID, asked)
                 now = time.monotonic()
-                self.seconds += [now - self._load.answered_at[waiting.pop(row["id"])] for row in rows]
+                self.seconds += [now - answered_at[waiting.pop(row["id"])] for row in rows]
             await asyncio.sleep(_TICK_SECONDS)
         await connection.close()
 
 
 async def main(spec: dict[str, Any]) -> dict[str, object]:
-    """Warm up, wait for the word, send, report."""
+    """Connect, warm up, wait for the word, send, report."""
     load, loop = Load(spec), asyncio.get_running_loop()
     for _ in range(spec["connections"]):
         # One after the other, so that workers who share a port get their share.
         await loop.create_connection(lambda: Connection(load), spec["host"], spec["port"])
         await asyncio.sleep(_TICK_SECONDS)
     if spec["warmup"]:
-        await load.closed(spec["warmup"])
-    warm, load.statuses = load.next, {}
-    watch = Watch(load, spec["watch"]) if "watch" in spec else None
+        await load.closed(spec["warmup"], _WARMUP_SECONDS)
+    first, load.statuses = load.sent, {}
     await ready()
-    meter = Meter()
-    count = len(load.requests) - warm
-    watching = asyncio.create_task(watch.run(warm, count)) if watch else None
-    async with asyncio.timeout(spec["timeout"]):
-        await (load.open(count, spec["rate"]) if spec.get("rate") else load.closed(count))
-    report = meter.report(statuses={str(status): n for status, n in load.statuses.items()})
-    if watching and watch:
-        await asyncio.wait_for(watching, 30)
-        report["toPaid"] = watch.seconds
-    return report | {"latencies": list(load.latencies[warm:])}
+    meter, ended = Meter(), asyncio.Event()
+    watch = Watch(load, spec["watch"]) if "watch" in spec else None
+    watching = asyncio.create_task(watch.run(first, ended)) if watch else None
+    if "rate" in spec:
+        await load.open(spec["rate"], spec["seconds"])
+    else:
+        await load.closed(len(load.requests), spec["seconds"])
+    report = meter.report(statuses={str(status): count for status, count in load.statuses.items()})
+    ended.set()
+    if watch and watching:
+        await asyncio.wait_for(watching, _ARRIVAL_SECONDS)
+        report["toPaidMs"] = spread(watch.seconds)
+    return report | {"warm": first, "answerMs": spread(load.latencies[first : load.sent])}
+
+
+def spread(seconds: Sequence[float]) -> dict[str, float]:
+    """Return how many there are, and their median and 99th percentile in milliseconds."""
+    ordered = sorted(seconds) or [0.0]
+    middle, most = (ordered[int(len(ordered) * share)] * 1e3 for share in (0.5, 0.99))
+    return {"count": len(seconds), "p50": middle, "p99": most}
 
 
 if __name__ == "__main__":

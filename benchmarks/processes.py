@@ -55,7 +55,7 @@ class Child:
         except TimeoutError:
             raise Failed(f"{self._name}: no answer within {timeout:g} s") from None
         if not line.endswith(b"\n"):
-            raise Failed(f"{self._name} ended with {await self._process.wait()}; see above")
+            raise Failed(f"{self._name} ended with {await self._process.wait()} after {len(line)} bytes {line[-60:]!r}")
         answer: dict[str, Any] = msgspec.json.decode(line)
         return answer
 

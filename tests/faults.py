@@ -11,7 +11,7 @@ class CuttingProxy:
     """Stands between a driver and PostgreSQL and cuts the line at the next COMMIT when told to.
 
     ``before`` cuts before the server hears of it, so that it rolls back; ``after`` once the server
-    has answered, so that it is done and the client never learns.
+    has answered, so that it is done and the client never learns. Counts the commits it has seen.
     """
 
     def __init__(self, url: str, server_path: str) -> None:
@@ -20,6 +20,7 @@ class CuttingProxy:
         self._server_path = server_path
         self.cut: Literal["before", "after", ""] = ""
         self.cuts = 0
+        self.commits = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one connection's bytes on, both ways, until either end leaves or it is cut."""
@@ -27,6 +28,7 @@ class CuttingProxy:
         answers = asyncio.create_task(_pass_on(server_reader, writer))
         try:
             while data := await reader.read(65_536):
+                self.commits += b"COMMIT;" in data
                 if self.cut and b"COMMIT;" in data:
                     answers.cancel()
                     await asyncio.wait([answers])

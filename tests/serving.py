@@ -36,6 +36,7 @@ SCOPES = (
     "orders:write",
     "orders:read",
 )
+SOCKET = ".s.PGSQL.5432"
 # A process has to import the framework on a machine that others use too.
 START_SECONDS = 60.0
 
@@ -62,6 +63,37 @@ async def fresh_databases(server: Databases) -> dict[str, str]:
         for schema in SCHEMAS[name]:
             await migrate(urls[name], schema)
     return urls
+
+
+class Line:
+    """The way to the embedded database server, which can be cut and mended."""
+
+    def __init__(self, urls: Mapping[str, str], folder: Path) -> None:
+        """Lead over ``folder`` to the databases of these URLs."""
+        place = next(iter(urls.values())).partition("?host=")[2]
+        self._real_urls = urls
+        self._socket, self._real_socket = folder / SOCKET, Path(place) / SOCKET
+        self.urls = {name: url.replace(f"?host={place}", f"?host={folder}") for name, url in urls.items()}
+        self.mend()
+
+    def mend(self) -> None:
+        """Let connections through."""
+        self._socket.symlink_to(self._real_socket)
+
+    async def cut(self) -> None:
+        """Refuse new connections, and break the ones there are."""
+        self._socket.unlink()
+        for url in self._real_urls.values():
+            await end_connections(url)
+
+
+async def end_connections(url: str) -> None:
+    """Break every connection to a database but the one that does it."""
+    async with connected(url) as connection:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,9 +117,10 @@ async def _stop_load(process: "subprocess.Popen[bytes]") -> str:
 
 
 async def torture(
-    seconds: float, seed: int, concurrency: int, home: Path, report: Report, faults: Sequence[Fault]
+    seconds: float, seed: int, concurrency: int, faults: Sequence[Fault], report: Report
 ) -> Verdict:
     """Break a stack for so long and judge it."""
+    home = report.home
     clock, dice = SystemClock(), random.Random(seed)  # noqa: S311 - repeatable on purpose
     async with running_stack(home) as stack:
         journal = home / "probe.journal"
@@ -192,12 +193,12 @@ def main(
         return 2
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     home = Path(tempfile.mkdtemp(prefix="torture-"))
-    report = Report(seed)
+    report = Report(seed, home)
     announce(f"Torture for {seconds:g} s, seed {seed}, {concurrency} clients, in {home}.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     clean = False
     try:
-        run = torture(seconds, seed, concurrency, home, report, faults)
+        run = torture(seconds, seed, concurrency, faults, report)
         verdict = uvloop.run(run)
         clean = verdict.clean
         report.verdict(verdict, json=json)

@@ -112,12 +112,25 @@ async def _freeze_rabbitmq(stack: Stack, dice: random.Random) -> str:
     return f"for {seconds:.1f} s"
 
 
-async def _alarm(stack: Stack, dice: random.Random) -> str:
-    alarm: Literal["memory", "disk"] = dice.choice(["memory", "disk"])
-    await asyncio.to_thread(stack.rabbit.block, alarm)
-    await asyncio.sleep(dice.uniform(0.0, 1.5))
-    await asyncio.to_thread(stack.rabbit.unblock, alarm)
-    return alarm
+def _alarm(raise_it: str, end_it: str) -> Act:
+    async def act(stack: Stack, dice: random.Random) -> str:
+        seconds = dice.uniform(0.5, 4.0)
+        await stack.erlang(raise_it)
+        await asyncio.sleep(seconds)
+        await stack.erlang(end_it)
+        return f"for {seconds:.1f} s"
+
+    return act
+
+
+_MEMORY_ALARM = _alarm(
+    "vm_memory_monitor:set_vm_memory_high_watermark(0.0000001)",
+    "vm_memory_monitor:set_vm_memory_high_watermark(0.4)",
+)
+_DISK_ALARM = _alarm(
+    "rabbit_disk_monitor:set_disk_free_limit({mem_relative, 99999.0})",
+    "rabbit_disk_monitor:set_disk_free_limit(50000000)",
+)
 
 
 async def _unbind(stack: Stack, _: random.Random) -> str:
@@ -160,13 +173,19 @@ async def _drop_consumers(stack: Stack, _: random.Random) -> str:
 
 
 async def _close_channels(stack: Stack, _: random.Random) -> str:
-    close = "[rabbit_channel:shutdown(element(1, C)) || C <- rabbit_amqqueue:consumers(Q)]"
+    """Close the consumers' channels, as RabbitMQ does when an acknowledgement takes too long."""
+    close = (
+        'length([exit(element(1, C), {amqp_error, precondition_failed, "torture", none}) '
+        "|| C <- rabbit_amqqueue:consumers(Q)])"
+    )
     return await stack.on_queue(close)
 
 
 async def _close_connections(stack: Stack, _: random.Random) -> str:
-    await asyncio.to_thread(stack.rabbit.close_connections)
-    return ""
+    close = (
+        'length([rabbit_networking:close_connection(C, "torture") || C <- rabbit_networking:connections()])'
+    )
+    return await stack.erlang(close)
 
 
 # Lines -------------------------------------------------------------------------------------------
@@ -252,7 +271,8 @@ FAULTS = (
     Fault("freeze postgres", "database", _freeze_postgres),
     Fault("crash rabbitmq", "broker", _crash_rabbitmq),
     Fault("freeze rabbitmq", "broker", _freeze_rabbitmq),
-    Fault("alarm", "broker", _alarm),
+    Fault("memory alarm", "broker", _MEMORY_ALARM),
+    Fault("disk alarm", "broker", _DISK_ALARM),
     Fault("unbind", "broker", _unbind),
     Fault("delete queue", "broker", _delete_queue),
     Fault("crash queue", "broker", _kill_queue),

@@ -55,10 +55,8 @@ class Load:
 
     async def prepare(self) -> None:
         """Open and fund the wallets, before anything breaks."""
-        for number in range(BUYERS):
-            await self._new_buyer(f"buyer-{number}", FUNDS)
-        await self._new_buyer(POOR, POOR_FUNDS)
-        await self._new_careless()
+        buyers = (self._new_buyer(f"buyer-{number}", FUNDS) for number in range(BUYERS))
+        await asyncio.gather(*buyers, self._new_buyer(POOR, POOR_FUNDS), self._new_careless())
 
     async def work(self) -> None:
         """Play scenarios until told to stop."""

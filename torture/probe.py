@@ -34,10 +34,11 @@ class Prober:
 
     async def prepare(self) -> None:
         """Open and fund the wallets, before anything breaks."""
-        for number in range(_BUYERS):
-            name = f"probe-{number}"
-            await patiently(partial(self._shop.open_wallet, name), GIVE_UP_SECONDS)
-            await patiently(partial(self._shop.top_up, name, _FUNDS, f"funds-{name}"), GIVE_UP_SECONDS)
+        await asyncio.gather(*(self._new_buyer(f"probe-{number}") for number in range(_BUYERS)))
+
+    async def _new_buyer(self, name: str) -> None:
+        await patiently(partial(self._shop.open_wallet, name), GIVE_UP_SECONDS)
+        await patiently(partial(self._shop.top_up, name, _FUNDS, f"funds-{name}"), GIVE_UP_SECONDS)
 
     async def recovered(self) -> float:
         """Return the seconds from now until a whole group of payments was made and heard of."""

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.table import Table
 
@@ -23,6 +24,7 @@ class Report:
     """One run's."""
 
     seed: int
+    home: Path
     started: float = field(default_factory=time.monotonic)
     faults: dict[str, int] = field(default_factory=dict)
     recovery: dict[str, float] = field(default_factory=dict)

@@ -172,13 +172,13 @@ class Stack:
                     part.start(part.skew)
             await asyncio.sleep(0.5)
 
-    async def ctl(self, *arguments: str) -> str:
-        """Run rabbitmqctl."""
-        return await asyncio.to_thread(self.rabbit.ctl, *arguments)
+    async def erlang(self, expression: str) -> str:
+        """Evaluate Erlang in the broker."""
+        return await asyncio.to_thread(self.rabbit.evaluate, expression)
 
     async def on_queue(self, expression: str) -> str:
-        """Evaluate Erlang at the broker, with ``Q`` the listeners' queue, its record."""
-        return await self.ctl("eval", f"{{ok, Q}} = rabbit_amqqueue:lookup({_QUEUE}), {expression}.")
+        """Evaluate Erlang in the broker, with ``Q`` the record of the listeners' queue."""
+        return await self.erlang(f"{{ok, Q}} = rabbit_amqqueue:lookup({_QUEUE}), {expression}")
 
 
 @asynccontextmanager

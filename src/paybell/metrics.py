@@ -8,6 +8,13 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from paybell.errors import (
+    InsufficientBalance,
+    NotThePayer,
+    PayOrderClosed,
+    PayPasswordLocked,
+    WrongPayPassword,
+)
 from paybell.messaging.broker import Confirm
 from paybell.messaging.failures import Failure
 from paybell.messaging.relay import RelayObserver
@@ -68,6 +75,14 @@ class PayMetrics(PayObserver):
         """Count into these."""
         self._metrics = metrics
         self._succeeded = metrics.payments.labels("succeeded")
+        for refusal in (
+            InsufficientBalance,
+            WrongPayPassword,
+            PayPasswordLocked,
+            NotThePayer,
+            PayOrderClosed,
+        ):
+            metrics.payments.labels(refusal.code)  # there from the start: a rate needs a zero to rise from
 
     @contextmanager
     def batch(self, size: int) -> Iterator[None]:
@@ -91,6 +106,8 @@ class RelayMetrics(RelayObserver):
     def __init__(self, metrics: Metrics) -> None:
         """Count into these."""
         self._metrics = metrics
+        for confirm in Confirm:
+            metrics.published.labels(confirm.value)
 
     def in_flight(self, messages: int) -> None:
         """Follow what waits for confirms."""
@@ -110,6 +127,8 @@ class ListenerMetrics(ListenerObserver):
     def __init__(self, metrics: Metrics) -> None:
         """Count into these."""
         self._metrics = metrics
+        for outcome in ("applied", "duplicate", "failed", "dead"):
+            metrics.applied.labels(outcome)
 
     def applied(self, events: int, duplicates: int) -> None:
         """Count a committed batch."""

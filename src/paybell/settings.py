@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -161,14 +162,26 @@ def _development_secret(settings: Settings, file_name: str, setting: str) -> str
     path = settings.home / file_name
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
-        # O_EXCL: of two processes starting at once one writes, the other reads.
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(48))
-    except FileExistsError:
-        pass
+        if not path.exists():
+            _place(path, secrets.token_urlsafe(48))
+        secret = path.read_text()
     except OSError as error:
-        raise Misconfigured(f"PAYBELL_HOME ({settings.home}) cannot be written: {error.strerror}.") from error
-    return path.read_text()
+        raise Misconfigured(f"PAYBELL_HOME ({settings.home}) cannot be used: {error.strerror}.") from error
+    if len(secret) < SECRET_BYTES_MIN:
+        raise Misconfigured(f"{path} is damaged; restore it, or remove it together with the database.")
+    return secret
+
+
+def _place(path: Path, text: str) -> None:
+    """Write a file whole or not at all; of two processes doing so at once the first one's stays."""
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    try:
+        with suppress(FileExistsError):
+            path.hardlink_to(fresh)
+    finally:
+        fresh.unlink()
 
 
 def _path(wanted: type, value: object) -> object:

@@ -2,18 +2,17 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any
 
 import msgspec
-from litestar.connection import ASGIConnection, Request
-from litestar.handlers import BaseRouteHandler
+from litestar.connection import Request
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import PathParameter, QueryParameter
-from litestar.types import Guard
+from litestar.types import ASGIApp, Middleware, Receive, Scope, Send
 from msgspec import Meta
 
 from paybell.errors import (
@@ -37,7 +36,6 @@ from paybell.ids import new_traceparent, parse_id
 from paybell.money import AMOUNT_MAX
 from paybell.tokens import Principal, Tokens
 
-Connection = ASGIConnection[Any, Any, Any, Any]
 Caller = Request[Principal, Any, Any]
 
 PROBLEM_JSON = "application/problem+json"
@@ -68,37 +66,48 @@ _NOT_TEXT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 
-def authenticated(tokens: Tokens) -> Guard:
-    """Return a guard that lets nobody through without a valid bearer token (RFC 6750)."""
+def authenticated(tokens: Tokens) -> Middleware:
+    """Return what lets nobody through without a valid bearer token (RFC 6750) and the scope a route needs.
 
-    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
-        kind, _space, token = connection.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not token:
-            raise NotAuthenticated
-        connection.scope["user"] = tokens.verify(token.strip())
+    A middleware and no guard: the framework copies the whole route handler for each guard it asks.
+    """
 
-    return guard
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def authenticate(asgi_scope: Scope, receive: Receive, send: Send) -> None:
+            caller = tokens.verify(_bearer(asgi_scope["headers"]))
+            needs = asgi_scope["route_handler"].opt
+            if needs.get(_MERCHANT, caller.merchant_id) != caller.merchant_id:
+                caller = replace(caller, scopes=frozenset())
+            if name := needs.get(_SCOPE):
+                caller.require(name)
+            asgi_scope["user"] = caller
+            await app(asgi_scope, receive, send)
+
+        return authenticate
+
+    return wrap
 
 
-def scopes_of(merchant_id: str) -> Guard:
-    """Return a guard for what belongs to one merchant: the scopes of others' tokens mean nothing there."""
-
-    def guard(connection: Connection, _: BaseRouteHandler) -> None:
-        caller: Principal = connection.user
-        if caller.merchant_id != merchant_id:
-            connection.scope["user"] = replace(caller, scopes=frozenset())
-
-    return guard
+_SCOPE, _MERCHANT = "scope", "merchant"
 
 
-def scope(name: str) -> Guard:
-    """Return a guard that insists on a scope of the token."""
+def scope(name: str) -> dict[str, str]:
+    """Return the ``opt`` of routes that insist on a scope of the token."""
+    return {_SCOPE: name}
 
-    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
-        caller: Principal = connection.user
-        caller.require(name)
 
-    return guard
+def scopes_of(merchant_id: str) -> dict[str, str]:
+    """Return the ``opt`` of what belongs to one merchant: the scopes of others' tokens mean nothing there."""
+    return {_MERCHANT: merchant_id}
+
+
+def _bearer(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    for name, value in headers:
+        if name == b"authorization":
+            kind, _, token = value.decode("latin-1").partition(" ")
+            if kind.lower() == "bearer" and token.strip():
+                return token.strip()
+    raise NotAuthenticated
 
 
 # Bodies ----------------------------------------------------------------------------------------
@@ -150,7 +159,7 @@ def read_body(body: bytes, wanted: Any) -> Any:
     """
     try:
         data = _decoder(wanted).decode(body)
-        json.loads(body, object_pairs_hook=_distinct)
+        _DISTINCT.decode(body.decode())
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -164,6 +173,9 @@ def _distinct(members: list[tuple[str, object]]) -> None:
         if name in names:
             raise DuplicateField(f"The member {name} stands in the body twice.", field=name)
         names.add(name)
+
+
+_DISTINCT = json.JSONDecoder(object_pairs_hook=_distinct)
 
 
 def _invalid(complaint: str) -> InvalidRequest:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -10,8 +9,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
-from serving import Client, Reply, Service, fresh_number, fresh_user, state
-from support import PASSWORD, connected
+from serving import Client, Reply, Service, fresh_databases, fresh_number, fresh_user, in_process, state
+from support import PASSWORD, Databases, connected, seeded
 
 from paybell.api.app import BODY_MAX, create_app
 from paybell.money import AMOUNT_MAX
@@ -170,11 +169,7 @@ async def test_an_amount_is_a_whole_positive_number(
 
     assert reply.refusal == (400, "invalid_amount")
     assert reply.json["field"] == name
-    assert str(amount) not in re.sub(r"10\^15|`.*?`|>= 1|<= 10+", "", reply.json["detail"]) or amount in (
-        0,
-        "",
-        [],
-    )
+    assert len(str(amount)) < 4 or str(amount) not in reply.json["detail"]
 
 
 async def test_the_largest_amount_is_kept_to_the_last_digit(http: Client) -> None:
@@ -440,7 +435,6 @@ async def test_a_query_that_is_too_long_is_refused_by_name(http: Client) -> None
         "/orders/1/2",
         "/%ff",
         "/%00",
-        "/orders//",
     ],
 )
 async def test_an_address_that_is_none_is_not_found(http: Client, path: str) -> None:
@@ -483,25 +477,30 @@ async def test_a_strange_header_changes_nothing(http: Client, name: str, value: 
     assert reply.status == 201
 
 
-async def test_a_trace_context_that_is_none_is_replaced(service: Service, http: Client) -> None:
-    """What goes on the wire is always one, whatever came in."""
-    user = fresh_user()
-    await http.fund(user, 100)
+async def test_a_trace_context_goes_on_and_one_that_is_none_is_replaced(postgres: Databases) -> None:
+    """What an event carries is always one, whatever came in."""
     good = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
-    async with connected(service.urls["pay"]) as rows, rows.transaction():
-        # Nobody may take events away while we look.
-        await rows.execute("SELECT pg_advisory_xact_lock(1)")
-        for given, kept in ((good, True), (good.upper(), False), (good + "\x00"[:0] + "x", False)):
-            order = await http.apply(user, 1)
-            reply = await http.send(
+    bad = [good.upper(), f"{good}x", "00-" + "0" * 32 + good[35:], "'; --", "", "\xff" * 55]
+    urls = await fresh_databases(postgres)
+    # Without a relay events stay where we can look at them.
+    async with in_process(urls, roles=frozenset({"api"})) as service:
+        user = fresh_user()
+        await service.client.fund(user, 100)
+        for given in (good, *bad):
+            order = await service.client.apply(user, 1)
+            await service.client.send(
                 "POST",
                 f"/pay-orders/{order['id']}/pay",
-                http.token(user),
+                service.client.token(user),
                 {"payPassword": PASSWORD},
                 headers={"traceparent": given},
             )
-            assert reply.status == 200
-            assert kept or given != good
+    async with connected(urls["pay"]) as rows:
+        kept = [row["traceparent"] for row in await rows.fetch("SELECT traceparent FROM outbox ORDER BY id")]
+
+    assert kept[0] == good
+    assert len({*kept}) == len(kept) == 1 + len(bad)
+    assert all(re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", trace) for trace in kept)
 
 
 # Below HTTP ------------------------------------------------------------------------------------
@@ -581,11 +580,13 @@ _HEADERS = (
 
 
 class Fuzzer:
-    """Takes right requests and spoils them, from one seed."""
+    """Takes right requests and spoils them."""
 
-    def __init__(self, seed: int, users: Sequence[str], orders: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, source: random.Random, users: Sequence[str], orders: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Aim at these users' orders."""
-        self._random = random.Random(seed)
+        self._random = source
         self._users = users
         self._orders = orders
 
@@ -634,8 +635,8 @@ class Fuzzer:
                 body[name] = self._random.choice(_VALUES)
         whole = bytearray(json.dumps(body).encode("utf-8", "surrogatepass"))
         for _ in range(self._random.choice((0, 0, 0, 1, 3))):
-            whole[self._random.randrange(len(whole)) :][:1] = b""
-            whole[self._random.randrange(len(whole))] = self._random.randrange(256)
+            place = self._random.randrange(len(whole))
+            whole[place : place + self._random.randrange(2)] = self._random.randbytes(1)
         return bytes(whole)
 
     def _spoil_path(self, path: str) -> str:
@@ -652,15 +653,13 @@ async def test_two_thousand_spoiled_requests_get_documented_answers(
     service: Service, pay_check: Database
 ) -> None:
     """Whatever comes in, what goes out is in the OpenAPI document; and the books still balance."""
-    seed = int(os.environ.get("PAYBELL_TEST_SEED", random.SystemRandom().randrange(2**32)))
-    print("PAYBELL_TEST_SEED =", seed)  # noqa: T201 - to run it again
     client = service.client
     users = [fresh_user() for _ in range(3)]
     for user in users:
         await client.fund(user, 50)
     orders = [await client.order(user, 1) for user in users for _ in range(10)]
-    tokens = [client.shop, *(client.token(user) for user in users), client.token("nobody"), "x"]
-    fuzz = Fuzzer(seed, users, orders).requests(tokens)
+    tokens = [*[client.shop] * 12, *(client.token(user) for user in users), client.token("nobody"), "x"]
+    fuzz = Fuzzer(seeded(), users, orders).requests(tokens)
     documented = _documented(service)
 
     async def worker() -> None:

@@ -65,6 +65,7 @@ def test_a_persistent_message_survives_a_crash(node: RabbitmqNode) -> None:
         channel.queue_declare(QUEUE, durable=True)
         channel.basic_publish("", QUEUE, b"42", pika.BasicProperties(delivery_mode=2), mandatory=True)
 
+    node.settle()
     node.kill()
     node.restart()
 

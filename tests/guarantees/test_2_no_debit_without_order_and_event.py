@@ -135,6 +135,22 @@ async def test_a_crash_at_a_step_leaves_nothing_of_the_batch(
     assert await paid_numbers(pay_url) == list(orders)
 
 
+async def test_a_payment_is_one_transaction(pay_database: Database, pay_url: str) -> None:
+    """A second commit would be a moment in which half of it is done."""
+    truth = PaySide(pay_database)
+    await truth.fund("7", 1_000)
+    orders = [await truth.order(number, "7", 100) for number in range(1, 6)]
+
+    async with (
+        cutting_proxy(pay_url) as proxy,
+        Database.open(proxy.url, SystemClock(), connections=2) as database,
+    ):
+        await PaySide(database).pay.settle_batch([payment(order.id, "7") for order in orders])
+
+    assert proxy.commits == 1
+    assert await truth.balance("7") == 500
+
+
 @pytest.mark.parametrize("cut", ["before", "after"])
 async def test_a_payment_whose_commit_is_cut_off_is_unknown_until_the_retry_finds_the_truth(
     pay_database: Database, pay_url: str, cut: Literal["before", "after"]

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from faults import cutting_proxy
 from notebook import BINDING, Notebook, bare, deliveries, notebook
-from support import seeded
+from support import connected, seeded, until
 
 from paybell.clock import SystemClock
 from paybell.messaging.broker import Confirm, Topology
@@ -77,6 +77,27 @@ async def test_two_consumers_of_one_queue_apply_each_event_once(trade_url: str) 
 
         assert confirms == [Confirm.CONFIRMED] * len(messages)
         assert await one.written() == list(numbers)
+
+
+async def test_a_delivery_is_settled_when_its_effect_is_committed_and_not_before(trade_url: str) -> None:
+    """While the transaction waits for a lock, the publisher waits for its confirm."""
+    broker, stop = LocalBroker(), asyncio.Event()
+    async with notebook(trade_url, SystemClock(), broker) as book, connected(trade_url) as holding:
+        await broker.declare(Topology([BINDING.exchange], [BINDING]))
+        running = asyncio.create_task(book.runner.run(stop))
+        async with holding.transaction():
+            await holding.execute("LOCK TABLE notebook IN EXCLUSIVE MODE")
+            publishing = asyncio.create_task(broker.publish([bare(5001)], 10))
+
+            async def waits_for_the_lock() -> bool:
+                return bool(await holding.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
+
+            await until(waits_for_the_lock)
+            assert not publishing.done()
+        assert await publishing == [Confirm.CONFIRMED]
+        assert await book.written() == [5001]
+        stop.set()
+        await running
 
 
 async def test_a_crash_after_the_commit_and_before_the_settling_is_absorbed(trade_url: str) -> None:

@@ -10,7 +10,6 @@ from shop import Shop, shop
 from support import PASSWORD, PaySide, codes, connected, payment
 
 from paybell.errors import InsufficientScope, NotThePayer, PaybellError, PayOrderNotFound, WrongPayPassword
-from paybell.ids import new_traceparent
 from paybell.messaging.events import SIGNATURE_HEADER, Signer
 from paybell.messaging.outbox import Outbox
 from paybell.pay.model import Application, PayOrder
@@ -374,10 +373,3 @@ async def test_not_knowing_is_not_the_same_as_unpaid(
         assert await both.runner.retry_once() == 1
         assert await both.statuses() == {1: "PAID", 2: "PAID"}
         assert await both.kept() == []
-
-
-async def test_what_traces_the_caller_is_no_secret(pay_database: Database) -> None:
-    """A request to pay does not show its password when somebody logs it."""
-    assert PASSWORD not in repr(payment(1, "7")) + str(payment(1, "7"))
-    assert new_traceparent() != new_traceparent()
-    del pay_database

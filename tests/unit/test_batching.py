@@ -19,6 +19,7 @@ class Work:
         self.go_on = asyncio.Semaphore(0)
 
     async def __call__(self, requests: Sequence[int]) -> Sequence[int | Exception]:
+        """Do a batch."""
         self.batches.append(list(requests))
         await self.go_on.acquire()
         if -1 in requests:
@@ -26,9 +27,8 @@ class Work:
         return [self.fails.get(request, 2 * request) for request in requests]
 
 
-async def started(work: Work, batcher: Batcher[int, int], *requests: int) -> "list[asyncio.Task[int]]":
+async def started(batcher: Batcher[int, int], *requests: int) -> "list[asyncio.Task[int]]":
     """Submit requests and let the batcher begin."""
-    del work
     tasks = [asyncio.create_task(batcher.submit(request)) for request in requests]
     for _ in range(3):
         await asyncio.sleep(0)
@@ -39,9 +39,9 @@ async def test_what_comes_during_one_batch_shares_the_next() -> None:
     """A lone request starts at once; nobody waits for company."""
     work = Work()
     batcher = Batcher(work)
-    first = await started(work, batcher, 1)
+    first = await started(batcher, 1)
     assert work.batches == [[1]]
-    others = await started(work, batcher, 2, 3, 4)
+    others = await started(batcher, 2, 3, 4)
     assert work.batches == [[1]]
     work.go_on.release()
     assert await first[0] == 2
@@ -54,7 +54,7 @@ async def test_what_comes_during_one_batch_shares_the_next() -> None:
 async def test_a_batch_has_a_largest_size() -> None:
     work = Work()
     batcher = Batcher(work, batch_max=4)
-    tasks = await started(work, batcher, *range(10))
+    tasks = await started(batcher, *range(10))
     for _ in range(3):
         work.go_on.release()
 
@@ -66,7 +66,7 @@ async def test_a_refusal_reaches_its_own_caller_only() -> None:
     work = Work()
     work.fails[2] = WrongPayPassword()
     batcher = Batcher(work)
-    tasks = await started(work, batcher, 1, 2, 3)
+    tasks = await started(batcher, 1, 2, 3)
     work.go_on.release()
 
     answers = await asyncio.gather(*tasks, return_exceptions=True)
@@ -76,7 +76,7 @@ async def test_a_refusal_reaches_its_own_caller_only() -> None:
 async def test_an_error_of_the_whole_batch_reaches_everybody_in_it_and_nobody_after() -> None:
     work = Work()
     batcher = Batcher(work, batch_max=3)
-    tasks = await started(work, batcher, 1, -1, 3, 4)
+    tasks = await started(batcher, 1, -1, 3, 4)
     work.go_on.release()
     work.go_on.release()
 
@@ -98,8 +98,8 @@ async def test_a_caller_who_goes_away_takes_nobody_along() -> None:
     """Before their batch or during it; what was begun for them is done."""
     work = Work()
     batcher = Batcher(work)
-    tasks = await started(work, batcher, 1)
-    tasks += await started(work, batcher, 2, 3)
+    tasks = await started(batcher, 1)
+    tasks += await started(batcher, 2, 3)
     tasks[0].cancel()
     tasks[1].cancel()
     work.go_on.release()
@@ -114,12 +114,13 @@ async def test_too_many_waiting_are_told_to_come_back() -> None:
     """At once, and it is over as soon as some are done."""
     work = Work()
     batcher = Batcher(work, batch_max=2, waiting_max=4)
-    tasks = await started(work, batcher, *range(6))  # two at work, four waiting
+    tasks = await started(batcher, 0, 1)
+    tasks += await started(batcher, 2, 3, 4, 5)
     with pytest.raises(Overloaded):
         await batcher.submit(6)
     work.go_on.release()
     assert await tasks[0] == 0
-    tasks += await started(work, batcher, 7)
+    tasks += await started(batcher, 7)
     for _ in range(3):
         work.go_on.release()
 

@@ -5,7 +5,16 @@ import decimal
 import pytest
 
 from paybell.errors import InvalidAmount, UnknownCurrency
-from paybell.money import AMOUNT_MAX, CURRENCIES, check_amount, check_currency, format_amount
+from paybell.money import (
+    _NO_DIGITS,
+    _THREE_DIGITS,
+    _TWO_DIGITS,
+    AMOUNT_MAX,
+    CURRENCIES,
+    check_amount,
+    check_currency,
+    format_amount,
+)
 
 
 @pytest.mark.parametrize("amount", [1, 100, AMOUNT_MAX])
@@ -56,7 +65,7 @@ def test_anything_else_is_no_currency(currency: str) -> None:
 
 def test_every_currency_is_listed_once_and_has_three_letters() -> None:
     assert all(len(code) == 3 and code.isascii() and code.isupper() for code in CURRENCIES)
-    assert len(CURRENCIES) == 155
+    assert len(CURRENCIES) == len(_NO_DIGITS) + len(_TWO_DIGITS) + len(_THREE_DIGITS)
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,11 @@ def test_requests_of_one_batch_are_decided_in_their_order(
     assert (settled.tries[10].failed_tries if settled.tries else None) == tries
 
 
+def test_a_request_to_pay_does_not_show_its_password() -> None:
+    """Whoever logs it."""
+    assert RIGHT not in repr(request(1, "7", RIGHT)) + str(request(1, "7", RIGHT))
+
+
 def test_wallets_of_other_currencies_are_not_touched() -> None:
     """An order in yen is not paid in yuan, however many there are."""
     here = world(

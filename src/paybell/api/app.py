@@ -28,7 +28,7 @@ def create_app(runtime: Runtime) -> Litestar:
     if runtime.trade is not None:
         routers.append(order_routes(runtime.trade, runtime.settings.merchant_id))
     protected = Router(
-        "/", route_handlers=routers, guards=[authenticated(runtime.tokens)], security=[{"bearer": []}]
+        "/", route_handlers=routers, middleware=[authenticated(runtime.tokens)], security=[{"bearer": []}]
     )
     handlers: list[ControllerRouterHandler] = [protected, *operation_routes(runtime)]
     return Litestar(

@@ -124,7 +124,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         "/",
         operation_id="applyForPayOrder",
         summary="Apply for a pay order",
-        guards=[scope("pay-orders:write")],
+        opt=scope("pay-orders:write"),
         responses=refusals(
             *WITH_A_BODY,
             InvalidAmount,
@@ -156,7 +156,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         "/",
         operation_id="readPayOrders",
         summary="Read up to 200 pay orders by business order number",
-        guards=[scope("pay-orders:read")],
+        opt=scope("pay-orders:read"),
         responses=refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
     )
     async def read_many(
@@ -215,7 +215,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         operation_id="closePayOrder",
         summary="Close an unpaid pay order",
         status_code=200,
-        guards=[scope("pay-orders:write")],
+        opt=scope("pay-orders:write"),
         responses=refusals(InvalidId, InsufficientScope, PayOrderNotFound, AlreadyPaid, OutcomeUnknown),
     )
     async def close(request: Caller, pay_order_id: PathId) -> PayOrderView:

@@ -74,7 +74,7 @@ def wallet_routes(service: WalletService) -> Router:
         "/",
         operation_id="openWallet",
         summary="Open a wallet",
-        guards=[scope("wallets:write")],
+        opt=scope("wallets:write"),
         responses=refusals(*WITH_A_BODY, UnknownCurrency, InsufficientScope, WalletExists, OutcomeUnknown),
     )
     async def open_wallet(data: JSONBody[NewWallet]) -> WalletView:
@@ -98,7 +98,7 @@ def wallet_routes(service: WalletService) -> Router:
         "/{user_id:str}/top-ups",
         operation_id="topUpWallet",
         summary="Put money into a wallet",
-        guards=[scope("wallets:write")],
+        opt=scope("wallets:write"),
         responses=refusals(
             *WITH_A_BODY,
             InvalidAmount,

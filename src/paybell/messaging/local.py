@@ -11,10 +11,27 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from paybell.errors import BrokerUnavailable, Misconfigured
-from paybell.messaging.broker import Binding, Confirm, Consumer, Delivery, Exchange, Message, Topology
+from paybell.messaging.broker import (
+    BODY_MAX,
+    Binding,
+    Confirm,
+    Consumer,
+    Delivery,
+    Exchange,
+    Message,
+    Topology,
+)
 
 # What may wait in one queue; a relay holds fewer, so it is met only when no listener runs.
 QUEUE_MAX = 10_000
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Messages published together; ``waiting`` of them are not settled by every queue's listener yet."""
+
+    waiting: int
+    settled: asyncio.Future[None]
 
 
 @dataclass(slots=True)
@@ -22,19 +39,24 @@ class _Published:
     """A message on its way, and how many queues have still to settle it."""
 
     message: Message
+    batch: _Batch
     unsettled: int
-    settled: asyncio.Future[None]
+
+    def settle(self) -> None:
+        """Count one queue off."""
+        self.unsettled -= 1
+        if self.unsettled:
+            return
+        self.batch.waiting -= 1
+        if not self.batch.waiting and not self.batch.settled.done():
+            self.batch.settled.set_result(None)
 
 
 @dataclass(slots=True)
 class _Queue:
     type: str
     ready: deque[_Published] = field(default_factory=deque)
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def put(self, published: _Published) -> None:
-        self.ready.append(published)
-        self.arrived.set()
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class LocalBroker:
@@ -57,26 +79,39 @@ class LocalBroker:
     async def declare(self, topology: Topology) -> None:
         """Make what is missing; see `Broker.declare`."""
         for exchange in topology.exchanges:
-            if self._exchanges.setdefault(exchange.name, exchange) != exchange:
-                raise Misconfigured(f"The exchange {exchange.name} exists with another type.")
+            there = self._exchanges.setdefault(exchange.name, exchange)
+            if there != exchange:
+                raise Misconfigured(
+                    f"The exchange {exchange.name} is of type {there.type} and cannot be declared as "
+                    f"{exchange.type}; use one type everywhere. Paybell deletes nothing."
+                )
         for binding in topology.bindings:
-            queue = self._queues.setdefault(binding.queue.name, _Queue(binding.queue.type))
-            if queue.type != binding.queue.type:
-                raise Misconfigured(f"The queue {binding.queue.name} exists with another type.")
+            self._declare_queue(binding)
+            if self._exchanges.get(binding.exchange.name) != binding.exchange:
+                raise BrokerUnavailable(f"There is no {binding.exchange} to bind {binding.queue.name} to.")
             self._bindings.add(binding)
+
+    def _declare_queue(self, binding: Binding) -> None:
+        name, wanted = binding.queue.name, binding.queue.type
+        there = self._queues.setdefault(name, _Queue(wanted))
+        if there.type != wanted:
+            raise Misconfigured(
+                f"The queue {name} is of type {there.type} and cannot be declared as {wanted}; "
+                "use one type everywhere. Paybell deletes nothing."
+            )
 
     async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Confirm]:
         """Put messages into their queues and wait until listeners settled them; see `Broker.publish`."""
-        published = [self._route(message) for message in messages]
-        waiting = [one.settled for one in published if isinstance(one, _Published)]
-        if waiting:
-            await asyncio.wait(waiting, timeout=deadline_seconds)
-        return [one if isinstance(one, Confirm) else _confirm(one) for one in published]
+        batch = _Batch(0, asyncio.get_running_loop().create_future())
+        published = [self._route(message, batch) for message in messages]
+        if batch.waiting:
+            await asyncio.wait([batch.settled], timeout=deadline_seconds)
+        return [_confirm(one) for one in published]
 
-    def _route(self, message: Message) -> _Published | Confirm:
+    def _route(self, message: Message, batch: _Batch) -> _Published | Confirm:
         exchange = self._exchanges.get(message.exchange)
         if exchange is None:
-            raise BrokerUnavailable(f"There is no exchange {message.exchange}.")
+            return Confirm.UNKNOWN  # as at RabbitMQ: the channel ends, and nobody knows what came of it
         names = {
             binding.queue.name
             for binding in self._bindings
@@ -87,9 +122,11 @@ class LocalBroker:
         queues = [self._queues[name] for name in names]
         if any(len(queue.ready) >= QUEUE_MAX for queue in queues):
             return Confirm.REFUSED
-        published = _Published(message, len(queues), asyncio.get_running_loop().create_future())
+        published = _Published(message, batch, len(queues))
+        batch.waiting += 1
         for queue in queues:
-            queue.put(published)
+            queue.ready.append(published)
+            queue.changed.set()
         return published
 
     @asynccontextmanager
@@ -101,11 +138,13 @@ class LocalBroker:
         try:
             yield consumer
         finally:
-            consumer.requeue()
+            consumer.close()
 
 
-def _confirm(published: _Published) -> Confirm:
-    return Confirm.CONFIRMED if published.settled.done() else Confirm.UNKNOWN
+def _confirm(published: _Published | Confirm) -> Confirm:
+    if isinstance(published, Confirm):
+        return published
+    return Confirm.UNKNOWN if published.unsettled else Confirm.CONFIRMED
 
 
 def _matches(exchange: Exchange, pattern: str, key: str) -> bool:
@@ -131,11 +170,9 @@ class _LocalConsumer:
         self._unsettled: dict[int, _Published] = {}
 
     async def receive(self, most: int) -> Sequence[Delivery]:
-        while not self._queue.ready:
-            self._queue.arrived.clear()
-            await self._queue.arrived.wait()
-        room = min(most, self._prefetch - len(self._unsettled), len(self._queue.ready))
-        assert room > 0, "settle before receiving more than the prefetch"
+        while not (room := min(most, self._prefetch - len(self._unsettled), len(self._queue.ready))):
+            self._queue.changed.clear()
+            await self._queue.changed.wait()
         return [self._deliver(self._queue.ready.popleft()) for _ in range(room)]
 
     def _deliver(self, published: _Published) -> Delivery:
@@ -146,20 +183,19 @@ class _LocalConsumer:
             tag=self._last_tag,
             exchange=message.exchange,
             routing_key=message.routing_key,
-            body=message.body,
+            body=message.body[:BODY_MAX],
             content_type=message.content_type,
             message_id=message.message_id,
             headers=message.headers,
+            cut=len(message.body) > BODY_MAX,
         )
 
     async def settle(self, deliveries: Sequence[Delivery]) -> None:
         for tag in [tag for tag in self._unsettled if tag <= deliveries[-1].tag]:
-            published = self._unsettled.pop(tag)
-            published.unsettled -= 1
-            if not published.unsettled and not published.settled.done():
-                published.settled.set_result(None)
+            self._unsettled.pop(tag).settle()
+        self._queue.changed.set()
 
-    def requeue(self) -> None:
+    def close(self) -> None:
         self._queue.ready.extendleft(reversed(self._unsettled.values()))
         self._unsettled.clear()
-        self._queue.arrived.set()
+        self._queue.changed.set()

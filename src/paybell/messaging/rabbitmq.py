@@ -59,8 +59,8 @@ class RabbitBroker:
     @property
     def connected(self) -> bool:
         """Say whether there is a connection for publishing that no alarm holds back."""
-        link = self._publisher and self._publisher.link
-        return link is not None and not link.lost.done() and not link.blocked
+        publisher = self._publisher
+        return publisher is not None and not publisher.link.lost.done() and not publisher.link.blocked
 
     async def declare(self, topology: Topology) -> None:
         """Make what is missing; see `Broker.declare`."""
@@ -255,7 +255,7 @@ class _Connection(AsyncioConnection):  # type: ignore[misc]
 
     def _read_frame(self) -> tuple[int, Any]:
         try:
-            read: tuple[int, Any] = super()._read_frame()
+            read: tuple[int, Any] = pika.frame.decode_frame(self._frame_buffer)
         except Exception:  # whatever it is, the same bytes would bring it again
             kind, channel, size = struct.unpack_from(">BHI", self._frame_buffer)
             if kind != pika.spec.FRAME_HEADER:
@@ -288,15 +288,18 @@ async def _connect(parameters: Any) -> Any:
     connection = _Connection(
         parameters,
         on_open_callback=partial(_resolve, opened),
-        on_open_error_callback=lambda _, error: opened.done() or opened.set_exception(error),
+        on_open_error_callback=lambda _, error: _resolve(opened, error),
     )
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
-            return await opened
+            await opened
     except (TimeoutError, asyncio.CancelledError):
         with suppress(amqp.ConnectionWrongStateError):
             connection.close()
         raise
+    if isinstance(opened.result(), Exception):
+        raise opened.result()
+    return connection
 
 
 def _cause(error: BaseException) -> str:
@@ -343,9 +346,8 @@ class _Publisher:
             raise BrokerUnavailable("The connection to RabbitMQ was lost.") from error
         ids = [message.message_id for message in messages]
         batch = self._ledger.publish(ids, partial(_resolve, answered, None))
-        await asyncio.wait(
-            [answered, self.link.lost], timeout=deadline_seconds, return_when=asyncio.FIRST_COMPLETED
-        )
+        ends: list[asyncio.Future[Any]] = [answered, self.link.lost]
+        await asyncio.wait(ends, timeout=deadline_seconds, return_when=asyncio.FIRST_COMPLETED)
         # Under an alarm the connection is as good as any, and on a new one everything would go out once
         # more. Otherwise it may be dead.
         if not answered.done() and not self.link.blocked:
@@ -370,7 +372,7 @@ class _Properties(pika.BasicProperties):  # type: ignore[misc]
     ).to_bytes(2)
 
     def __init__(self, message: Message) -> None:
-        fields = []
+        fields: list[bytes] = []
         for name, text in message.headers.items():
             value = text.encode()
             fields += (_string_field(name), len(value).to_bytes(4), value)

@@ -6,7 +6,7 @@ and never commits.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import TypeAlias
 
@@ -209,10 +209,8 @@ class Database:
         try:
             yield connection
         finally:
-            try:
+            with suppress(*_LOST):  # the pool has thrown it away, and opens another one when it needs to
                 await self._pool.release(connection, timeout=STATEMENT_TIMEOUT_SECONDS)
-            except _LOST:  # a connection that died is replaced by the pool
-                connection.terminate()
 
 
 async def _commit(block: "asyncpg.transaction.Transaction") -> None:

@@ -104,7 +104,7 @@ def order_routes(service: TradeService, merchant_id: str) -> Router:
         "/",
         operation_id="createOrder",
         summary="Create an order and its pay order",
-        guards=[scope("orders:write")],
+        opt=scope("orders:write"),
         responses=refusals(
             *WITH_A_BODY,
             InvalidAmount,
@@ -134,7 +134,7 @@ def order_routes(service: TradeService, merchant_id: str) -> Router:
         "/",
         operation_id="readOrders",
         summary="Read up to 200 orders by id",
-        guards=[scope("orders:read")],
+        opt=scope("orders:read"),
         responses=refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
     )
     async def read_orders(ids: Annotated[str, id_list("ids")]) -> OrderList:
@@ -162,4 +162,4 @@ def order_routes(service: TradeService, merchant_id: str) -> Router:
         return view(await service.cancel(parse_id(order_id), request.user, trace_of(request)))
 
     handlers = [create_order, read_orders, read_order, cancel_order]
-    return Router("/orders", route_handlers=handlers, guards=[scopes_of(merchant_id)], tags=["orders"])
+    return Router("/orders", route_handlers=handlers, opt=scopes_of(merchant_id), tags=["orders"])

@@ -1,0 +1,217 @@
+"""Measurements over HTTP: a whole service under load, from the request to the order marked paid."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.books import BooksWrong, agree, check_pay, check_trade
+from benchmarks.parts import JWT_SECRET
+from benchmarks.processes import child, server
+from benchmarks.servers import Servers, connected
+from benchmarks.stock import PASSWORD, PAY, PEPPER, TRADE, biz_order_no, pay_order_id, payer_of
+from paybell.clock import SystemClock
+from paybell.tokens import Tokens
+
+WARMUP = 200
+_ARRIVAL_SECONDS = 60.0
+_POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A running service: where it listens, and where one sees which orders are paid."""
+
+    port: int
+    pid: int
+    trade_url: str
+    paid_query: str = "SELECT count(*) FROM orders WHERE status = 'PAID'"
+    payer: Callable[[int], str] = payer_of
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """What load came to: payments answered 200, and when; times on the monotonic clock."""
+
+    paid: int
+    warm: int
+    started: float
+    answered_at: float
+    arrived_at: float
+    report: Mapping[str, Any]
+
+    @property
+    def answered_rate(self) -> float:
+        """Payments answered a second."""
+        return self.paid / (self.answered_at - self.started)
+
+    @property
+    def arrived_rate(self) -> float:
+        """Payments a second until the order service had marked the last one paid."""
+        return self.paid / (self.arrived_at - self.started)
+
+    @property
+    def load_share(self) -> float:
+        """How much of one core the load generator used."""
+        return float(self.report["cpu"] / (self.answered_at - self.started))
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def drive(
+    site: Site,
+    first: int,
+    most: int,
+    *,
+    connections: int,
+    seconds: float,
+    rate: float | None = None,
+    watch_every: int = 0,
+    arrives: bool = True,
+    refusals: bool = False,
+) -> Driven:
+    """Pay orders ``first`` to ``first + most`` at most, for so many seconds; the first few are a warm-up.
+
+    Args:
+        site: the service.
+        first: number of the first order.
+        most: how many orders there are.
+        connections: how many requests are on their way at the same time.
+        seconds: how long new requests are sent.
+        rate: how many leave a second; None: as many as are answered.
+        watch_every: every how-manieth order is watched until it is paid; 0: none.
+        arrives: wait until the order service has marked all paid.
+        refusals: other answers than 200 are part of the measurement.
+
+    Raises:
+        BooksWrong: something else than 200 was answered, or a payment did not arrive.
+    """
+    tokens = Tokens(JWT_SECRET, SystemClock(), merchant_id="1", require_expiry=False)
+    numbers = range(first, first + most)
+    spec: dict[str, object] = {
+        "host": "127.0.0.1",
+        "port": site.port,
+        "connections": connections,
+        "warmup": 0 if refusals else WARMUP,
+        "seconds": seconds,
+        "body": f'{{"payPassword":"{PASSWORD}"}}',
+        "tokens": {payer: tokens.mint(payer) for payer in {site.payer(n) for n in numbers}},
+        "requests": [[f"/pay-orders/{pay_order_id(n)}/pay", site.payer(n)] for n in numbers],
+    }
+    if rate:
+        spec["rate"] = rate
+    if watch_every:
+        orders = [biz_order_no(n) for n in numbers]
+        spec["watch"] = {"url": site.trade_url, "orders": orders, "every": watch_every}
+    before = await _count_paid(site)
+    async with child("benchmarks.load", spec) as load:
+        if arrives:
+            await _until_paid(site, before + WARMUP)
+        await load.go()
+        report = await load.result()
+    paid = report["statuses"].get("200", 0)
+    if not refusals:
+        agree("load", answers=(report["statuses"], {"200": paid}))
+    warm, ended = report["warm"], report["ended"]
+    arrived = await _until_paid(site, before + warm + paid) if arrives else ended
+    return Driven(paid, warm, report["started"], ended, arrived, report)
+
+
+async def _count_paid(site: Site) -> int:
+    async with connected(site.trade_url) as connection:
+        return int(await connection.fetchval(site.paid_query))
+
+
+async def _until_paid(site: Site, count: int) -> float:
+    deadline = time.monotonic() + _ARRIVAL_SECONDS
+    async with connected(site.trade_url) as connection:
+        while (found := await connection.fetchval(site.paid_query)) < count:
+            if time.monotonic() > deadline:
+                raise BooksWrong(f"{found} of {count} orders were marked paid within {_ARRIVAL_SECONDS:g} s")
+            await asyncio.sleep(_POLL_SECONDS)
+    return time.monotonic()
+
+
+@asynccontextmanager
+async def paybell(
+    servers: Servers, pay: str, trade: str, *roles: str, workers: int = 1, port: int = 0, pay_url: str = ""
+) -> AsyncIterator[Site]:
+    """Run ``paybell serve`` as it comes, on these databases and the private RabbitMQ."""
+    port = port or free_port()
+    user = f"bench_{roles[0]}" if roles else "postgres"
+    environment = {
+        "PAYBELL_PORT": str(port),
+        "PAYBELL_DATABASE_URL": servers.url(pay, user),
+        "PAYBELL_TRADE_DATABASE_URL": servers.url(trade, user),
+        "PAYBELL_BROKER_URL": servers.rabbitmq.url,
+        "PAYBELL_PAY_URL": pay_url,
+        "PAYBELL_JWT_SECRET": JWT_SECRET,
+        "PAYBELL_PIN_PEPPER": PEPPER,
+    }
+    command = ["-m", "paybell", "serve", "--workers", str(workers)]
+    command += [word for role in roles for word in ("--role", role)]
+    async with server(command, environment, started="service_started", times=workers) as pid:
+        yield Site(port, pid, servers.url(trade))
+
+
+async def http(
+    servers: Servers, *, workers: int, most: int, connections: int, seconds: float
+) -> dict[str, float]:
+    """Pay over HTTP with everything on: token, pay password, ledger, outbox, relay, RabbitMQ, trade."""
+    async with servers.fresh(PAY) as pay, servers.fresh(TRADE) as trade:
+        async with paybell(servers, pay, trade, workers=workers) as site:
+            driven = await drive(site, 1, most, connections=connections, seconds=seconds)
+        await check_paid(servers, pay, trade, driven.warm + driven.paid)
+    return {
+        "httpPaid": driven.arrived_rate,
+        "httpAnswered": driven.answered_rate,
+        "loadShare": driven.load_share,
+    }
+
+
+async def latency(
+    servers: Servers, *, workers: int, most: int, connections: int, rate: float, seconds: float
+) -> dict[str, float]:
+    """Offer payments at a rate; return the times to the answer, and from the answer to the paid order."""
+    async with servers.fresh(PAY) as pay, servers.fresh(TRADE) as trade:
+        async with paybell(servers, pay, trade, workers=workers) as site:
+            driven = await drive(
+                site, 1, most, connections=connections, seconds=seconds, rate=rate, watch_every=5
+            )
+        await check_paid(servers, pay, trade, driven.warm + driven.paid)
+    answer, arrival = driven.report["answerMs"], driven.report["toPaidMs"]
+    return {
+        "latencyRate": driven.answered_rate,
+        "answerP50": answer["p50"],
+        "answerP99": answer["p99"],
+        "paidP50": arrival["p50"],
+        "paidP99": arrival["p99"],
+    }
+
+
+async def check_paid(servers: Servers, pay: str, trade: str, count: int) -> None:
+    """Check the books of both sides, and that nothing is left on the way."""
+    await check_pay(servers.url(pay), "Paybell", paid=count, untold=0)
+    await check_trade(servers.url(trade), "Paybell", paid=count)
+    agree("Paybell", left=(await servers.empty_queue(), 0))
+
+
+async def generator_limit(connections: int, seconds: float) -> dict[str, float]:
+    """Return how many requests a second the load generator manages against a server that does nothing."""
+    port = free_port()
+    async with child("benchmarks.responder", {"port": port}):
+        requests = [[f"/pay-orders/{pay_order_id(n)}/pay", "1"] for n in range(int(60_000 * seconds))]
+        spec = {"host": "127.0.0.1", "port": port, "connections": connections, "warmup": 100}
+        spec |= {"seconds": seconds, "body": "{}", "tokens": {"1": "x" * 200}, "requests": requests}
+        async with child("benchmarks.load", spec) as load:
+            await load.go()
+            report = await load.result()
+    return {"loadGenerator": report["statuses"]["200"] / (report["ended"] - report["started"])}

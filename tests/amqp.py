@@ -1,0 +1,144 @@
+"""RabbitMQ seen from outside Paybell: the plain client that a stranger would use, and a line that falls silent."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pika
+
+from paybell.messaging.broker import Topology
+from paybell.messaging.rabbitmq import RabbitBroker
+
+
+class Stranger:
+    """A blocking connection of pika's own."""
+
+    def __init__(self, connection: Any) -> None:
+        """Use `stranger`."""
+        self.connection = connection
+        self.channel = connection.channel()
+
+    def publish(
+        self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties | None = None
+    ) -> None:
+        """Publish like somebody who neither confirms nor minds."""
+        self.channel.basic_publish(exchange, key, body, properties)
+
+    def take(self, queue: str) -> list[tuple[Any, bytes]]:
+        """Take everything out of a queue: properties and bodies."""
+        taken = []
+        while (got := self.channel.basic_get(queue, auto_ack=True))[0] is not None:
+            taken.append((got[1], got[2]))
+        return taken
+
+    def depth(self, queue: str) -> int:
+        """Return how many messages wait in a queue for a consumer."""
+        return int(self.channel.queue_declare(queue, passive=True).method.message_count)
+
+    def forget(self, topology: Topology) -> None:
+        """Delete what this topology names."""
+        for binding in topology.bindings:
+            self.channel.queue_delete(binding.queue.name)
+        for exchange in topology.exchanges:
+            self.channel.exchange_delete(exchange.name)
+
+
+@contextmanager
+def stranger(url: str) -> Iterator[Stranger]:
+    """Connect beside Paybell."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    try:
+        yield Stranger(connection)
+    finally:
+        connection.close()
+
+
+@asynccontextmanager
+async def rabbit(url: str) -> AsyncIterator[RabbitBroker]:
+    """Open our own broker object, and delete at the end whatever was declared with it."""
+    declared: list[Topology] = []
+
+    class Remembering(RabbitBroker):
+        async def declare(self, topology: Topology) -> None:
+            declared.append(topology)
+            await super().declare(topology)
+
+    broker = Remembering(url)
+    try:
+        yield broker
+    finally:
+        await broker.close()
+        if declared:
+            with stranger(url) as other:
+                for topology in declared:
+                    other.forget(topology)
+
+
+def unique(name: str) -> str:
+    """Make a name that no other test uses at the same broker."""
+    return f"test-{secrets.token_hex(4)}-{name}"
+
+
+@dataclass(slots=True)
+class Line:
+    """A TCP proxy: ``silent`` keeps both connections open and passes nothing on, as a cable that was cut."""
+
+    url: str
+    passing: asyncio.Event = field(default_factory=asyncio.Event)
+    connections: int = 0
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    def fall_silent(self) -> None:
+        """Pass nothing on any more, not even that a side has left."""
+        self.passing.clear()
+
+    def recover(self) -> None:
+        """Pass on again, also what has gathered."""
+        self.passing.set()
+
+    def cut(self) -> None:
+        """Reset every connection."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def serve(self, host: str, port: int, ends: Sequence[Any]) -> None:
+        """Pass one connection on."""
+        reader, writer = ends
+        self.connections += 1
+        far_reader, far_writer = await asyncio.open_connection(host, port)
+        self._writers += [writer, far_writer]
+        await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                await self.passing.wait()
+                writer.write(data)
+        await self.passing.wait()
+        writer.close()
+
+
+@asynccontextmanager
+async def line(url: str) -> AsyncIterator[Line]:
+    """Put a line in front of the broker of a URL."""
+    parameters = pika.URLParameters(url)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(*ends: Any) -> None:
+        tasks.add(asyncio.create_task(proxy.serve(parameters.host, parameters.port, ends)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    place = f"{parameters.host}:{parameters.port}"
+    proxy = Line(url.replace(place, f"127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+    proxy.recover()
+    try:
+        yield proxy
+    finally:
+        server.close()
+        proxy.cut()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,175 @@
+"""The settings: read once, checked once, and secrets that are real where they have to be."""
+
+import re
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from paybell.errors import Misconfigured
+from paybell.settings import SECRET_BYTES_MIN, Settings, read_settings, with_secrets
+
+
+def test_nothing_has_to_be_set() -> None:
+    """The embedded defaults: this machine only, no broker to install."""
+    settings = read_settings({})
+
+    assert settings == Settings()
+    assert (settings.host, settings.port, settings.broker_url) == ("127.0.0.1", 8000, "local:")
+    assert settings.loopback
+    assert settings.embedded
+
+
+def test_the_environment_sets_every_setting_by_its_name() -> None:
+    given = {
+        "PAYBELL_HOME": "/srv/paybell",
+        "PAYBELL_HOST": "0.0.0.0",
+        "PAYBELL_PORT": "9000",
+        "PAYBELL_DATABASE_URL": "postgresql://db/pay",
+        "PAYBELL_TRADE_DATABASE_URL": "postgresql://db/trade",
+        "PAYBELL_BROKER_URL": "amqps://broker",
+        "PAYBELL_QUEUE_TYPE": "quorum",
+        "PAYBELL_RELAY_LEASE_SECONDS": "60.5",
+        "PATH": "/usr/bin",
+    }
+    settings = read_settings(given)
+
+    assert settings.home == Path("/srv/paybell")
+    assert (settings.host, settings.port, settings.queue_type) == ("0.0.0.0", 9000, "quorum")
+    assert settings.relay_lease_seconds == 60.5
+    assert not settings.loopback
+    assert not settings.embedded
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    """As compose files and unit files write it."""
+    assert read_settings({"PAYBELL_PORT": "", "PAYBELL_HOST": ""}) == Settings()
+
+
+def test_a_command_line_option_wins_over_the_environment() -> None:
+    settings = read_settings({"PAYBELL_PORT": "9000", "PAYBELL_HOST": "::1"}, port=9001, host=None)
+
+    assert (settings.port, settings.host) == (9001, "::1")
+
+
+@pytest.mark.parametrize("field", msgspec.structs.fields(Settings), ids=lambda field: field.name)
+def test_every_setting_has_its_variable(field: msgspec.structs.FieldInfo) -> None:
+    assert field.encode_name == f"PAYBELL_{field.name.upper()}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PAYBELL_PORT", "eighty"),
+        ("PAYBELL_PORT", "-1"),
+        ("PAYBELL_PORT", "65536"),
+        ("PAYBELL_PORT", "80.5"),
+        ("PAYBELL_DATABASE_CONNECTIONS", "1"),
+        ("PAYBELL_QUEUE_TYPE", "mirrored"),
+        ("PAYBELL_RELAY_LEASE_SECONDS", "nan"),
+        ("PAYBELL_PUBLISH_DEADLINE_SECONDS", "0"),
+        ("PAYBELL_PUBLISH_DEADLINE_SECONDS", "20"),
+        ("PAYBELL_SETTLE_BATCH_MAX", "0"),
+        ("PAYBELL_ORDER_TTL_SECONDS", "1e100"),
+        ("PAYBELL_BROKER_URL", "http://broker"),
+        ("PAYBELL_BROKER_URL", "local"),
+        ("PAYBELL_MERCHANT_ID", "x" * 65),
+        ("PAYBELL_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_value_of_the_wrong_form_is_refused_by_name(name: str, value: str) -> None:
+    """In one sentence, before anything is connected."""
+    with pytest.raises(Misconfigured, match=rf"{name}\b"):
+        read_settings({name: value})
+
+
+def test_a_relay_may_not_lose_its_lease_while_it_publishes() -> None:
+    """A rule between two settings: exactly twice is enough."""
+    assert read_settings({}, publish_deadline_seconds=15.0, relay_lease_seconds=30.0)
+    with pytest.raises(Misconfigured, match="twice"):
+        read_settings({}, publish_deadline_seconds=15.1, relay_lease_seconds=30.0)
+
+
+def test_development_secrets_are_made_once_and_readable_by_the_owner_only(tmp_path: Path) -> None:
+    settings = read_settings({}, home=tmp_path / "new" / "home")
+    first, again = with_secrets(settings), with_secrets(settings)
+
+    assert first == again
+    assert first.jwt_secret != first.pin_pepper
+    for secret, name in ((first.jwt_secret, "jwt-secret"), (first.pin_pepper, "pin-pepper")):
+        assert len(secret) >= SECRET_BYTES_MIN
+        assert re.fullmatch(r"[\w-]+", secret)  # fit to stand in PAYBELL_PIN_PEPPER, which knows : and ,
+        assert stat.S_IMODE((settings.home / name).stat().st_mode) == 0o600
+    assert sorted(path.name for path in settings.home.iterdir()) == ["jwt-secret", "pin-pepper"]
+    assert with_secrets(read_settings({}, home=tmp_path / "other")).jwt_secret != first.jwt_secret
+
+
+def test_a_secret_that_is_set_is_taken_as_it_is(tmp_path: Path) -> None:
+    settings = with_secrets(read_settings({}, home=tmp_path, jwt_secret="mine", pin_pepper="too"))
+
+    assert (settings.jwt_secret, settings.pin_pepper) == ("mine", "too")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "pay.example"])
+@pytest.mark.parametrize(
+    ("secrets", "name"),
+    [
+        ({}, "PAYBELL_JWT_SECRET"),
+        ({"jwt_secret": "x" * 31}, "PAYBELL_JWT_SECRET"),
+        ({"jwt_secret": "x" * 32}, "PAYBELL_PIN_PEPPER"),
+        ({"jwt_secret": "x" * 32, "pin_pepper": "x" * 31}, "PAYBELL_PIN_PEPPER"),
+    ],
+)
+def test_off_loopback_nothing_starts_without_real_secrets(
+    tmp_path: Path, host: str, secrets: dict[str, str], name: str
+) -> None:
+    """And none are generated, embedded database or not."""
+    with pytest.raises(Misconfigured, match=name):
+        with_secrets(read_settings({}, home=tmp_path, host=host, **secrets))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_off_loopback_real_secrets_are_enough(tmp_path: Path) -> None:
+    """Bytes are counted, not characters."""
+    settings = read_settings({}, home=tmp_path, host="0.0.0.0", jwt_secret="é" * 16, pin_pepper="x" * 32)
+
+    assert with_secrets(settings) == settings
+
+
+def test_secrets_are_not_generated_for_a_real_database(tmp_path: Path) -> None:
+    """Two services with one database and each a pepper of its own would not know each other's wallets."""
+    urls = {"database_url": "postgresql://db/pay", "trade_database_url": "postgresql://db/trade"}
+
+    with pytest.raises(Misconfigured, match="PAYBELL_JWT_SECRET"):
+        with_secrets(read_settings({}, home=tmp_path, **urls))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("home", ["a-file", "a-file/below"])
+def test_a_home_that_cannot_be_written_is_named(tmp_path: Path, home: str) -> None:
+    (tmp_path / "a-file").write_text("")
+
+    with pytest.raises(Misconfigured, match="PAYBELL_HOME"):
+        with_secrets(read_settings({}, home=tmp_path / home))
+
+
+def test_processes_that_start_at_once_agree_on_the_secrets(tmp_path: Path) -> None:
+    """One of them writes, and nobody reads what is only half there."""
+    settings = read_settings({}, home=tmp_path)
+
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(with_secrets, [settings] * 64))
+
+    assert all(one == made[0] for one in made)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["jwt-secret", "pin-pepper"]
+
+
+def test_a_damaged_secret_is_not_taken_for_one(tmp_path: Path) -> None:
+    """An empty key would sign anybody's tokens; a new one would know nobody's pay password."""
+    (tmp_path / "jwt-secret").touch()
+
+    with pytest.raises(Misconfigured, match="jwt-secret"):
+        with_secrets(read_settings({}, home=tmp_path))
