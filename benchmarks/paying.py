@@ -17,7 +17,7 @@ from paybell.clock import SystemClock
 from paybell.tokens import Tokens
 
 WARMUP = 200
-_ARRIVAL_SECONDS = 60.0
+_ARRIVAL_SECONDS = 120.0
 _POLL_SECONDS = 0.01
 
 
@@ -114,14 +114,14 @@ async def drive(
     before = await _count_paid(site)
     async with child("benchmarks.load", spec) as load:
         if arrives:
-            await _until_paid(site, before + WARMUP)
+            await until_paid(site, before + WARMUP)
         await load.go()
         report = await load.result()
     paid = report["statuses"].get("200", 0)
     if not refusals:
         agree("load", answers=(report["statuses"], {"200": paid}))
     warm, ended = report["warm"], report["ended"]
-    arrived = await _until_paid(site, before + warm + paid) if arrives else ended
+    arrived = await until_paid(site, before + warm + paid) if arrives else ended
     return Driven(paid, warm, report["started"], ended, arrived, report)
 
 
@@ -130,7 +130,12 @@ async def _count_paid(site: Site) -> int:
         return int(await connection.fetchval(site.paid_query))
 
 
-async def _until_paid(site: Site, count: int) -> float:
+async def until_paid(site: Site, count: int) -> float:
+    """Wait until so many orders are marked paid; return when that was.
+
+    Raises:
+        BooksWrong: they were not in time.
+    """
     deadline = time.monotonic() + _ARRIVAL_SECONDS
     async with connected(site.trade_url) as connection:
         while (found := await connection.fetchval(site.paid_query)) < count:

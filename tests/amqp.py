@@ -1,4 +1,4 @@
-"""RabbitMQ seen from outside Paybell: the plain client that a stranger would use, and a line that falls silent."""
+"""RabbitMQ from outside: the plain client of a stranger, and a line that can fall silent."""
 
 import asyncio
 import secrets
@@ -57,8 +57,11 @@ def stranger(url: str) -> Iterator[Stranger]:
 
 
 @asynccontextmanager
-async def rabbit(url: str) -> AsyncIterator[RabbitBroker]:
-    """Open our own broker object, and delete at the end whatever was declared with it."""
+async def rabbit(url: str, *, through: str = "") -> AsyncIterator[RabbitBroker]:
+    """Open our own broker object, and delete at the end whatever was declared with it.
+
+    ``through`` is another URL of the same broker, behind a `line`.
+    """
     declared: list[Topology] = []
 
     class Remembering(RabbitBroker):
@@ -66,7 +69,7 @@ async def rabbit(url: str) -> AsyncIterator[RabbitBroker]:
             declared.append(topology)
             await super().declare(topology)
 
-    broker = Remembering(url)
+    broker = Remembering(through or url)
     try:
         yield broker
     finally:
@@ -87,9 +90,18 @@ class Line:
     """A TCP proxy: ``silent`` keeps both connections open and passes nothing on, as a cable that was cut."""
 
     url: str
+    open: int = 0
+    held: int = 0
     passing: asyncio.Event = field(default_factory=asyncio.Event)
-    connections: int = 0
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    async def idle(self) -> bool:
+        """Say whether every connection has ended."""
+        return self.open == 0
+
+    async def holds(self) -> bool:
+        """Say whether something waits to be passed on."""
+        return self.held > 0
 
     def fall_silent(self) -> None:
         """Pass nothing on any more, not even that a side has left."""
@@ -107,15 +119,18 @@ class Line:
     async def serve(self, host: str, port: int, ends: Sequence[Any]) -> None:
         """Pass one connection on."""
         reader, writer = ends
-        self.connections += 1
+        self.open += 1
         far_reader, far_writer = await asyncio.open_connection(host, port)
         self._writers += [writer, far_writer]
         await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+        self.open -= 1
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65_536):
+                self.held += 1
                 await self.passing.wait()
+                self.held -= 1
                 writer.write(data)
         await self.passing.wait()
         writer.close()

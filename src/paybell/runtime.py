@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from paybell.clock import Clock, SystemClock
-from paybell.errors import Misconfigured, PaybellError
+from paybell.errors import BrokerUnavailable, Misconfigured, PaybellError
 from paybell.ids import SnowflakeIds
-from paybell.messaging.broker import Broker
+from paybell.messaging.broker import Broker, Topology
 from paybell.messaging.events import Signer, topology
 from paybell.messaging.failures import FailureStore
 from paybell.messaging.local import LocalBroker
@@ -35,6 +35,9 @@ from paybell.worker import Loop, Task
 # One batch is confirmed by the broker while the other is claimed from the database.
 RELAY_LANES = 2
 _FOLD_IDLE_SECONDS = 0.2
+# A broker that is started together with us is up within this; longer is a mistake a person must see.
+BROKER_WAIT_SECONDS = 10.0
+_BROKER_POLL_SECONDS = 0.5
 
 Check = Callable[[], Awaitable[None]]
 
@@ -83,12 +86,24 @@ async def open_runtime(
         if roles & {"relay", "trade"}:
             builder.broker = LocalBroker() if local else RabbitBroker(settings.broker_url)
             stack.push_async_callback(builder.broker.close)
-            await builder.broker.declare(topology(settings.queue_type))
+            await _declare(builder.broker, topology(settings.queue_type), clock)
         if "relay" in roles:
             builder.add_relay()
         if "trade" in roles:
             await builder.add_trade()
         yield runtime
+
+
+async def _declare(broker: Broker, wanted: Topology, clock: Clock) -> None:
+    """Declare the topology at a broker that may just be starting."""
+    deadline = clock.monotonic() + BROKER_WAIT_SECONDS
+    while True:
+        try:
+            return await broker.declare(wanted)
+        except BrokerUnavailable:
+            if clock.monotonic() >= deadline:
+                raise
+            await clock.sleep(_BROKER_POLL_SECONDS)
 
 
 class _Builder:

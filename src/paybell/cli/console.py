@@ -4,6 +4,7 @@ import sys
 
 import msgspec
 from rich.console import Console
+from rich.text import Text
 
 out = Console()
 err = Console(stderr=True)
@@ -11,12 +12,12 @@ err = Console(stderr=True)
 
 def announce(sentence: str) -> None:
     """Tell a person what is going on, aside from the result."""
-    err.print(sentence, style="dim", highlight=False)
+    err.print(Text(sentence, style="dim"), soft_wrap=True)
 
 
 def fail(sentence: str) -> None:
     """Tell a person what went wrong and what to do."""
-    err.print(f"[bold red]paybell:[/] {sentence}", highlight=False, soft_wrap=True)
+    err.print(Text.assemble(("paybell:", "bold red"), " ", sentence), soft_wrap=True)
 
 
 def print_json(result: object) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
+from paybell.clock import Clock
 from paybell.errors import DatabaseUnavailable, Misconfigured
 from paybell.settings import Settings
 from paybell.storage import migrate
@@ -11,6 +12,9 @@ from paybell.storage.embedded import PAY_DATABASE, TRADE_DATABASE, embedded_post
 # Which migrations each database gets: trade listens, so it holds an inbox too.
 SCHEMAS: Mapping[str, tuple[str, ...]] = {"pay": ("pay",), "trade": ("trade", "listeners")}
 VARIABLES: Mapping[str, str] = {"pay": "PAYBELL_DATABASE_URL", "trade": "PAYBELL_TRADE_DATABASE_URL"}
+# A database that is started together with us is up within this; longer is a mistake a person must see.
+WAIT_SECONDS = 10.0
+_POLL_SECONDS = 0.2
 _EMBEDDED: Mapping[str, str] = {"pay": PAY_DATABASE, "trade": TRADE_DATABASE}
 
 
@@ -29,24 +33,32 @@ def databases(settings: Settings, names: Collection[str] = tuple(SCHEMAS)) -> It
         yield {name: given[name] or embedded[_EMBEDDED[name]] for name in names}
 
 
-async def prepare(settings: Settings, urls: Mapping[str, str]) -> None:
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Begin the sentence of what is wrong with a database with the variable to look at."""
+    try:
+        yield
+    except (DatabaseUnavailable, Misconfigured) as error:
+        raise type(error)(f"{VARIABLES[name]}: {error}") from error
+
+
+async def prepare(settings: Settings, urls: Mapping[str, str], clock: Clock) -> None:
     """Bring embedded and empty databases to the newest schema; insist on it for all others.
 
     Raises:
-        DatabaseUnavailable: one does not answer; the sentence names its variable.
+        DatabaseUnavailable: one does not answer within `WAIT_SECONDS`; the sentence names its variable.
         Misconfigured: one refuses us, or is behind; migrating it is the operator's decision.
     """
     embedded = {"pay": not settings.database_url, "trade": not settings.trade_database_url}
+    deadline = clock.monotonic() + WAIT_SECONDS
     for name, url in urls.items():
-        try:
+        with named(name):
             for schema in SCHEMAS[name]:
-                await _prepare(url, schema, embedded=embedded[name])
-        except (DatabaseUnavailable, Misconfigured) as error:
-            raise type(error)(f"{VARIABLES[name]}: {error}") from error
+                await _prepare(url, schema, clock, deadline, embedded=embedded[name])
 
 
-async def _prepare(url: str, schema: str, *, embedded: bool) -> None:
-    found = await migrate.revision(url, schema)
+async def _prepare(url: str, schema: str, clock: Clock, deadline: float, *, embedded: bool) -> None:
+    found = await _revision(url, schema, clock, deadline)
     if found.current == found.needed:
         return
     if found.current is not None and not embedded:
@@ -55,3 +67,13 @@ async def _prepare(url: str, schema: str, *, embedded: bool) -> None:
             "run paybell migrate."
         )
     await migrate.migrate(url, schema)
+
+
+async def _revision(url: str, schema: str, clock: Clock, deadline: float) -> migrate.Revision:
+    while True:
+        try:
+            return await migrate.revision(url, schema)
+        except DatabaseUnavailable:
+            if clock.monotonic() >= deadline:
+                raise
+            await clock.sleep(_POLL_SECONDS)

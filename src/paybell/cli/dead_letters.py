@@ -5,29 +5,41 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Literal
 
 import cyclopts
+import msgspec
+from cyclopts import Parameter, validators
 from rich.table import Table
+from rich.text import Text
 
 from paybell.cli.console import out, print_json
 from paybell.cli.databases import databases
 from paybell.clock import SystemClock, rfc3339
 from paybell.errors import InvalidRequest
+from paybell.ids import ID_MAX
 from paybell.messaging.failures import REPLAY_MAX, FailureStore
 from paybell.settings import read_settings
-from paybell.storage import Database
+from paybell.storage import Database, Record
 
 dead_letters = cyclopts.App(name="dead-letters", help="Messages no listener could apply.")
+
+RowId = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=ID_MAX))]
+Most = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=100_000))]
+Json = Annotated[bool, Parameter(negative="")]
 
 
 @asynccontextmanager
 async def _failures() -> AsyncIterator[FailureStore]:
-    with databases(read_settings()) as urls:
+    with databases(read_settings(), ["trade"]) as urls:
         async with Database.open(urls["trade"], SystemClock(), connections=2) as database:
             yield FailureStore(database)
 
 
 @dead_letters.command(name="list")
 async def list_(
-    *, state: Literal["dead", "retry"] = "dead", reason: str | None = None, most: int = 50, json: bool = False
+    *,
+    state: Literal["dead", "retry"] = "dead",
+    reason: str | None = None,
+    most: Most = 50,
+    json: Json = False,
 ) -> int:
     """List messages that could not be applied, oldest first.
 
@@ -40,45 +52,45 @@ async def list_(
     async with _failures() as store:
         rows = await store.list(state=state, reason=reason, most=most)
     if json:
-        print_json([dict(row) for row in rows])
+        print_json([_members(row) for row in rows])
         return 0
     table = Table("id", "listener", "event", "reason", "attempts", "received", "last failed")
     for row in rows:
         last = rfc3339(row["last_failed_at"])
         cells = (row["id"], row["listener"], row["event_id"], row["reason"], row["attempts"], row["received"])
-        table.add_row(*map(str, cells), last)
+        table.add_row(*map(_plain, cells), last)
     out.print(table)
     return 0
 
 
 @dead_letters.command
-async def show(row_id: int, /, *, json: bool = False) -> int:
+async def show(row_id: RowId, /, *, json: Json = False) -> int:
     """Show one message with its error, headers and body.
 
     Args:
         row_id: its number in the list.
-        json: end with one JSON line.
+        json: end with one JSON line; the body is base64 then.
     """
     async with _failures() as store:
         row = await store.find(row_id)
     if row is None:
         raise InvalidRequest(f"There is no failed delivery {row_id}; see paybell dead-letters list.")
     if json:
-        print_json(dict(row))
+        print_json(_members(row) | {"headers": msgspec.json.decode(row["headers"])})
         return 0
     table = Table("field", "value", show_header=False)
     for name, value in row.items():
-        table.add_row(name, repr(value) if isinstance(value, bytes) else str(value))
+        table.add_row(name.replace("_", " "), _plain(repr(value) if isinstance(value, bytes) else value))
     out.print(table)
     return 0
 
 
 @dead_letters.command
 async def replay(
-    *row_ids: int,
+    *row_ids: RowId,
     reason: str | None = None,
-    all_: Annotated[bool, cyclopts.Parameter(name="--all")] = False,
-    json: bool = False,
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    json: Json = False,
 ) -> int:
     """Hand dead messages to their listener again, under the same event ids.
 
@@ -92,7 +104,9 @@ async def replay(
         raise InvalidRequest("Say which: row ids, --reason or --all.")
     replayed = 0
     async with _failures() as store:
-        while True:
+        # Not more than there are now: what dies again meanwhile waits for the next replay.
+        dead = (await store.counts())["dead"]
+        while replayed < dead:
             count = await store.replay(ids=list(row_ids) or None, reason=reason)
             replayed += count
             if count < REPLAY_MAX:
@@ -102,3 +116,18 @@ async def replay(
     else:
         out.print(f"{replayed} handed to their listeners; see paybell dead-letters list --state retry.")
     return 0
+
+
+def _members(row: Record) -> dict[str, object]:
+    """Return a row under names as everywhere in our JSON."""
+    return {_camel(name): value for name, value in row.items()}
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)
+
+
+def _plain(value: object) -> Text:
+    """Write a stranger's text so that it does nothing to a terminal."""
+    return Text("".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value)))

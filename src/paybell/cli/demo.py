@@ -1,11 +1,11 @@
 """``paybell demo``: real orders, paid out of real wallets, marked paid by a service that only heard of it."""
 
 import asyncio
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,8 +29,8 @@ from paybell.cli.demo_plan import (
     STRANGER,
     TWICE,
     WRONG,
-    Case,
     DemoOrder,
+    Outcome,
     plan,
 )
 from paybell.cli.service import running_service
@@ -39,6 +39,7 @@ from paybell.clock import Clock, SystemClock
 from paybell.messaging.rabbitmq_node import find_or_start
 from paybell.money import DEFAULT_CURRENCY
 from paybell.settings import read_settings, with_secrets
+from paybell.storage.embedded import embedded_postgres
 from paybell.tokens import Tokens
 
 Broker = Literal["local", "rabbitmq"]
@@ -46,40 +47,6 @@ Broker = Literal["local", "rabbitmq"]
 PAY_PASSWORD, WRONG_PASSWORD = "123456", "654321"
 # Enough at once for payments to share transactions, few enough for a lone one's time to be seen.
 CONCURRENCY = 32
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a demo saw: times in seconds, ``first_paid`` on the clock; the rest is in the audit."""
-
-    orders: list[DemoOrder]
-    latencies: list[float] = field(default_factory=list)
-    first_paid: float = float("inf")
-    missing: set[int] = field(default_factory=set)
-    first_paid_seconds: float = 0.0
-
-    def as_expected(self, case: Case) -> int:
-        """Count the orders of a case that were answered and ended as they should."""
-        return sum(
-            order.answers == [*case.answers] and order.id not in self.missing for order in self.of(case)
-        )
-
-    def of(self, case: Case) -> list[DemoOrder]:
-        """Return the orders of a case."""
-        return [order for order in self.orders if order.case is case]
-
-    def refused(self) -> dict[str, int]:
-        """Count the refusals by code."""
-        codes = Counter(answer for order in self.orders for answer in order.answers)
-        del codes[PAID]
-        return dict(codes)
-
-    def is_expected(self, books: Audit) -> bool:
-        """Say whether everybody got the right answer and the books agree."""
-        payable = [order for order in self.orders if order.case.status == "PAID"]
-        expected = len(payable), len(payable), sum(order.price for order in payable)
-        all_answered = all(self.as_expected(case) == len(self.of(case)) for case in CASES)
-        return all_answered and books.clean and expected == (books.paid, books.marked_paid, books.debited)
 
 
 async def demo(
@@ -103,8 +70,8 @@ async def demo(
     """
     clock = SystemClock()
     started = clock.monotonic()
-    with tempfile.TemporaryDirectory(prefix="paybell-demo-") as home, _broker_url(broker) as broker_url:
-        settings = with_secrets(read_settings({}, home=Path(home), broker_url=broker_url))
+    with _home() as home, _broker_url(broker) as broker_url:
+        settings = with_secrets(read_settings({}, home=home, broker_url=broker_url))
         announce(f"Starting Paybell with an embedded PostgreSQL and the {broker} broker.")
         async with running_service(settings, clock) as service:
             tokens = Tokens.from_settings(settings, clock)
@@ -117,6 +84,22 @@ async def demo(
         seconds = clock.monotonic() - started
     _report(outcome, books, broker, seconds, json=json)
     return 0 if outcome.is_expected(books) else 1
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    """Make a folder that is gone afterwards; of a demo that failed the service's log is kept."""
+    with tempfile.TemporaryDirectory(prefix="paybell-demo-") as name:
+        home = Path(name)
+        try:
+            yield home
+        except Exception:
+            if (home / "postgres" / "postmaster.pid").exists():  # the service was killed; its server was not
+                with embedded_postgres(home):
+                    pass
+            if (home / "service.log").exists():
+                announce(f"The service's log is kept as {shutil.move(home / 'service.log', f'{name}.log')}.")
+            raise
 
 
 @contextmanager

@@ -1,9 +1,11 @@
-"""What the demo tries: orders of every kind, dealt out to buyers."""
+"""What the demo tries, orders of every kind dealt out to buyers; and what comes of it."""
 
 import random
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field
 
+from paybell.cli.audit import Audit
 from paybell.clock import Clock
 from paybell.ids import NODES, SnowflakeIds
 
@@ -44,6 +46,40 @@ class DemoOrder:
     price: int
     case: Case
     answers: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a demo saw: times in seconds, ``first_paid`` on the clock; the rest is in the audit."""
+
+    orders: list[DemoOrder]
+    latencies: list[float] = field(default_factory=list)
+    first_paid: float = float("inf")
+    missing: set[int] = field(default_factory=set)
+    first_paid_seconds: float = 0.0
+
+    def as_expected(self, case: Case) -> int:
+        """Count the orders of a case that were answered and ended as they should."""
+        return sum(
+            order.answers == [*case.answers] and order.id not in self.missing for order in self.of(case)
+        )
+
+    def of(self, case: Case) -> list[DemoOrder]:
+        """Return the orders of a case."""
+        return [order for order in self.orders if order.case is case]
+
+    def refused(self) -> dict[str, int]:
+        """Count the refusals by code."""
+        codes = Counter(answer for order in self.orders for answer in order.answers)
+        del codes[PAID]
+        return dict(codes)
+
+    def is_expected(self, books: Audit) -> bool:
+        """Say whether everybody got the right answer and the books agree."""
+        payable = [order for order in self.orders if order.case.status == "PAID"]
+        expected = len(payable), len(payable), sum(order.price for order in payable)
+        all_answered = all(self.as_expected(case) == len(self.of(case)) for case in CASES)
+        return all_answered and books.clean and expected == (books.paid, books.marked_paid, books.debited)
 
 
 def plan(orders: int, buyers: int, clock: Clock) -> list[DemoOrder]:

@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from paybell.cli.console import out, print_json
-from paybell.cli.databases import SCHEMAS, databases
+from paybell.cli.databases import SCHEMAS, databases, named
 from paybell.settings import read_settings
 from paybell.storage import migrate as migrations
 
@@ -23,11 +23,9 @@ async def migrate(*, listeners: str = "", json: Annotated[bool, Parameter(negati
         done.append(("listeners", *await migrations.migrate(listeners, "listeners")))
     else:
         with databases(read_settings()) as urls:
-            done += [
-                (schema, *await migrations.migrate(urls[name], schema))
-                for name, schemas in SCHEMAS.items()
-                for schema in schemas
-            ]
+            for name, schemas in SCHEMAS.items():
+                with named(name):
+                    done += [(schema, *await migrations.migrate(urls[name], schema)) for schema in schemas]
     if json:
         print_json([{"schema": schema, "from": before, "to": after} for schema, before, after in done])
     else:

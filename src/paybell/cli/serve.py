@@ -18,6 +18,7 @@ from cyclopts import Parameter, validators
 from paybell.cli.console import announce
 from paybell.cli.databases import databases, prepare
 from paybell.cli.logs import configure_logs
+from paybell.clock import SystemClock
 from paybell.errors import Misconfigured
 from paybell.settings import ROLES, Settings, read_settings, with_secrets
 
@@ -56,7 +57,7 @@ def serve(
         with databases(settings, names) as urls:
             ready = partial(announce, _greeting(settings))
             if inherited is None:
-                uvloop.run(prepare(settings, urls))
+                uvloop.run(prepare(settings, urls, SystemClock()))
             server = loading.result()
             if workers > 1:
                 uvloop.run(server.try_parts(settings, urls, roles))
@@ -97,8 +98,8 @@ def _listening(settings: Settings, inherited: tuple[int, int] | None) -> socket.
         listening.close()
         reason = error.strerror if isinstance(error, OSError) else "no such name"
         raise Misconfigured(
-            f"Cannot listen on {settings.host}:{settings.port} ({reason}); set PAYBELL_HOST and PAYBELL_PORT "
-            "to a free one."
+            f"Cannot listen on {settings.host}:{settings.port} ({reason}); set PAYBELL_HOST to an address "
+            "of this machine and PAYBELL_PORT to a free port."
         ) from error
     return listening
 

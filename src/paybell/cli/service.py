@@ -58,7 +58,9 @@ async def running_service(settings: Settings, clock: Clock) -> AsyncIterator[Ser
         except Unavailable as error:
             if process.returncode is None:
                 raise
-            raise Unavailable(f"The service ended by itself ({_last_line(log)}); see {log}.") from error
+            raise Unavailable(
+                f"The service ended by itself with exit code {process.returncode} ({_last_line(log)})."
+            ) from error
         finally:
             await _stop(process)
 

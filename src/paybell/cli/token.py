@@ -1,13 +1,28 @@
 """``paybell token``."""
 
+from typing import Annotated
+
+from cyclopts import Parameter, validators
+
 from paybell.cli.console import print_json
 from paybell.clock import SystemClock
+from paybell.errors import InvalidRequest, NotAuthenticated
 from paybell.settings import read_settings, with_secrets
 from paybell.tokens import Tokens
 
+# Ten years, for a service that cannot renew its token; a person's should last hours.
+LIFETIME_SECONDS_MAX = 315_360_000
+Lifetime = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=LIFETIME_SECONDS_MAX))]
+
 
 def token(
-    user_id: str, /, *, scope: str = "", merchant: str = "", lifetime_seconds: int = 3600, json: bool = False
+    user_id: str,
+    /,
+    *,
+    scope: str = "",
+    merchant: str = "",
+    lifetime_seconds: Lifetime = 3600,
+    json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Mint a bearer token with the service's own secret.
 
@@ -20,6 +35,10 @@ def token(
     """
     tokens = Tokens.from_settings(with_secrets(read_settings()), SystemClock())
     minted = tokens.mint(user_id, *scope.split(), lifetime_seconds=lifetime_seconds, merchant_id=merchant)
+    try:
+        tokens.verify(minted)
+    except NotAuthenticated as error:
+        raise InvalidRequest("A user id and a merchant have 1 to 64 printable characters.") from error
     if json:
         print_json({"token": minted, "expiresInSeconds": lifetime_seconds})
     else:

@@ -150,7 +150,11 @@ def _confirm(published: _Published | Confirm) -> Confirm:
 def _matches(exchange: Exchange, pattern: str, key: str) -> bool:
     if exchange.type == "direct":
         return pattern == key
-    return _words_match(pattern.split("."), key.split("."))
+    return _words_match(_words(pattern), _words(key))
+
+
+def _words(text: str) -> list[str]:
+    return text.split(".") if text else []
 
 
 def _words_match(pattern: list[str], words: list[str]) -> bool:

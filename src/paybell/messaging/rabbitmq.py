@@ -38,6 +38,9 @@ ANSWER_TIMEOUT_SECONDS = 5.0
 # The client looks for a sign of life every five seconds more than this, so that a peer that is gone
 # without a word is noticed after 10 to 20 s. `?heartbeat=` in the URL overrides it.
 HEARTBEAT_SECONDS = 5
+# A subscription can end without a word of the broker. One that brings nothing for so long is made anew,
+# which costs an idle listener two round trips, and finds a dead connection sooner than heartbeats do.
+RENEW_SECONDS = 5.0
 # A goodbye is a courtesy: what was not settled comes again with or without it.
 CLOSE_TIMEOUT_SECONDS = 2.0
 
@@ -160,7 +163,7 @@ class _Link:
     def lose(self, reason: str) -> None:
         """Give the connection up; what still travels on it may or may not arrive."""
         _resolve(self.lost, reason)
-        with suppress(amqp.ConnectionWrongStateError):  # it is closing already
+        if self._connection.is_open:
             self._connection.close()
 
     async def close(self) -> None:
@@ -418,18 +421,30 @@ class _RabbitConsumer:
         self._ready: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
         self._lost = ""
+        self._queue = ""
+        self._subscriptions = 0
         channel.raw.add_on_cancel_callback(lambda _: self._lose("the queue was deleted or moved"))
         channel.ended.add_done_callback(lambda ended: self._lose(str(ended.result())))
         channel.link.lost.add_done_callback(self._on_link_lost)
 
     async def start(self, queue: str, prefetch: int) -> None:
-        raw = self._channel.raw
+        self._queue = queue
+        await self._channel.call(self._channel.raw.basic_qos, prefetch_count=prefetch)
+        await self._subscribe()
+
+    async def _subscribe(self) -> None:
+        """Subscribe, and end the subscription before, if there was one: what it still brings comes again."""
+        raw, before = self._channel.raw, self._subscriptions
+        self._subscriptions += 1
         try:
-            await self._channel.call(raw.basic_qos, prefetch_count=prefetch)
-            await self._channel.call(raw.basic_consume, queue, self._on_message)
+            await self._channel.call(
+                raw.basic_consume, self._queue, self._on_message, consumer_tag=f"paybell-{before + 1}"
+            )
+            if before:
+                await self._channel.call(raw.basic_cancel, f"paybell-{before}")
         except amqp.ChannelClosedByBroker as error:
             raise BrokerUnavailable(
-                f"RabbitMQ does not let us consume {queue}: {error.reply_text}"
+                f"RabbitMQ does not let us consume {self._queue}: {error.reply_text}"
             ) from error
 
     def _on_message(self, _channel: object, method: Any, properties: Any, body: bytes) -> None:
@@ -451,7 +466,11 @@ class _RabbitConsumer:
         while not self._ready:
             self._raise_if_lost()
             self._arrived.clear()
-            await self._arrived.wait()
+            try:
+                async with asyncio.timeout(RENEW_SECONDS):
+                    await self._arrived.wait()
+            except TimeoutError:
+                await self._subscribe()
         return [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
 
     async def settle(self, deliveries: Sequence[Delivery]) -> None:

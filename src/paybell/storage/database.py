@@ -13,7 +13,7 @@ from typing import TypeAlias
 import asyncpg
 
 from paybell.clock import Clock
-from paybell.errors import DatabaseUnavailable, Misconfigured, OutcomeUnknown, PaybellError
+from paybell.errors import DatabaseUnavailable, Misconfigured, Outage, OutcomeUnknown, PaybellError
 from paybell.storage.queries import Query
 
 Record = asyncpg.Record
@@ -21,18 +21,19 @@ Record = asyncpg.Record
 _Pool: TypeAlias = "asyncpg.Pool[Record]"
 _Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Record]"
 
-# A statement of a full batch takes some 20 ms; 10 s is a broken server or a lost connection.
-STATEMENT_TIMEOUT_SECONDS = 10.0
-# How long a caller waits for a free connection before it is told to come back.
-ACQUIRE_TIMEOUT_SECONDS = 5.0
-# A killed process leaves its transaction to the server; its locks must not outlive a request.
+# A ladder: each lets the one before it do its work. A process that vanished or hangs leaves its
+# transaction to the server, which ends it after 4 s; whoever waits for its locks gets them in their 5 s;
+# a statement of a full batch takes some 20 ms, so that one without an answer for 6 s has lost its server.
+STATEMENT_TIMEOUT_SECONDS = 6.0
 _SERVER_SETTINGS = {
     "application_name": "paybell",
-    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "4s",
     "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "15s",
+    "statement_timeout": "6s",
     "jit": "off",
 }
+# How long a caller waits for a free connection before it is told to come back.
+ACQUIRE_TIMEOUT_SECONDS = 5.0
 _LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -49,6 +50,8 @@ _LOST = (
     OSError,
     TimeoutError,
 )
+# After these nobody is known to be at the other end; the others are answers of a server that is well.
+_GONE = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError)
 _MISCONFIGURED = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -117,8 +120,9 @@ class Transaction:
             await block.start()
         try:
             yield
-        except BaseException:
-            await _roll_back(block)
+        except BaseException as error:
+            if not _says_gone(error):
+                await _roll_back(block)
             raise
         with _translated():
             await block.commit()
@@ -176,8 +180,9 @@ class Database:
             tx = Transaction(connection, self._clock.now())
             try:
                 yield tx
-            except BaseException:
-                await _roll_back(block)
+            except BaseException as error:
+                if not _says_gone(error):
+                    await _roll_back(block)
                 raise
             await _commit(block)
         tx.committed()
@@ -208,9 +213,18 @@ class Database:
             connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
         try:
             yield connection
+        except Outage as error:
+            if _says_gone(error):  # and the idle ones have probably gone the same way: none is asked again
+                connection.terminate()
+                await self._pool.expire_connections()
+            raise
         finally:
             with suppress(*_LOST):  # the pool has thrown it away, and opens another one when it needs to
                 await self._pool.release(connection, timeout=STATEMENT_TIMEOUT_SECONDS)
+
+
+def _says_gone(error: BaseException) -> bool:
+    return isinstance(error, Outage) and isinstance(error.__cause__, _GONE)
 
 
 async def _commit(block: "asyncpg.transaction.Transaction") -> None:
@@ -229,6 +243,13 @@ async def _roll_back(block: "asyncpg.transaction.Transaction") -> None:
         return  # the connection is gone, and the server rolls back by itself
 
 
+def refusal(error: Exception) -> str:
+    """Return the sentence for a server or driver that does not want our URL; never a part of it."""
+    if isinstance(error, ValueError) and not isinstance(error, asyncpg.InterfaceError):
+        return "Its URL cannot be read; a password with / @ : ? # % in it must be percent-encoded."
+    return f"The database refuses: {error}. Check its URL."
+
+
 async def _connect(url: str, clock: Clock, connections: int, wait_seconds: float) -> _Pool:
     deadline = clock.monotonic() + wait_seconds
     while True:
@@ -242,7 +263,7 @@ async def _connect(url: str, clock: Clock, connections: int, wait_seconds: float
                 server_settings=_SERVER_SETTINGS,
             )
         except (*_MISCONFIGURED, ValueError) as error:
-            raise Misconfigured(f"The database refuses: {error}. Check its URL.") from error
+            raise Misconfigured(refusal(error)) from error
         except _LOST as error:
             if clock.monotonic() >= deadline:
                 raise DatabaseUnavailable(

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import asyncpg
 
 from paybell.errors import DatabaseUnavailable, Misconfigured
+from paybell.storage.database import refusal
 
 # A string: the driver's class is generic for type checkers only.
 _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -88,7 +89,7 @@ async def _connect(url: str) -> _Connection:
     except (OSError, TimeoutError, asyncpg.CannotConnectNowError) as error:
         raise DatabaseUnavailable("The database does not answer; check its URL and that it runs.") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise Misconfigured(f"The database refuses: {error}. Check its URL.") from error
+        raise Misconfigured(refusal(error)) from error
 
 
 async def _current(connection: _Connection, schema: str) -> str | None:

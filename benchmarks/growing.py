@@ -1,0 +1,84 @@
+"""Whether years of paid orders and a long backlog make it slower, and how much memory a backlog takes."""
+
+import asyncio
+import time
+
+from benchmarks.books import BooksWrong, agree, check_pay, check_trade
+from benchmarks.paying import paybell
+from benchmarks.processes import family, peak_mb
+from benchmarks.servers import Servers, connected
+from benchmarks.settling import listen, relay, settle
+from benchmarks.stock import PAY, TRADE, Grown, make_grown
+
+GROWN_PAY, GROWN_TRADE = "grown_pay", "grown_trade"
+_POLL_SECONDS = 0.2
+_NAME = "Paybell, grown"
+
+
+async def prepare(servers: Servers, orders: int, grown: Grown) -> None:
+    """Make the grown databases, with ``orders`` more that wait to be paid; begin with nothing to write."""
+    await make_grown(servers, GROWN_PAY, GROWN_TRADE, orders, grown)
+    await servers.execute("CHECKPOINT")
+
+
+async def parts(servers: Servers, nth: int, count: int) -> dict[str, float]:
+    """Settle, relay and listen on the grown databases, and the same on small ones, in the same breath.
+
+    The grown ones are not copied but used up: the nth time begins at the nth ``count`` orders. Their oldest
+    events are those of the backlog, so what is relayed and applied here is backlog.
+    """
+    rates = {}
+    async with servers.fresh(PAY) as pay, servers.fresh(TRADE) as trade:
+        rates["smallSettle"], _ = await settle(servers, pay, 1, count)
+        rates["smallRelay"] = await relay(servers, pay, count)
+        rates["smallListen"] = await listen(servers, trade, count)
+    await servers.empty_queue()
+    rates["grownSettle"], _ = await settle(servers, GROWN_PAY, 1 + nth * count, count)
+    rates["grownRelay"] = await relay(servers, GROWN_PAY, count)
+    rates["grownListen"] = await listen(servers, GROWN_TRADE, await servers.queued())
+    return rates
+
+
+async def backlog(servers: Servers, grown: Grown, seconds: float) -> dict[str, float]:
+    """Let one whole ``paybell serve`` work the backlog off, for so long at most; return its peak of memory.
+
+    Raises:
+        BooksWrong: after it stopped, an event is neither in the outbox nor in the queue nor applied.
+    """
+    before = await _counts(servers)
+    async with paybell(servers, GROWN_PAY, GROWN_TRADE) as site:
+        started = time.monotonic()
+        while time.monotonic() < started + seconds and (await _counts(servers))[0]:
+            await asyncio.sleep(_POLL_SECONDS)
+        peak = max(peak_mb(pid) for pid in family(site.pid))
+        elapsed = time.monotonic() - started
+    untold, applied = await _counts(servers)
+    queued = await servers.queued()
+    told = before[0] - untold
+    if told <= 0:
+        raise BooksWrong(f"{_NAME}: nothing of the backlog was told")
+    agree(_NAME, told=(told, applied - before[1] + queued))
+    return {"backlogPeakMb": peak, "backlogTold": told / elapsed}
+
+
+async def check(servers: Servers, grown: Grown, settled: int) -> None:
+    """Check the grown books once, at the end: it takes a while.
+
+    Raises:
+        BooksWrong: something was lost or doubled.
+    """
+    untold, applied = await _counts(servers)
+    queued = await servers.empty_queue()
+    paid = grown.paid + settled
+    agree(_NAME, known=(untold + applied + queued, paid))
+    await check_pay(servers.url(GROWN_PAY), _NAME, paid=paid, untold=untold)
+    await check_trade(servers.url(GROWN_TRADE), _NAME, paid=applied)
+
+
+async def _counts(servers: Servers) -> tuple[int, int]:
+    """Return how many events wait in the outbox, and how many the order service has applied."""
+    async with connected(servers.url(GROWN_PAY)) as pay, connected(servers.url(GROWN_TRADE)) as trade:
+        return (
+            await pay.fetchval("SELECT count(*) FROM outbox"),
+            await trade.fetchval("SELECT count(*) FROM inbox"),
+        )

@@ -1,0 +1,463 @@
+"""RabbitMQ on a bad day: what our adapter says then is true, and it recovers by itself."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from itertools import count
+
+import pika
+import pytest
+import uvloop
+from amqp import line, rabbit, stranger, unique
+from notebook import BINDING, bare, notebook
+from support import until
+
+from paybell.clock import SystemClock
+from paybell.errors import BrokerUnavailable, Misconfigured
+from paybell.messaging import rabbitmq
+from paybell.messaging.broker import Binding, Confirm, Exchange, Message, Queue, Topology
+from paybell.messaging.rabbitmq import RabbitBroker
+from paybell.messaging.rabbitmq_install import ensure_installed
+from paybell.messaging.rabbitmq_node import RabbitmqNode
+from paybell.worker import Task, run_task
+
+pytestmark = pytest.mark.rabbitmq
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+EXCHANGE = Exchange(unique("direct"))
+QUEUE = Queue(unique("queue"))
+TOPOLOGY = Topology([EXCHANGE], [Binding(QUEUE, EXCHANGE, "paid")])
+ids = count(1)
+
+
+def message(body: bytes = b"1") -> Message:
+    return Message(EXCHANGE.name, "paid", body, f"message-{next(ids)}", "text/plain", "pay.success", NOON)
+
+
+@pytest.fixture
+async def broker(rabbitmq_url: str) -> AsyncIterator[RabbitBroker]:
+    """Our adapter, with a declared queue."""
+    async with rabbit(rabbitmq_url) as connected:
+        await connected.declare(TOPOLOGY)
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[RabbitmqNode]:
+    """A node of this module's own, to be killed and blocked."""
+    ensure_installed(print)
+    with RabbitmqNode.start() as started:
+        with stranger(started.url) as other:
+            other.channel.exchange_declare(EXCHANGE.name, durable=True)
+            other.channel.queue_declare(QUEUE.name, durable=True)
+            other.channel.queue_bind(QUEUE.name, EXCHANGE.name, "paid")
+        started.settle()
+        yield started
+
+
+async def everything(broker: RabbitBroker) -> list[bytes]:
+    """Consume all that waits; the last of it is a message published for the purpose."""
+    last, bodies = unique("last").encode(), list[bytes]()
+    assert await broker.publish([message(last)], 10) == [Confirm.CONFIRMED]
+    async with asyncio.timeout(20), broker.consume(QUEUE.name, 1_000) as consumer:
+        while last not in bodies:
+            deliveries = await consumer.receive(1_000)
+            bodies += [delivery.body for delivery in deliveries]
+            await consumer.settle(deliveries)
+    return bodies[:-1]
+
+
+# Connecting --------------------------------------------------------------------------------------
+
+
+def at(url: str, **changes: str) -> str:
+    """Change parts of an AMQP URL."""
+    parts = pika.URLParameters(url)
+    user = changes.get("user", parts.credentials.username)
+    password = changes.get("password", parts.credentials.password)
+    return f"amqp://{user}:{password}@{parts.host}:{parts.port}/{changes.get('vhost', '%2f')}"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"password": "no-secret"}, {"user": "nobody"}, {"vhost": "nowhere"}], ids=str
+)
+async def test_who_is_refused_hears_what_to_correct(rabbitmq_url: str, wrong: dict[str, str]) -> None:
+    """Without the password in the message."""
+    broker = RabbitBroker(at(rabbitmq_url, **wrong))
+
+    with pytest.raises(Misconfigured, match="PAYBELL_BROKER_URL") as refused:
+        await broker.declare(TOPOLOGY)
+    assert "no-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "guest@localhost", "http://localhost", "amqp://localhost:port", "amqp://localhost,amqp://h:99999"],
+)
+async def test_a_url_that_is_none_is_the_operators_to_correct(url: str) -> None:
+    with pytest.raises(Misconfigured, match="PAYBELL_BROKER_URL"):
+        RabbitBroker(url)
+
+
+@asynccontextmanager
+async def impostor(says: bytes | None) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """Listen without being a broker; yields the URL and whether every client has left again."""
+    left = asyncio.Event()
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if says is not None:
+            writer.write(says)
+            writer.close()
+        with suppress(ConnectionError):
+            await reader.read()
+        left.set()
+        writer.close()
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    yield f"amqp://guest:guest@127.0.0.1:{server.sockets[0].getsockname()[1]}/%2f", left
+    server.close()
+
+
+@pytest.mark.parametrize(
+    "says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", None], ids=["bye", "http", "nothing"]
+)
+async def test_what_does_not_answer_as_a_broker_is_away(
+    says: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever listens there, the wait is bounded and no connection stays behind."""
+    monkeypatch.setattr(rabbitmq, "ANSWER_TIMEOUT_SECONDS", 0.2)
+    async with asyncio.timeout(5), impostor(says) as (url, left):
+        with pytest.raises(BrokerUnavailable, match="PAYBELL_BROKER_URL"):
+            await RabbitBroker(url).declare(TOPOLOGY)
+        await left.wait()
+
+
+async def test_a_deadline_bounds_the_connecting_too() -> None:
+    """And leaves no connection behind."""
+    async with asyncio.timeout(4), impostor(None) as (url, left):
+        with pytest.raises(BrokerUnavailable):
+            await RabbitBroker(url).publish([message()], 0.1)
+        await left.wait()
+
+
+async def test_a_host_that_is_unknown_is_away() -> None:
+    with pytest.raises(BrokerUnavailable, match=r"no-such-host\.invalid:5672"):
+        await RabbitBroker("amqp://no-such-host.invalid").publish([message()], 10)
+
+
+async def test_of_several_hosts_the_one_that_answers_is_taken(rabbitmq_url: str) -> None:
+    """Whichever it is; six dead ones make it unlikely to be met first by luck."""
+    dead = ["amqp://127.0.0.1:1"] * 6
+    async with rabbit(rabbitmq_url, through=",".join([*dead[:3], rabbitmq_url, *dead[3:]])) as broker:
+        await broker.declare(TOPOLOGY)
+
+        assert await broker.publish([message()], 10) == [Confirm.CONFIRMED]
+        assert broker.connected
+
+
+async def test_closing_lets_go_of_both_connections(rabbitmq_url: str) -> None:
+    async with line(rabbitmq_url) as proxy, rabbit(rabbitmq_url, through=proxy.url) as broker:
+        await broker.declare(TOPOLOGY)
+        async with broker.consume(QUEUE.name, 10):
+            assert proxy.open == 2
+
+        await broker.close()
+
+        assert not broker.connected
+        await until(proxy.idle)
+
+
+def test_it_works_on_the_loop_that_servers_use(rabbitmq_url: str) -> None:
+    async def run() -> None:
+        async with rabbit(rabbitmq_url) as broker:
+            await broker.declare(TOPOLOGY)
+            messages = [message(str(number).encode()) for number in range(1_000)]
+            assert await broker.publish(messages, 10) == [Confirm.CONFIRMED] * 1_000
+            assert await everything(broker) == [one.body for one in messages]
+
+    uvloop.run(run())
+
+
+# Publishing --------------------------------------------------------------------------------------
+
+
+class Publishing:
+    """Publishes batch after batch and writes down what was said of each message."""
+
+    def __init__(self, broker: RabbitBroker) -> None:
+        """Publish with this one object, whatever happens to its connections."""
+        self.broker = broker
+        self.said: dict[bytes, Confirm] = {}
+        self.unavailable = 0
+        self.batches = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Go on until stopped."""
+        while not stop.is_set():
+            batch = [message(str(len(self.said) + number).encode()) for number in range(50)]
+            try:
+                confirms = await self.broker.publish(batch, 5)
+            except BrokerUnavailable:
+                self.unavailable += 1
+                await asyncio.sleep(0.01)
+                continue
+            self.batches += 1
+            self.said |= zip((one.body for one in batch), confirms, strict=True)
+
+    async def through(self, fault: Callable[[], None]) -> None:
+        """Publish before, during and after a fault."""
+        stop = asyncio.Event()
+        running = asyncio.create_task(self.run(stop))
+        await self._more_batches(5)
+        await asyncio.to_thread(fault)
+        await self._more_batches(5)
+        stop.set()
+        await running
+
+    async def _more_batches(self, number: int) -> None:
+        enough = self.batches + number
+
+        async def reached() -> bool:
+            return self.batches >= enough and self.broker.connected
+
+        await until(reached, seconds=20)
+
+
+def crash(node: RabbitmqNode) -> None:
+    """Kill it and let it come back."""
+    node.kill()
+    node.restart()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [RabbitmqNode.close_connections, crash], ids=["closed", "crashed"])
+async def test_what_was_confirmed_survives_and_publishing_goes_on(
+    node: RabbitmqNode, fault: Callable[[RabbitmqNode], None]
+) -> None:
+    """The broker closes all connections, or dies and comes back; what is in flight is unknown at most."""
+    async with rabbit(node.url) as broker:
+        publishing = Publishing(broker)
+        await publishing.through(lambda: fault(node))
+        arrived = await everything(broker)
+
+    said = set(publishing.said.values())
+    assert said <= {Confirm.CONFIRMED, Confirm.UNKNOWN}
+    assert publishing.unavailable or Confirm.UNKNOWN in said, "nothing was interrupted"
+    assert {body for body, one in publishing.said.items() if one is Confirm.CONFIRMED} <= set(arrived)
+    assert len(arrived) == len(set(arrived)), "the adapter publishes nothing twice by itself"
+
+
+@pytest.mark.slow
+async def test_an_alarm_holds_publishing_back_and_nothing_else(node: RabbitmqNode) -> None:
+    """Unknown at the deadline, then refused, so that no copies pile up; consuming and declaring go on."""
+    async with rabbit(node.url) as broker:
+        assert await broker.publish([message(b"before")], 10) == [Confirm.CONFIRMED]
+        await asyncio.to_thread(node.block)
+        blocked = [message(str(number).encode()) for number in range(2_000)]
+        confirms = await broker.publish(blocked, 0.3)
+        assert set(confirms) <= {Confirm.CONFIRMED, Confirm.UNKNOWN}
+        assert Confirm.UNKNOWN in confirms
+
+        assert not broker.connected
+        for _ in range(5):
+            with pytest.raises(BrokerUnavailable, match="alarm"):
+                await broker.publish(blocked, 0.3)
+        async with asyncio.timeout(5):
+            topology = Topology([EXCHANGE], [Binding(Queue(unique("other")), EXCHANGE, "other")])
+            await broker.declare(topology)
+            async with broker.consume(QUEUE.name, 1) as consumer:
+                first = await consumer.receive(1)
+                await consumer.settle(first)
+        assert [one.body for one in first] == [b"before"]
+
+        await asyncio.to_thread(node.unblock)
+
+        async def connected() -> bool:
+            return broker.connected
+
+        await until(connected)
+        assert sorted(await everything(broker)) == sorted(one.body for one in blocked)
+
+
+async def test_a_queue_that_is_full_refuses(rabbitmq_url: str, broker: RabbitBroker) -> None:
+    """Exactly what it has no room for (Basic.Nack)."""
+    full = unique("full")
+    with stranger(rabbitmq_url) as other:
+        other.channel.queue_declare(full, arguments={"x-max-length": 3, "x-overflow": "reject-publish"})
+        other.channel.queue_bind(full, EXCHANGE.name, "full")
+        messages = [
+            Message(EXCHANGE.name, "full", b"1", f"{full}-{number}", "text/plain", "pay.success", NOON)
+            for number in range(10)
+        ]
+        confirms = await broker.publish(messages, 10)
+        kept = other.take(full)
+        other.channel.queue_delete(full)
+
+    accepted = [
+        one.message_id for one, said in zip(messages, confirms, strict=True) if said is Confirm.CONFIRMED
+    ]
+    assert set(confirms) == {Confirm.CONFIRMED, Confirm.REFUSED}
+    assert accepted == [properties.message_id for properties, _ in kept]
+
+
+async def test_a_message_that_cannot_be_written_is_a_bug_and_leaves_the_others_unsent(
+    broker: RabbitBroker,
+) -> None:
+    """Half a batch on the wire would shift the count of all confirms to come."""
+    monstrous = Message(EXCHANGE.name, "paid", b"1", "i" * 256, "text/plain", "pay.success", NOON)
+
+    with pytest.raises(OverflowError):
+        await broker.publish([message(), monstrous, message()], 10)
+    assert await broker.publish([message(b"7")], 10) == [Confirm.CONFIRMED]
+    assert await everything(broker) == [b"7"]
+
+
+async def test_a_line_that_is_reset_under_a_batch_leaves_it_unknown(rabbitmq_url: str) -> None:
+    async with line(rabbitmq_url) as proxy, rabbit(rabbitmq_url, through=proxy.url) as broker:
+        await broker.declare(TOPOLOGY)
+        proxy.fall_silent()
+        publishing = asyncio.create_task(broker.publish([message(), message()], 10))
+        await until(proxy.holds)
+        proxy.cut()
+
+        assert await publishing == [Confirm.UNKNOWN] * 2
+        proxy.recover()
+        assert await broker.publish([message()], 10) == [Confirm.CONFIRMED]
+
+
+# Consuming ---------------------------------------------------------------------------------------
+
+
+async def test_a_queue_deleted_under_a_consumer_is_noticed(rabbitmq_url: str, broker: RabbitBroker) -> None:
+    async with asyncio.timeout(10), broker.consume(QUEUE.name, 10) as consumer:
+        receiving = asyncio.create_task(consumer.receive(10))
+        with stranger(rabbitmq_url) as other:
+            other.channel.queue_delete(QUEUE.name)
+
+        with pytest.raises(BrokerUnavailable, match="deleted"):
+            await receiving
+        with pytest.raises(BrokerUnavailable, match="deleted"):
+            await consumer.settle([])
+
+
+async def test_a_lost_connection_ends_receiving_and_settling(rabbitmq_url: str) -> None:
+    """What was received by then comes again."""
+    async with line(rabbitmq_url) as proxy, rabbit(rabbitmq_url, through=proxy.url) as broker:
+        await broker.declare(TOPOLOGY)
+        await broker.publish([message(b"7")], 10)
+        async with broker.consume(QUEUE.name, 10) as consumer:
+            received = await consumer.receive(10)
+            receiving = asyncio.create_task(consumer.receive(10))
+            proxy.cut()
+
+            with pytest.raises(BrokerUnavailable):
+                await receiving
+            with pytest.raises(BrokerUnavailable):
+                await consumer.settle(received)
+        assert await everything(broker) == [b"7"]
+
+
+@pytest.mark.slow
+async def test_a_line_that_fell_silent_is_noticed_by_who_only_waits(rabbitmq_url: str) -> None:
+    """Heartbeats: here of one second, which the client takes for 6 to 12."""
+    async with (
+        line(f"{rabbitmq_url}?heartbeat=1") as proxy,
+        rabbit(rabbitmq_url, through=proxy.url) as broker,
+    ):
+        await broker.declare(TOPOLOGY)
+        async with broker.consume(QUEUE.name, 10) as consumer:
+            receiving = asyncio.create_task(consumer.receive(10))
+            proxy.fall_silent()
+            async with asyncio.timeout(15):
+                with pytest.raises(BrokerUnavailable, match="heartbeat"):
+                    await receiving
+        proxy.recover()
+        assert await broker.publish([message()], 10) == [Confirm.CONFIRMED]
+
+
+async def consuming_again(url: str, trade_url: str, fault: Callable[[], object]) -> None:
+    """Put a fault to a listener that runs as a worker runs it; it has to be at work again within 10 s."""
+    stop = asyncio.Event()
+    async with rabbit(url) as broker, notebook(trade_url, SystemClock(), broker) as book:
+        running = asyncio.create_task(run_task(Task("listener", book.runner.run), stop, SystemClock()))
+
+        async def heard(number: int) -> None:
+            async def written() -> bool:
+                with suppress(BrokerUnavailable):
+                    if number not in await book.written():
+                        await broker.publish([bare(number)], 1)
+                return number in await book.written()
+
+            await until(written)
+
+        await heard(5001)
+        fault()
+        await heard(5002)
+        stop.set()
+        await running
+        assert await book.written() == [5001, 5002]
+
+
+async def test_a_listener_whose_queue_is_deleted_is_at_work_again(rabbitmq_url: str, trade_url: str) -> None:
+    """It declares the queue anew, by itself."""
+
+    def delete() -> None:
+        with stranger(rabbitmq_url) as other:
+            other.channel.queue_delete(BINDING.queue.name)
+
+    await consuming_again(rabbitmq_url, trade_url, delete)
+
+
+@pytest.mark.slow
+async def test_a_listener_whose_broker_dies_is_at_work_again(node: RabbitmqNode, trade_url: str) -> None:
+    """Within 10 s of the broker's return."""
+    await consuming_again(node.url, trade_url, lambda: crash(node))
+
+
+class Raw(pika.BasicProperties):  # type: ignore[misc]
+    """Properties with a header table of these bytes."""
+
+    def __init__(self, table: bytes) -> None:
+        """Take what stands after the length of the table."""
+        self.table = table
+
+    def encode(self) -> list[bytes]:
+        """Encode nothing but the headers."""
+        return [struct.pack(">HI", pika.BasicProperties.FLAG_HEADERS, len(self.table)), self.table]
+
+
+def nested(levels: int) -> bytes:
+    table = b""
+    for _ in range(levels):
+        table = b"\x01nF" + struct.pack(">I", len(table)) + table
+    return table
+
+
+HOSTILE = {
+    "a time beyond the calendar": b"\x01tT" + struct.pack(">Q", 2**63 - 1),
+    "a name that is no text": b"\x02\xff\xfeS" + struct.pack(">I", 2) + b"\xff\xfe",
+    "deeply nested": nested(5_000),
+    "nested": nested(300),
+}
+
+
+@pytest.mark.parametrize("table", HOSTILE.values(), ids=HOSTILE.keys())
+async def test_headers_that_the_client_cannot_read_end_no_connection(
+    rabbitmq_url: str, broker: RabbitBroker, table: bytes
+) -> None:
+    """The message would come again on the next one, and the next, and nobody behind it would be heard."""
+    with stranger(rabbitmq_url) as other:
+        other.publish(EXCHANGE.name, "paid", b"6", pika.BasicProperties(headers={"a": 1}))
+        other.publish(EXCHANGE.name, "paid", b"7" * 300_000, Raw(table))
+        other.publish(EXCHANGE.name, "paid", b"8", pika.BasicProperties(headers={"b": "x"}))
+    async with asyncio.timeout(10), broker.consume(QUEUE.name, 10) as consumer:
+        deliveries = list(await consumer.receive(10))
+        while len(deliveries) < 3:
+            deliveries += await consumer.receive(10)
+        await consumer.settle(deliveries)
+
+    assert [one.body[:1] for one in deliveries] == [b"6", b"7", b"8"]
+    assert deliveries[1].cut
+    assert (deliveries[0].headers, deliveries[2].headers) == ({"a": 1}, {"b": "x"})
