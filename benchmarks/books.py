@@ -21,7 +21,9 @@ def agree(contender: str, **pairs: tuple[object, object]) -> None:
         BooksWrong: which is not.
     """
     wrong = [
-        f"{name} {found}, expected {expected}" for name, (found, expected) in pairs.items() if found != expected
+        f"{name} {found}, expected {expected}"
+        for name, (found, expected) in pairs.items()
+        if found != expected
     ]
     if wrong:
         raise BooksWrong(f"{contender}: {'; '.join(wrong)}")

@@ -73,7 +73,7 @@ class Load:
         self.sent += 1
 
     async def closed(self, most: int, seconds: float) -> None:
-        """Send as fast as is answered, for so long or up to the ``most``-th request, and wait for the last."""
+        """Send as fast as is answered, for so long or up to a number of requests; wait for the last."""
         self._done.clear()
         self.most, self.refill_until = most, time.monotonic() + seconds
         while self.idle and self.sent < most:
@@ -108,10 +108,12 @@ class Connection(asyncio.Protocol):
         self.index, self.since = 0, 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Be ready to send."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
         self._load.idle.append(self)
 
     def data_received(self, data: bytes) -> None:
+        """Look for the end of the answer, and at nothing of it but status and length."""
         data = self._buffer + data if self._buffer else data
         head = data.find(_END_OF_HEAD)
         at = data.find(_LENGTH, 0, head) if head >= 0 else -1
@@ -124,6 +126,7 @@ class Connection(asyncio.Protocol):
         self._buffer = data
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Tell what it was in the middle of."""
         del error
         self._load.lost(self)
 

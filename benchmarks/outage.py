@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.paying import Driven, check_paid, drive, paybell, until_paid
+from benchmarks.paying import Driven, Pressure, check_paid, drive, paybell, until_paid
 from benchmarks.processes import cpu_seconds, family, postgres_cpu
 from benchmarks.servers import Servers
 from benchmarks.stock import PAY, TRADE
@@ -28,24 +28,21 @@ class _Spent:
     postgres: dict[str, float]
 
 
-async def outage(
-    servers: Servers, *, most: int, connections: int, seconds: float, settle_micros: float
-) -> dict[str, float]:
-    """Pay with each role in a process of its own: trade healthy (with the CPU of each), ill, down, back again.
+async def outage(servers: Servers, pressure: Pressure, *, settle_micros: float) -> dict[str, float]:
+    """Pay with each role in a process of its own: trade healthy (and what each costs), slow, down, back.
 
     Args:
         servers: to run on.
-        most: orders there are, shared by the three.
-        connections: requests on their way at the same time.
-        seconds: for each of the three.
+        pressure: for each of the three, but with the orders shared by them.
         settle_micros: what settling costs the Python process without HTTP, to be told apart from it.
+
+    Raises:
+        BooksWrong: something was lost or doubled, or did not arrive when trade was back.
     """
-    part = most // 3
     async with servers.fresh(PAY) as pay, servers.fresh(TRADE) as trade:
 
         async def pay_some(nth: int, *, arrives: bool) -> Driven:
-            first = 1 + nth * part
-            return await drive(api, first, part, connections=connections, seconds=seconds, arrives=arrives)
+            return await drive(api, pressure, part=(nth, 3), arrives=arrives)
 
         async with (
             paybell(servers, pay, trade, "api") as api,

@@ -38,7 +38,7 @@ def settings(broker_url: str = "local:") -> Settings:
 
 
 async def settle(spec: dict[str, Any]) -> dict[str, object]:
-    """Settle orders ``first`` to ``first + count`` in full batches; merchants' accounts are folded meanwhile."""
+    """Settle ``count`` orders from ``first`` on in full batches; merchants' accounts are folded meanwhile."""
     ours = settings()
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(
@@ -70,7 +70,7 @@ async def _settle_lane(
 
 
 async def relay(spec: dict[str, Any]) -> dict[str, object]:
-    """Publish the outbox with as many lanes as the service has, until it is empty or ``count`` events left."""
+    """Publish the outbox in as many lanes as the service has, until ``count`` events are told."""
     ours = settings(spec["broker"])
     async with open_runtime(ours, {"pay": spec["pay"]}, frozenset({"relay"})) as runtime:
         lanes = [loop.step for loop in runtime.loops if loop.name.startswith("relay")]

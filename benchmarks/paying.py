@@ -33,6 +33,15 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class Pressure:
+    """Orders there are to pay, requests on their way at the same time, and for how many seconds."""
+
+    orders: int
+    connections: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Driven:
     """What load came to: payments answered 200, and when; times on the monotonic clock."""
 
@@ -68,40 +77,38 @@ def free_port() -> int:
 
 async def drive(
     site: Site,
-    first: int,
-    most: int,
+    pressure: Pressure,
     *,
-    connections: int,
-    seconds: float,
-    rate: float | None = None,
+    part: tuple[int, int] = (0, 1),
+    rate: float = 0,
     watch_every: int = 0,
     arrives: bool = True,
     refusals: bool = False,
 ) -> Driven:
-    """Pay orders ``first`` to ``first + most`` at most, for so many seconds; the first few are a warm-up.
+    """Pay orders; the first few are a warm-up.
 
     Args:
         site: the service.
-        first: number of the first order.
-        most: how many orders there are.
-        connections: how many requests are on their way at the same time.
-        seconds: how long new requests are sent.
-        rate: how many leave a second; None: as many as are answered.
+        pressure: how many orders, for how long, how many at the same time.
+        part: (0, 3) is the first third of the orders.
+        rate: how many leave a second; 0: as many as are answered.
         watch_every: every how-manieth order is watched until it is paid; 0: none.
         arrives: wait until the order service has marked all paid.
-        refusals: other answers than 200 are part of the measurement.
+        refusals: other answers than 200 are part of the measurement; there is no warm-up then.
 
     Raises:
         BooksWrong: something else than 200 was answered, or a payment did not arrive.
     """
     tokens = Tokens(JWT_SECRET, SystemClock(), merchant_id="1", require_expiry=False)
-    numbers = range(first, first + most)
+    nth, parts = part
+    size = pressure.orders // parts
+    numbers = range(1 + nth * size, 1 + (nth + 1) * size)
     spec: dict[str, object] = {
         "host": "127.0.0.1",
         "port": site.port,
-        "connections": connections,
+        "connections": pressure.connections,
         "warmup": 0 if refusals else WARMUP,
-        "seconds": seconds,
+        "seconds": pressure.seconds,
         "body": f'{{"payPassword":"{PASSWORD}"}}',
         "tokens": {payer: tokens.mint(payer) for payer in {site.payer(n) for n in numbers}},
         "requests": [[f"/pay-orders/{pay_order_id(n)}/pay", site.payer(n)] for n in numbers],
@@ -167,31 +174,38 @@ async def paybell(
         yield Site(port, pid, servers.url(trade))
 
 
-async def http(
-    servers: Servers, *, workers: int, most: int, connections: int, seconds: float
-) -> dict[str, float]:
-    """Pay over HTTP with everything on: token, pay password, ledger, outbox, relay, RabbitMQ, trade."""
+async def http(servers: Servers, pressure: Pressure, *, workers: int, offered: float = 0) -> dict[str, float]:
+    """Pay over HTTP with everything on: token, pay password, ledger, outbox, relay, RabbitMQ, trade.
+
+    Args:
+        servers: to run on.
+        pressure: how much, for how long.
+        workers: processes of ``paybell serve``.
+        offered: then offer so many payments a second, at most four fifths of what was just reached, and
+            return the times to the answer and from the answer to the paid order; 0: do not.
+
+    Raises:
+        BooksWrong: something was lost or doubled, or refused.
+    """
     async with servers.fresh(PAY) as pay, servers.fresh(TRADE) as trade:
         async with paybell(servers, pay, trade, workers=workers) as site:
-            driven = await drive(site, 1, most, connections=connections, seconds=seconds)
-        await check_paid(servers, pay, trade, driven.warm + driven.paid)
-    return {
-        "httpPaid": driven.arrived_rate,
-        "httpAnswered": driven.answered_rate,
-        "loadShare": driven.load_share,
-    }
+            driven = await drive(site, pressure, part=(0, 2))
+            count = driven.warm + driven.paid
+            found = {
+                "httpPaid": driven.arrived_rate,
+                "httpAnswered": driven.answered_rate,
+                "loadShare": driven.load_share,
+            }
+            if offered:
+                rate = max(20.0, min(offered, driven.arrived_rate * 0.8 // 10 * 10))
+                timed = await drive(site, pressure, part=(1, 2), rate=rate, watch_every=5)
+                count += timed.warm + timed.paid
+                found |= _latency(timed) | {"latencyOffered": rate}
+        await check_paid(servers, pay, trade, count)
+    return found
 
 
-async def latency(
-    servers: Servers, *, workers: int, most: int, connections: int, rate: float, seconds: float
-) -> dict[str, float]:
-    """Offer payments at a rate; return the times to the answer, and from the answer to the paid order."""
-    async with servers.fresh(PAY) as pay, servers.fresh(TRADE) as trade:
-        async with paybell(servers, pay, trade, workers=workers) as site:
-            driven = await drive(
-                site, 1, most, connections=connections, seconds=seconds, rate=rate, watch_every=5
-            )
-        await check_paid(servers, pay, trade, driven.warm + driven.paid)
+def _latency(driven: Driven) -> dict[str, float]:
     answer, arrival = driven.report["answerMs"], driven.report["toPaidMs"]
     return {
         "latencyRate": driven.answered_rate,

@@ -36,6 +36,11 @@ class Child:
         """The process id."""
         return self._process.pid
 
+    async def prepare(self, spec: Mapping[str, object]) -> None:
+        """Say what is to be done and wait until everything is prepared for it."""
+        self._write(msgspec.json.encode(spec) + b"\n")
+        await self._answer(START_SECONDS)
+
     async def go(self) -> None:
         """Let the measured part begin."""
         self._write(b"go\n")
@@ -48,14 +53,16 @@ class Child:
         assert self._process.stdin, "it was piped"
         self._process.stdin.write(line)
 
-    async def _answer(self, timeout: float) -> dict[str, Any]:
+    async def _answer(self, seconds: float) -> dict[str, Any]:
         assert self._process.stdout, "it was piped"
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), timeout)
+            line = await asyncio.wait_for(self._process.stdout.readline(), seconds)
         except TimeoutError:
-            raise Failed(f"{self._name}: no answer within {timeout:g} s") from None
+            raise Failed(f"{self._name}: no answer within {seconds:g} s") from None
         if not line.endswith(b"\n"):
-            raise Failed(f"{self._name} ended with {await self._process.wait()} after {len(line)} bytes {line[-60:]!r}")
+            raise Failed(
+                f"{self._name} ended with {await self._process.wait()} after {len(line)} bytes {line[-60:]!r}"
+            )
         answer: dict[str, Any] = msgspec.json.decode(line)
         return answer
 
@@ -68,8 +75,7 @@ async def child(module: str, spec: Mapping[str, object], *arguments: str) -> Asy
     )
     one = Child(f"{module} {' '.join(arguments)}", process)
     try:
-        one._write(msgspec.json.encode(spec) + b"\n")
-        await one._answer(START_SECONDS)
+        await one.prepare(spec)
         yield one
     finally:
         await _stop(process)
@@ -80,9 +86,16 @@ async def server(
     command: Sequence[str], environment: Mapping[str, str], *, started: str, times: int = 1
 ) -> AsyncIterator[int]:
     """Run a service until the block ends; yield its pid once its log says ``started`` often enough."""
-    outer = {name: value for name, value in os.environ.items() if not name.startswith("PAYBELL_")}
+    inner = {name: value for name, value in os.environ.items() if not name.startswith("PAYBELL_")}
+    inner |= environment
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=outer | environment, cwd=_ROOT
+        sys.executable,
+        *command,
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=STDOUT,
+        env=inner,
+        cwd=_ROOT,
     )
     said: list[bytes] = []
     up = asyncio.Event()

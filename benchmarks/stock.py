@@ -79,7 +79,9 @@ async def make_trade(servers: Servers, name: str, orders: int) -> None:
 async def _stock_pay(connection: "asyncpg.Connection[Any]", orders: int, merchants: int) -> None:
     pepper = Pepper(PEPPER)
     buyers = [payer_of(n) for n in range(BUYERS)]
-    await connection.execute(_SQL["stock_wallets"], buyers, [pepper.protect(PASSWORD) for _ in buyers], BALANCE)
+    await connection.execute(
+        _SQL["stock_wallets"], buyers, [pepper.protect(PASSWORD) for _ in buyers], BALANCE
+    )
     await connection.execute(_SQL["stock_merchants"], merchants)
     await connection.execute(_SQL["stock_pay_orders"], 1, orders, AMOUNT, BUYERS, merchants)
     await connection.execute(_SQL["stock_deadlines"])

@@ -50,7 +50,9 @@ def _form(annotation: Any) -> str:
 
 def states_page() -> str:
     """Return the life of a pay order as a diagram, printed from the table that decides it."""
-    arrows = [f"    {before.name} --> {after.name}: {event}" for (before, event), after in TRANSITIONS.items()]
+    arrows = [
+        f"    {before.name} --> {after.name}: {event}" for (before, event), after in TRANSITIONS.items()
+    ]
     codes = [f"| `{status.name}` | {status.value} |" for status in PayStatus]
     return "\n".join(
         [

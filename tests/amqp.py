@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import struct
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -83,6 +84,26 @@ async def rabbit(url: str, *, through: str = "") -> AsyncIterator[RabbitBroker]:
 def unique(name: str) -> str:
     """Make a name that no other test uses at the same broker."""
     return f"test-{secrets.token_hex(4)}-{name}"
+
+
+class Raw(pika.BasicProperties):  # type: ignore[misc]
+    """Properties with a header table of these bytes."""
+
+    def __init__(self, table: bytes) -> None:
+        """Take what stands after the length of the table."""
+        self.table = table
+
+    def encode(self) -> list[bytes]:
+        """Encode nothing but the headers."""
+        return [struct.pack(">HI", pika.BasicProperties.FLAG_HEADERS, len(self.table)), self.table]
+
+
+def nested(levels: int) -> bytes:
+    """Return a header table in a header table and so on."""
+    table = b""
+    for _ in range(levels):
+        table = b"\x01nF" + struct.pack(">I", len(table)) + table
+    return table
 
 
 @dataclass(slots=True)

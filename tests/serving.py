@@ -264,6 +264,7 @@ class Process:
         outer = {name: value for name, value in os.environ.items() if not name.startswith("PAYBELL_")}
         self._log = log
         with log.open("ab") as output:
+            self._begin = output.tell()
             self._process = subprocess.Popen(  # noqa: S603 - ourselves
                 [sys.executable, "-m", "paybell", *arguments],
                 env=outer | dict(environment),
@@ -281,7 +282,7 @@ class Process:
     @property
     def said(self) -> str:
         """Everything it wrote so far."""
-        return self._log.read_text(errors="replace")
+        return self._log.read_bytes()[self._begin :].decode(errors="replace")
 
     def signal(self, number: int) -> None:
         """Send a signal."""
@@ -342,3 +343,12 @@ async def run(
 async def gather_all(*coroutines: Any) -> list[Any]:
     """Run coroutines at once and return what each came to, exceptions included."""
     return list(await asyncio.gather(*coroutines, return_exceptions=True))
+
+
+@asynccontextmanager
+async def lasting(most_seconds: float) -> AsyncIterator[None]:
+    """Fail when the block takes longer."""
+    started = asyncio.get_running_loop().time()
+    yield
+    took = asyncio.get_running_loop().time() - started
+    assert took <= most_seconds, f"it took {took:.1f} s"

@@ -286,6 +286,7 @@ FAULTS = (
     Fault("lose confirm", "broker", _lose_answer("broker", _PUBLISH, "relay"), 2),
     Fault("half-open database", "database", _half_open("database")),
     Fault("half-open broker", "broker", _half_open("broker")),
+    Fault("half-open clients", "clients", _half_open("clients")),
     Fault("slow database", "database", _slow("database"), 2),
     Fault("slow broker", "broker", _slow("broker"), 2),
     Fault("hold database", "database", _hold("database")),

@@ -1,8 +1,9 @@
-"""What the article's two versions share: its tables, its user balance, its payment; with FastAPI and SQLAlchemy.
+"""What the article's two versions share: tables, user balance, payment; with FastAPI and SQLAlchemy.
 
-A literal port of `tryPayOrderByBalance`: read the pay order, look at its status, deduct the money, mark the pay
-order with the status as optimistic lock. Where the port has a choice it takes the faster one: the balance is in
-the same database (the article calls another service for it), and the password is one SHA-256, not a slow hash.
+A literal port of `tryPayOrderByBalance`: read the pay order, look at its status, deduct the money, mark the
+pay order with the status as optimistic lock. Where the port has a choice it takes the faster one: the balance
+is in the same database (the article calls another service for it), and the password is one SHA-256, not a
+slow hash.
 """
 
 import hashlib
@@ -148,7 +149,10 @@ async def _deduct_money(session: AsyncSession, user_id: int, password: str, amou
 def view(order: PayOrder) -> PaidView:
     """Show a paid order."""
     return PaidView(
-        payOrderId=str(order.id), bizOrderNo=str(order.biz_order_no), amount=order.amount, status="TRADE_SUCCESS"
+        payOrderId=str(order.id),
+        bizOrderNo=str(order.biz_order_no),
+        amount=order.amount,
+        status="TRADE_SUCCESS",
     )
 
 
@@ -178,8 +182,8 @@ async def prepare(servers: Servers, orders: int) -> None:
     for name, base in ((PAY, PayBase), (TRADE, TradeBase)):
         await servers.execute(f"CREATE DATABASE {name}")
         making = create_async_engine(sqlalchemy_url(servers, name))
-        async with making.begin() as connection:
-            await connection.run_sync(base.metadata.create_all)
+        async with making.begin() as schema:
+            await schema.run_sync(base.metadata.create_all)
         await making.dispose()
     async with connected(servers.url(PAY)) as pay, connected(servers.url(TRADE)) as trade:
         await pay.execute(
@@ -221,7 +225,12 @@ async def check(servers: Servers, contender: str, pay: str, trade: str, *, paid:
     async with connected(servers.url(trade)) as connection:
         known = await connection.fetchval(PAID_QUERY)
     assert found is not None
-    agree(contender, paid=(found["paid"], paid), debited=(found["debited"], paid * AMOUNT), marked=(known, marked))
+    agree(
+        contender,
+        paid=(found["paid"], paid),
+        debited=(found["debited"], paid * AMOUNT),
+        marked=(known, marked),
+    )
 
 
 @asynccontextmanager
@@ -231,5 +240,3 @@ async def disposing(of: AsyncEngine) -> AsyncIterator[None]:
         yield
     finally:
         await of.dispose()
-
-

@@ -13,10 +13,10 @@ from typing import Annotated
 
 import aio_pika
 import uvloop
-from fastapi import Depends, FastAPI
 from aio_pika.abc import AbstractIncomingMessage
+from fastapi import Depends, FastAPI
 
-from benchmarks.paying import Site, drive, free_port
+from benchmarks.paying import Pressure, Site, drive, free_port
 from benchmarks.peers import article
 from benchmarks.processes import server
 from benchmarks.servers import Servers
@@ -28,9 +28,7 @@ _NAME = "article after"
 log = logging.getLogger(__name__)
 
 
-async def measure(
-    servers: Servers, *, workers: int, most: int, connections: int, seconds: float
-) -> dict[str, float]:
+async def measure(servers: Servers, pressure: Pressure, *, workers: int) -> dict[str, float]:
     """Pay over HTTP until the listener has marked the last order.
 
     Raises:
@@ -38,7 +36,7 @@ async def measure(
     """
     async with servers.fresh(article.PAY) as pay, servers.fresh(article.TRADE) as trade:
         async with _running(servers, pay, trade, workers) as site:
-            driven = await drive(site, 1, most, connections=connections, seconds=seconds)
+            driven = await drive(site, pressure)
         count = driven.warm + driven.paid
         await article.check(servers, _NAME, pay, trade, paid=count, marked=count)
         await servers.empty_queue(QUEUE)
@@ -53,7 +51,16 @@ async def _running(servers: Servers, pay: str, trade: str, workers: int) -> Asyn
         "ARTICLE_TRADE": article.sqlalchemy_url(servers, trade),
         "ARTICLE_BROKER": servers.rabbitmq.url,
     }
-    app = ["-m", "uvicorn", f"{__name__}:app", "--port", str(port), "--workers", str(workers), "--no-access-log"]
+    app = [
+        "-m",
+        "uvicorn",
+        f"{__name__}:app",
+        "--port",
+        str(port),
+        "--workers",
+        str(workers),
+        "--no-access-log",
+    ]
     async with (
         server(["-m", __name__], environment, started="listening"),
         server(app, environment, started="startup complete", times=workers) as pid,

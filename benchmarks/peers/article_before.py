@@ -12,65 +12,61 @@ from typing import Annotated
 import httpx
 from fastapi import Depends, FastAPI, HTTPException
 
-from benchmarks.paying import Driven, Site, drive, free_port
+from benchmarks.paying import Driven, Pressure, Site, drive, free_port
 from benchmarks.peers import article
 from benchmarks.processes import server
 from benchmarks.servers import Servers
 
-_NAME = "article before"
+_STARTED = "startup complete"
 
 
-async def measure(
-    servers: Servers, *, workers: int, most: int, connections: int, seconds: float
-) -> dict[str, float]:
+async def measure(servers: Servers, pressure: Pressure, *, workers: int) -> dict[str, float]:
     """Pay while the order service is healthy, answers in a second, is down.
 
     Raises:
         BooksWrong: something was lost or doubled.
     """
-    found = {}
-    for name, delay in (("beforeHealthy", 0.0), ("beforeSlow", 1.0), ("beforeDown", None)):
-        async with servers.fresh(article.PAY) as pay, servers.fresh(article.TRADE) as trade:
-            async with _running(servers, pay, trade, workers, delay) as site:
-                driven = await drive(
-                    site, 1, most, connections=connections, seconds=seconds, arrives=False, refusals=True
-                )
-            await _check(servers, pay, trade, driven)
-        found[name] = driven.answered_rate
-    return found
-
-
-async def _check(servers: Servers, pay: str, trade: str, driven: Driven) -> None:
-    await article.check(servers, _NAME, pay, trade, paid=driven.paid, marked=driven.paid)
-
-
-@asynccontextmanager
-async def _running(
-    servers: Servers, pay: str, trade: str, workers: int, delay: float | None
-) -> AsyncIterator[Site]:
     port, trade_port = free_port(), free_port()
-    environment = {
-        "ARTICLE_PAY": article.sqlalchemy_url(servers, pay),
-        "ARTICLE_TRADE": article.sqlalchemy_url(servers, trade),
-        "ARTICLE_TRADE_URL": f"http://127.0.0.1:{trade_port}",
-        "ARTICLE_TRADE_DELAY_SECONDS": str(delay or 0),
+    async with servers.fresh(article.PAY) as pay, servers.fresh(article.TRADE) as trade:
+        site = Site(port, 0, servers.url(trade), article.PAID_QUERY, article.payer_of)
+        environment = {
+            "ARTICLE_PAY": article.sqlalchemy_url(servers, pay),
+            "ARTICLE_TRADE": article.sqlalchemy_url(servers, trade),
+            "ARTICLE_TRADE_URL": f"http://127.0.0.1:{trade_port}",
+        }
+
+        async def pay_some(nth: int) -> Driven:
+            return await drive(site, pressure, part=(nth, 3), arrives=False, refusals=True)
+
+        async with server(_uvicorn("app", port, workers), environment, started=_STARTED, times=workers):
+            async with server(_uvicorn("trade", trade_port, 1), environment, started=_STARTED):
+                healthy = await pay_some(0)
+                async with httpx.AsyncClient() as operator:
+                    await operator.put(f"http://127.0.0.1:{trade_port}/delay/1.0")
+                slow = await pay_some(1)
+            down = await pay_some(2)
+        paid = healthy.paid + slow.paid + down.paid
+        await article.check(servers, "article before", pay, trade, paid=paid, marked=paid)
+    return {
+        "beforeHealthy": healthy.answered_rate,
+        "beforeSlow": slow.answered_rate,
+        "beforeDown": down.answered_rate,
     }
-    app = ["-m", "uvicorn", f"{__name__}:app", "--port", str(port), "--workers", str(workers), "--no-access-log"]
-    order_service = ["-m", "uvicorn", f"{__name__}:trade", "--port", str(trade_port), "--no-access-log"]
-    site = Site(port, 0, servers.url(trade), article.PAID_QUERY, article.payer_of)
-    async with server(app, environment, started="startup complete", times=workers):
-        if delay is None:
-            yield site
-        else:
-            async with server(order_service, environment, started="startup complete"):
-                yield site
+
+
+def _uvicorn(name: str, port: int, workers: int) -> list[str]:
+    listening = ["--port", str(port), "--workers", str(workers), "--no-access-log"]
+    return ["-m", "uvicorn", f"{__name__}:{name}", *listening]
 
 
 @asynccontextmanager
 async def pay_lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Connect to the database and to the order service."""
     engine = article.engine("ARTICLE_PAY")
-    async with article.disposing(engine), httpx.AsyncClient(base_url=os.environ["ARTICLE_TRADE_URL"]) as client:
+    async with (
+        article.disposing(engine),
+        httpx.AsyncClient(base_url=os.environ["ARTICLE_TRADE_URL"]) as client,
+    ):
         app.state.sessions, app.state.trade = article.sessions(engine), client
         yield
 
@@ -94,11 +90,11 @@ async def pay(
 
 
 @asynccontextmanager
-async def trade_lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def trade_lifespan(trade: FastAPI) -> AsyncIterator[None]:
     """Connect to the database."""
     engine = article.engine("ARTICLE_TRADE")
     async with article.disposing(engine):
-        app.state.sessions = article.sessions(engine)
+        trade.state.sessions, trade.state.delay_seconds = article.sessions(engine), 0.0
         yield
 
 
@@ -108,7 +104,13 @@ trade = FastAPI(lifespan=trade_lifespan)
 @trade.put("/orders/{order_id}/paid")
 async def paid(order_id: int) -> dict[str, str]:
     """Mark an order paid."""
-    await asyncio.sleep(float(os.environ["ARTICLE_TRADE_DELAY_SECONDS"]))
+    await asyncio.sleep(trade.state.delay_seconds)
     async with trade.state.sessions.begin() as session:
         await article.mark_order_pay_success(session, order_id)
     return {"status": "PAID"}
+
+
+@trade.put("/delay/{seconds}")
+async def delay(seconds: float) -> None:
+    """Make this service ill: from now on it answers so late."""
+    trade.state.delay_seconds = seconds

@@ -1,8 +1,8 @@
 """(d) What one would take from PyPI for outbox → RabbitMQ → consumer: FastStream with faststream-outbox.
 
-Set up as its documentation advises for throughput: autovacuum settings, several workers, batches of 100 claimed
-and removed at once. The relay and the consumer are processes of their own; the consumer marks orders paid,
-one transaction for each message, as FastStream has no batches for RabbitMQ.
+Set up as its documentation advises for throughput: autovacuum settings, several workers, batches of 100
+claimed and removed at once. The relay and the consumer are processes of their own; the consumer marks orders
+paid, one transaction for each message, as FastStream has no batches for RabbitMQ.
 """
 
 import asyncio
@@ -123,9 +123,7 @@ async def consume(spec: dict[str, Any]) -> dict[str, object]:
     """Mark orders paid as messages come."""
     engine = create_async_engine(spec["url"], pool_size=_POOL, max_overflow=0)
     sessions = article.sessions(engine)
-    broker = RabbitBroker(
-        spec["broker"], default_channel=Channel(prefetch_count=_PREFETCH), logger=_log
-    )
+    broker = RabbitBroker(spec["broker"], default_channel=Channel(prefetch_count=_PREFETCH), logger=_log)
     got, all_here = 0, asyncio.Event()
 
     @broker.subscriber(_QUEUE, _EXCHANGE)

@@ -1,4 +1,4 @@
-"""(e) The limit of this machine for relay and listener: publish and consume as fast as Python can, nothing else.
+"""(e) The limit of this machine for relay and listener: publish and consume as fast as Python can.
 
 The client is pika (asyncio adapter), the cheapest in CPU of those tried here with Paybell's two messages:
 about half of py-amqp, a quarter of aiormq. Properties are made once and used for all; publishing is
@@ -58,16 +58,19 @@ async def rates(servers: Servers, events: int) -> dict[str, float]:
         BooksWrong: a message was lost or came twice.
     """
     spec = {"url": servers.rabbitmq.url, "events": events}
-    found = {}
-    for step, messages in (("publish", 2 * events), ("consume", events)):
-        async with child("benchmarks.peers.raw_amqp", spec, step) as one:
-            await one.go()
-            report = await one.result()
-        agree(f"raw {step}", messages=(report["messages"], messages))
-        found[step] = messages / (report["ended"] - report["started"])
-        agree(f"raw {step}", queued=(await servers.queued(_QUEUE), events if step == "publish" else 0))
-    await servers.empty_queue(_QUEUE)
-    return {"rawPublish": found["publish"], "rawConsume": found["consume"]}
+    async with child(__name__, spec, "publish") as one, child(__name__, spec, "consume") as other:
+        await one.go()
+        published = await one.result()
+        agree("raw publish", confirmed=(published["messages"], 2 * events))
+        agree("raw publish", queued=(await servers.queued(_QUEUE), events))
+        await other.go()
+        consumed = await other.result()
+        agree("raw consume", messages=(consumed["messages"], events))
+    agree("raw consume", left=(await servers.empty_queue(_QUEUE), 0))
+    return {
+        "rawPublish": 2 * events / (published["ended"] - published["started"]),
+        "rawConsume": events / (consumed["ended"] - consumed["started"]),
+    }
 
 
 async def publish(spec: dict[str, Any]) -> dict[str, object]:
@@ -84,7 +87,8 @@ async def publish(spec: dict[str, Any]) -> dict[str, object]:
         progress.set()
 
     await _call(lambda done: channel.confirm_delivery(on_confirm, callback=done))
-    bare, typed = _properties("text/x-json", _BARE_HEADERS), _properties("application/cloudevents+json", {"traceparent": _TRACE})
+    bare = _properties("text/x-json", _BARE_HEADERS)
+    typed = _properties("application/cloudevents+json", {"traceparent": _TRACE})
     await ready()
     meter = Meter()
     while confirmed < total:

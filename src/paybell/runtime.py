@@ -36,7 +36,7 @@ from paybell.worker import Loop, Task
 RELAY_LANES = 2
 _FOLD_IDLE_SECONDS = 0.2
 # A broker that is started together with us is up within this; longer is a mistake a person must see.
-BROKER_WAIT_SECONDS = 10.0
+BROKER_WAIT_SECONDS = 8.0
 _BROKER_POLL_SECONDS = 0.5
 
 Check = Callable[[], Awaitable[None]]

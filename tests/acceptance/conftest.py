@@ -1,7 +1,13 @@
 """One whole service, shared by the tests of its HTTP contract; each of them uses users of its own."""
 
-from collections.abc import AsyncIterator
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from serving import Client, Service, fresh_databases, in_process
 from support import Databases
@@ -28,3 +34,14 @@ async def pay_check(service: Service) -> AsyncIterator[Database]:
     """The shared service's pay database, to look at its books."""
     async with Database.open(service.urls["pay"], SystemClock(), connections=2) as database:
         yield database
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder for one embedded database, short enough for a socket's path; what is left running is ended."""
+    with tempfile.TemporaryDirectory(prefix="pb-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+        with suppress(FileNotFoundError):
+            pid = int((Path(folder) / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGQUIT)

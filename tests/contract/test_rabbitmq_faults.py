@@ -10,7 +10,7 @@ from itertools import count
 import pika
 import pytest
 import uvloop
-from amqp import line, rabbit, stranger, unique
+from amqp import Raw, line, nested, rabbit, stranger, unique
 from notebook import BINDING, bare, notebook
 from support import until
 
@@ -359,22 +359,62 @@ async def test_a_lost_connection_ends_receiving_and_settling(rabbitmq_url: str) 
         assert await everything(broker) == [b"7"]
 
 
+async def test_a_line_that_fell_silent_is_noticed_by_who_consumes(
+    rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subscription that brings nothing is made anew; who does not answer to that is gone."""
+    monkeypatch.setattr(rabbitmq, "RENEW_SECONDS", 0.1)
+    async with line(rabbitmq_url) as proxy, rabbit(rabbitmq_url, through=proxy.url) as broker:
+        await broker.declare(TOPOLOGY)
+        async with asyncio.timeout(5), broker.consume(QUEUE.name, 10) as consumer:
+            monkeypatch.setattr(rabbitmq, "ANSWER_TIMEOUT_SECONDS", 0.1)
+            proxy.fall_silent()
+            with pytest.raises(BrokerUnavailable, match="no answer"):
+                await consumer.receive(10)
+
+
 @pytest.mark.slow
 async def test_a_line_that_fell_silent_is_noticed_by_who_only_waits(rabbitmq_url: str) -> None:
     """Heartbeats: here of one second, which the client takes for 6 to 12."""
-    async with (
-        line(f"{rabbitmq_url}?heartbeat=1") as proxy,
-        rabbit(rabbitmq_url, through=proxy.url) as broker,
-    ):
+    url = f"{rabbitmq_url}?heartbeat=1"
+    async with line(url) as proxy, rabbit(rabbitmq_url, through=proxy.url) as broker:
         await broker.declare(TOPOLOGY)
-        async with broker.consume(QUEUE.name, 10) as consumer:
-            receiving = asyncio.create_task(consumer.receive(10))
-            proxy.fall_silent()
-            async with asyncio.timeout(15):
-                with pytest.raises(BrokerUnavailable, match="heartbeat"):
-                    await receiving
+        assert broker.connected
+        proxy.fall_silent()
+
+        async def gone() -> bool:
+            return not broker.connected
+
+        await until(gone, seconds=15)
         proxy.recover()
         assert await broker.publish([message()], 10) == [Confirm.CONFIRMED]
+
+
+@pytest.mark.slow
+async def test_a_subscription_that_ended_without_a_word_is_made_anew(
+    node: RabbitmqNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not while something is unsettled, because the new one would bring as much again."""
+    drop = f"""
+        {{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"{QUEUE.name}">>)),
+        length([gen_server2:call(amqqueue:get_pid(Q), {{basic_cancel, element(1, C), element(2, C), undefined,
+            <<"test">>}}) || C <- rabbit_amqqueue:consumers(Q)])"""
+    monkeypatch.setattr(rabbitmq, "RENEW_SECONDS", 0.1)
+    async with asyncio.timeout(20), rabbit(node.url) as broker, broker.consume(QUEUE.name, 2) as consumer:
+        assert await broker.publish([message(b"%d" % number) for number in range(3)], 10)
+        first = [*await consumer.receive(1), *await consumer.receive(1)]
+        third = asyncio.create_task(consumer.receive(3))
+        await asyncio.wait([third], timeout=0.5)
+        assert not third.done()
+        await consumer.settle(first)
+        await consumer.settle(await third)
+
+        assert node.evaluate(drop) == "1"
+        receiving = asyncio.create_task(consumer.receive(1))
+        await broker.publish([message(b"3")], 10)
+        last = await receiving
+        await consumer.settle(last)
+        assert [one.body for one in last] == [b"3"]
 
 
 async def consuming_again(url: str, trade_url: str, fault: Callable[[], object]) -> None:
@@ -414,25 +454,6 @@ async def test_a_listener_whose_queue_is_deleted_is_at_work_again(rabbitmq_url: 
 async def test_a_listener_whose_broker_dies_is_at_work_again(node: RabbitmqNode, trade_url: str) -> None:
     """Within 10 s of the broker's return."""
     await consuming_again(node.url, trade_url, lambda: crash(node))
-
-
-class Raw(pika.BasicProperties):  # type: ignore[misc]
-    """Properties with a header table of these bytes."""
-
-    def __init__(self, table: bytes) -> None:
-        """Take what stands after the length of the table."""
-        self.table = table
-
-    def encode(self) -> list[bytes]:
-        """Encode nothing but the headers."""
-        return [struct.pack(">HI", pika.BasicProperties.FLAG_HEADERS, len(self.table)), self.table]
-
-
-def nested(levels: int) -> bytes:
-    table = b""
-    for _ in range(levels):
-        table = b"\x01nF" + struct.pack(">I", len(table)) + table
-    return table
 
 
 HOSTILE = {

@@ -13,7 +13,7 @@ from paybell.storage.embedded import PAY_DATABASE, TRADE_DATABASE, embedded_post
 SCHEMAS: Mapping[str, tuple[str, ...]] = {"pay": ("pay",), "trade": ("trade", "listeners")}
 VARIABLES: Mapping[str, str] = {"pay": "PAYBELL_DATABASE_URL", "trade": "PAYBELL_TRADE_DATABASE_URL"}
 # A database that is started together with us is up within this; longer is a mistake a person must see.
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 8.0
 _POLL_SECONDS = 0.2
 _EMBEDDED: Mapping[str, str] = {"pay": PAY_DATABASE, "trade": TRADE_DATABASE}
 

@@ -35,9 +35,10 @@ from paybell.messaging.confirms import ConfirmLedger
 
 # For each step of connecting and declaring; a broker nearby takes milliseconds.
 ANSWER_TIMEOUT_SECONDS = 5.0
-# The client looks for a sign of life every five seconds more than this, so that a peer that is gone
-# without a word is noticed after 10 to 20 s. `?heartbeat=` in the URL overrides it.
-HEARTBEAT_SECONDS = 5
+# The broker says something twice in this time; a connection that misses three such signs of life in a row
+# is given up. The client's own check takes up to four times as long. `?heartbeat=` in the URL overrides it.
+HEARTBEAT_SECONDS = 4
+SIGNS_MISSED_MAX = 3
 # A subscription can end without a word of the broker. One that brings nothing for so long is made anew,
 # which costs an idle listener two round trips, and finds a dead connection sooner than heartbeats do.
 RENEW_SECONDS = 5.0
@@ -129,6 +130,8 @@ class _Link:
         connection.add_on_close_callback(self._on_close)
         connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
         connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
+        if connection.params.heartbeat:
+            self._expect_life(-1, 0)
 
     @classmethod
     async def open(cls, hosts: Sequence[Any]) -> "_Link":
@@ -152,6 +155,15 @@ class _Link:
         if refused:
             raise Misconfigured(f"RabbitMQ refuses us, check PAYBELL_BROKER_URL. {said}")
         raise BrokerUnavailable(f"RabbitMQ cannot be reached, start it or correct PAYBELL_BROKER_URL. {said}")
+
+    def _expect_life(self, heard: int, missed: int) -> None:
+        hears = self._connection.bytes_received
+        missed = missed + 1 if hears == heard else 0
+        if missed >= SIGNS_MISSED_MAX:
+            self.lose("RabbitMQ shows no sign of life")
+        elif not self.lost.done():
+            wait_seconds = self._connection.params.heartbeat / 2
+            asyncio.get_running_loop().call_later(wait_seconds, self._expect_life, hears, missed)
 
     def _set_blocked(self, blocked: bool) -> None:
         self.blocked = blocked
@@ -418,11 +430,12 @@ def _string_field(name: str) -> bytes:
 class _RabbitConsumer:
     def __init__(self, channel: _Channel) -> None:
         self._channel = channel
-        self._ready: deque[Delivery] = deque()
-        self._arrived = asyncio.Event()
-        self._lost = ""
         self._queue = ""
         self._subscriptions = 0
+        self._ready: deque[Delivery] = deque()
+        self._arrived = asyncio.Event()
+        self._received_tag = self._settled_tag = 0
+        self._lost = ""
         channel.raw.add_on_cancel_callback(lambda _: self._lose("the queue was deleted or moved"))
         channel.ended.add_done_callback(lambda ended: self._lose(str(ended.result())))
         channel.link.lost.add_done_callback(self._on_link_lost)
@@ -433,15 +446,13 @@ class _RabbitConsumer:
         await self._subscribe()
 
     async def _subscribe(self) -> None:
-        """Subscribe, and end the subscription before, if there was one: what it still brings comes again."""
-        raw, before = self._channel.raw, self._subscriptions
-        self._subscriptions += 1
+        """Subscribe, and end the subscription before, if any: what it still brings comes again."""
+        self._subscriptions, raw = self._subscriptions + 1, self._channel.raw
+        tag, before = (f"paybell-{self._subscriptions - age}" for age in (0, 1))
         try:
-            await self._channel.call(
-                raw.basic_consume, self._queue, self._on_message, consumer_tag=f"paybell-{before + 1}"
-            )
-            if before:
-                await self._channel.call(raw.basic_cancel, f"paybell-{before}")
+            await self._channel.call(raw.basic_consume, self._queue, self._on_message, consumer_tag=tag)
+            if self._subscriptions > 1:
+                await self._channel.call(raw.basic_cancel, before)
         except amqp.ChannelClosedByBroker as error:
             raise BrokerUnavailable(
                 f"RabbitMQ does not let us consume {self._queue}: {error.reply_text}"
@@ -470,12 +481,19 @@ class _RabbitConsumer:
                 async with asyncio.timeout(RENEW_SECONDS):
                     await self._arrived.wait()
             except TimeoutError:
-                await self._subscribe()
-        return [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+                if self._settled_tag == self._received_tag:  # a new subscription has a prefetch of its own
+                    await self._subscribe()
+        received = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+        self._received_tag = received[-1].tag
+        return received
 
     async def settle(self, deliveries: Sequence[Delivery]) -> None:
         self._raise_if_lost()
-        self._channel.raw.basic_ack(deliveries[-1].tag, multiple=True)
+        try:
+            self._channel.raw.basic_ack(deliveries[-1].tag, multiple=True)
+        except amqp.AMQPError as error:
+            raise BrokerUnavailable(f"The subscription at RabbitMQ was lost: {error}") from error
+        self._settled_tag = deliveries[-1].tag
 
     def _raise_if_lost(self) -> None:
         if self._lost:

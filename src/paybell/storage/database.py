@@ -214,13 +214,21 @@ class Database:
         try:
             yield connection
         except Outage as error:
-            if _says_gone(error):  # and the idle ones have probably gone the same way: none is asked again
-                connection.terminate()
-                await self._pool.expire_connections()
+            if _says_gone(error):
+                with suppress(asyncpg.InterfaceError):  # the driver has noticed, and let go of it already
+                    connection.terminate()
+                self._distrust_idle()
             raise
         finally:
             with suppress(*_LOST):  # the pool has thrown it away, and opens another one when it needs to
                 await self._pool.release(connection, timeout=STATEMENT_TIMEOUT_SECONDS)
+
+    def _distrust_idle(self) -> None:
+        """Give up what has probably gone the same way; each would cost a request its patience."""
+        # The pool's own expire_connections() says goodbye on each, and complains that nobody answers.
+        for holder in getattr(self._pool, "_holders", ()):
+            if holder.is_idle():
+                holder.terminate()
 
 
 def _says_gone(error: BaseException) -> bool:

@@ -1,0 +1,49 @@
+"""``python -m benchmarks [--quick] [--json]``, from the root of the repository."""
+
+import argparse
+import asyncio
+import sys
+
+import msgspec
+from rich.console import Console
+
+from benchmarks import page
+from benchmarks.paying import generator_limit
+from benchmarks.plan import FULL, QUICK, Plan
+from benchmarks.report import print_tables, summary
+from benchmarks.servers import running_servers
+from benchmarks.suite import Results, Suite
+
+
+async def run(plan: Plan, console: Console) -> Results:
+    """Start the servers, measure, write the page."""
+
+    def say(sentence: str) -> None:
+        console.print(sentence, style="dim", highlight=False)
+
+    say("Starting PostgreSQL and RabbitMQ …")
+    async with running_servers() as servers:
+        around = await page.surroundings(servers)
+        suite = Suite(servers, plan, say)
+        suite.results.add(0, await generator_limit(plan.connections, min(1.0, plan.http_seconds / 2)))
+        results = await suite.run()
+    page.write(results, plan, around)
+    return results
+
+
+def main() -> int:
+    """Return 0 when every run of every contender counted."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="under a minute, with smaller sizes")
+    parser.add_argument("--json", action="store_true", help="end with one JSON line")
+    arguments = parser.parse_args()
+    plan = QUICK if arguments.quick else FULL
+    results = asyncio.run(run(plan, Console(stderr=True)))
+    print_tables(results, Console(stderr=arguments.json, width=140))
+    if arguments.json:
+        sys.stdout.write(msgspec.json.encode(summary(results, plan)).decode() + "\n")
+    return 1 if results.discarded else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""How much is measured: a full run, and a quick one of the same measurements."""
+
+from dataclasses import dataclass
+
+from benchmarks.stock import Grown
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Sizes and times of one run.
+
+    Attributes:
+        name: of the run.
+        budget_seconds: every measurement is made once, then again and again until this is used up.
+        rounds_max: but not more often than this.
+        payments: of one run of the bare parts.
+        http_orders: orders there are for one run over HTTP.
+        http_seconds: how long one run over HTTP goes on.
+        connections: requests on their way at the same time.
+        workers: numbers of workers of ``paybell serve`` to try; the article's port gets as many.
+        pgbench_scale: branches of pgbench, more than clients.
+        pgbench_clients: numbers of clients to try; the best is taken.
+        pgbench_seconds: of one run of pgbench.
+        offered: payments a second at which the latency is taken.
+        faststream_events: in the outbox of contender (d).
+        many_merchants: beside one merchant for all.
+        grown: what the grown database holds.
+        backlog_seconds: how long a whole service works the grown backlog off.
+    """
+
+    name: str
+    budget_seconds: float
+    rounds_max: int
+    payments: int
+    http_orders: int
+    http_seconds: float
+    connections: int
+    workers: tuple[int, ...]
+    pgbench_scale: int
+    pgbench_clients: tuple[int, ...]
+    pgbench_seconds: int
+    offered: float
+    faststream_events: int
+    many_merchants: int
+    grown: Grown
+    backlog_seconds: float
+
+
+FULL = Plan(
+    name="full",
+    budget_seconds=660,
+    rounds_max=7,
+    payments=40_000,
+    http_orders=60_000,
+    http_seconds=5.0,
+    connections=128,
+    workers=(1, 2),
+    pgbench_scale=30,
+    pgbench_clients=(2, 4, 8, 16),
+    pgbench_seconds=5,
+    offered=1_000,
+    faststream_events=5_000,
+    many_merchants=10_000,
+    grown=Grown(5_000_000, 1_000_000),
+    backlog_seconds=15.0,
+)
+QUICK = Plan(
+    name="quick",
+    budget_seconds=42,
+    rounds_max=3,
+    payments=8_000,
+    http_orders=12_000,
+    http_seconds=1.0,
+    connections=128,
+    workers=(2,),
+    pgbench_scale=10,
+    pgbench_clients=(4, 8),
+    pgbench_seconds=1,
+    offered=1_000,
+    faststream_events=1_000,
+    many_merchants=10_000,
+    grown=Grown(200_000, 50_000),
+    backlog_seconds=1.5,
+)

@@ -1,0 +1,136 @@
+"""The way of an event in tests: paid, taken by a relay, heard by a listener."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from shop import SECRET, Shop
+from support import PaySide, connected
+
+from paybell.clock import SystemClock
+from paybell.messaging.broker import Broker, Confirm, Message, Topology
+from paybell.messaging.events import PaymentSucceeded, Signer, topology
+from paybell.messaging.outbox import Outbox
+from paybell.messaging.relay import Relay, RelayObserver, Wire
+from paybell.messaging.runner import ListenerObserver, ListenerRunner
+from paybell.pay.model import PayOrder
+from paybell.testing import FaultyBroker
+from paybell.trade.listener import PaymentProof, payment_listener
+
+
+class Said(RelayObserver):
+    """Writes down what a relay hears."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.confirms: list[Confirm] = []
+        self.lease_lost = 0
+        self.waiting = 0
+
+    def in_flight(self, messages: int) -> None:
+        """Count."""
+        self.waiting += messages
+
+    def finished(self, confirms: Sequence[Confirm], lease_lost: int) -> None:
+        """Remember."""
+        self.confirms += confirms
+        self.lease_lost += lease_lost
+
+
+class Heard(ListenerObserver):
+    """Counts what a listener hears."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.events = 0
+        self.duplicates = 0
+
+    def applied(self, events: int, duplicates: int) -> None:
+        """Count."""
+        self.events += events
+        self.duplicates += duplicates
+
+
+class MeanwhileBroker(FaultyBroker):
+    """Publishes, and lets something happen before the sender hears of it; ``meanwhile`` may raise."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Confirm]:
+        """Pass on, then wait for what happens meanwhile, once."""
+        confirms = await super().publish(messages, deadline_seconds)
+        happening, self.meanwhile = self.meanwhile, None
+        if happening:
+            await happening()
+        return confirms
+
+
+def relay(
+    outbox: Outbox,
+    broker: Broker,
+    observer: RelayObserver | None = None,
+    *,
+    batch_max: int = 500,
+    lease_seconds: float = 20.0,
+    declares: Topology | None = None,
+    content_type: str = "text/x-json",
+) -> Relay:
+    """Make a relay as the runtime does."""
+    return Relay(
+        outbox,
+        broker,
+        declares or topology(),
+        Wire(Signer(SECRET), content_type),
+        observer or RelayObserver(),
+        batch_max=batch_max,
+        lease_seconds=lease_seconds,
+        deadline_seconds=lease_seconds / 2,
+    )
+
+
+def trade_listener(
+    world: Shop, broker: Broker, observer: ListenerObserver | None = None
+) -> ListenerRunner[PaymentSucceeded]:
+    """Make the order service's listener."""
+    (binding,) = topology().bindings
+    return ListenerRunner(
+        payment_listener(binding, PaymentProof(world.signer, world.client)),
+        broker,
+        world.database,
+        SystemClock(),
+        observer or ListenerObserver(),
+        batch_max=500,
+    )
+
+
+@asynccontextmanager
+async def listening(*runners: ListenerRunner[Any]) -> AsyncIterator[None]:
+    """Run listeners until the block ends; what they were given by then is settled."""
+    stop = asyncio.Event()
+    running = [asyncio.create_task(runner.run(stop)) for runner in runners]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*running)
+
+
+async def pay(side: PaySide, *numbers: int) -> list[PayOrder]:
+    """Make orders of user 7, who has the money, and pay them all at once."""
+    orders = await asyncio.gather(*(side.order(number, "7", 100) for number in numbers))
+    answers = await asyncio.gather(*(side.attempt(order.id, "7") for order in orders))
+    paid = [answer for answer in answers if isinstance(answer, PayOrder)]
+    assert len(paid) == len(numbers), answers
+    return paid
+
+
+async def pending(side: PaySide) -> int:
+    """Count the events that wait to be published."""
+    return (await side.outbox.state())[0]
+
+
+async def expire_leases(pay_url: str) -> None:
+    """Put the outbox in the state that time leaves: every lease and every wait has run out."""
+    async with connected(pay_url) as rows:
+        await rows.execute("UPDATE outbox SET leased_until = now() - interval '1 second'")
