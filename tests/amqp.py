@@ -113,6 +113,7 @@ class Line:
     url: str
     open: int = 0
     held: int = 0
+    refusing: bool = False
     passing: asyncio.Event = field(default_factory=asyncio.Event)
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
@@ -129,8 +130,13 @@ class Line:
         self.passing.clear()
 
     def recover(self) -> None:
-        """Pass on again, also what has gathered."""
+        """Pass on again, also what has gathered, and let new connections in."""
+        self.refusing = False
         self.passing.set()
+
+    def refuse(self) -> None:
+        """Reset new connections at once, as when nobody listens."""
+        self.refusing = True
 
     def cut(self) -> None:
         """Reset every connection."""
@@ -140,6 +146,9 @@ class Line:
     async def serve(self, host: str, port: int, ends: Sequence[Any]) -> None:
         """Pass one connection on."""
         reader, writer = ends
+        if self.refusing:
+            writer.transport.abort()
+            return
         self.open += 1
         far_reader, far_writer = await asyncio.open_connection(host, port)
         self._writers += [writer, far_writer]

@@ -122,3 +122,8 @@ def seeded() -> random.Random:
     seed = int(os.environ.get("PAYBELL_TEST_SEED") or random.SystemRandom().randrange(2**32))
     print(f"PAYBELL_TEST_SEED={seed}")  # noqa: T201 - pytest shows it when the test fails
     return random.Random(seed)
+
+
+async def waiting_for_locks(connection: "asyncpg.Connection[Any]", number: int) -> bool:
+    """Say whether so many of the server's sessions wait for a lock, as the connection sees it."""
+    return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == number)

@@ -50,8 +50,6 @@ class Postgres:
             if time.monotonic() > deadline:
                 raise Unavailable("PostgreSQL's processes do not go away after SIGKILL.")
             time.sleep(0.01)
-        # Where nobody buries the dead, the next start would take the postmaster's remains for a server.
-        (self._home / "postgres" / "postmaster.pid").unlink()
 
     def freeze(self) -> None:
         """Stop all its processes (SIGSTOP): connections stay open and nothing answers, until `thaw`."""

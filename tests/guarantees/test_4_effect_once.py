@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from faults import cutting_proxy
 from notebook import BINDING, Notebook, bare, deliveries, notebook
-from support import connected, seeded, until
+from support import connected, seeded, until, waiting_for_locks
 
 from paybell.clock import SystemClock
 from paybell.messaging.broker import Confirm, Topology
@@ -88,11 +88,7 @@ async def test_a_delivery_is_settled_when_its_effect_is_committed_and_not_before
         async with holding.transaction():
             await holding.execute("LOCK TABLE notebook IN EXCLUSIVE MODE")
             publishing = asyncio.create_task(broker.publish([bare(5001)], 10))
-
-            async def waits_for_the_lock() -> bool:
-                return bool(await holding.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
-
-            await until(waits_for_the_lock)
+            await until(lambda: waiting_for_locks(holding, 1))
             assert not publishing.done()
         assert await publishing == [Confirm.CONFIRMED]
         assert await book.written() == [5001]

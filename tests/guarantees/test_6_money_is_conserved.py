@@ -6,7 +6,7 @@ from collections import Counter
 
 import asyncpg
 import pytest
-from support import PASSWORD, PaySide, codes, connected, payment, seeded
+from support import PASSWORD, PaySide, codes, connected, payment, seeded, until, waiting_for_locks
 
 from paybell.errors import BalanceLimit, IdempotencyKeyInUse, IdempotencyKeyReused, Refused
 from paybell.ids import new_traceparent
@@ -35,6 +35,27 @@ async def test_two_hundred_payments_of_one_from_a_balance_of_a_hundred(pay_datab
     assert Counter(codes(outcomes)) == {"paid": 100, "insufficient_balance": 100}
     assert await one.balance("7") == 0
     assert await trial_balance(pay_database)
+
+
+async def test_two_payments_that_meet_at_one_wallet_see_each_other(
+    pay_database: Database, pay_url: str
+) -> None:
+    """The second waits for the first one's row and then decides by what is left of the balance."""
+    one, other = PaySide(pay_database), PaySide(pay_database)
+    await one.fund("7", 100)
+    orders = [await one.order(number, "7", 100) for number in (1, 2)]
+
+    async with connected(pay_url) as holding:
+        async with holding.transaction():
+            await holding.execute("LOCK TABLE transfers IN SHARE MODE")  # the first stops where it pays
+            first = asyncio.create_task(one.attempt(orders[0].id, "7"))
+            await until(lambda: waiting_for_locks(holding, 1))
+            second = asyncio.create_task(other.attempt(orders[1].id, "7"))
+            await until(lambda: waiting_for_locks(holding, 2))
+        outcomes = await asyncio.gather(first, second)
+
+    assert codes(outcomes) == ["paid", "insufficient_balance"]
+    assert await one.balance("7") == 0
 
 
 async def test_a_wallet_cannot_be_overdrawn_whatever_the_program_decides(pay_database: Database) -> None:

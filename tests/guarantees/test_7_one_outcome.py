@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import pytest
 from shop import shop
-from support import PaySide, codes, connected, seeded, until
+from support import PaySide, codes, connected, seeded, until, waiting_for_locks
 
 from paybell.errors import AlreadyPaid, PaybellError, PayOrderClosed
 from paybell.ids import new_traceparent
@@ -63,17 +63,13 @@ async def test_payment_and_close_that_meet_have_the_first_as_the_winner(
     await side.fund("7", 1_000)
     order = await side.order(5001, "7", 100)
 
-    async def waiting(count: int) -> bool:
-        query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        return bool(await watching.fetchval(query) == count)
-
-    async with connected(pay_url) as holding, connected(pay_url) as watching:
+    async with connected(pay_url) as holding:
         async with holding.transaction():
             await holding.execute("SELECT FROM pay_orders FOR UPDATE")
             racing = [asyncio.ensure_future(first(side, order.id))]
-            await until(lambda: waiting(1))
+            await until(lambda: waiting_for_locks(holding, 1))
             racing.append(asyncio.ensure_future(second(side, order.id)))
-            await until(lambda: waiting(2))
+            await until(lambda: waiting_for_locks(holding, 2))
         winner, loser = await asyncio.gather(*racing)
 
     assert isinstance(winner, PayOrder)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from notebook import deliveries
 from shop import Shop, shop
-from support import PASSWORD, PaySide, codes, connected, payment
+from support import PASSWORD, PaySide, codes, connected, payment, until, waiting_for_locks
 
 from paybell.errors import InsufficientScope, NotThePayer, PaybellError, PayOrderNotFound, WrongPayPassword
 from paybell.messaging.events import SIGNATURE_HEADER, Signer
@@ -82,6 +82,28 @@ async def test_a_hundred_guesses_at_once_get_five_tries(pay_database: Database, 
     assert await tries(pay_url) == TRIES_MAX
     assert codes([await one.attempt(orders[0].id, "7", PASSWORD)]) == ["pay_password_locked"]
     assert await one.balance("7") == 1_000
+
+
+async def test_two_guesses_that_meet_are_both_counted(pay_database: Database, pay_url: str) -> None:
+    """The second waits for the first and then counts on from what it left."""
+    one, other = PaySide(pay_database), PaySide(pay_database)
+    await one.fund("7", 1_000)
+    orders = [await one.order(number, "7", 100) for number in (1, 2)]
+
+    async with connected(pay_url) as holding:
+        async with holding.transaction():
+            await holding.execute("LOCK TABLE wallets IN SHARE MODE")  # the first stops where it counts
+            first = asyncio.create_task(one.attempt(orders[0].id, "7", WRONG))
+            await until(lambda: waiting_for_locks(holding, 1))
+            second = asyncio.create_task(other.attempt(orders[1].id, "7", WRONG))
+            await until(lambda: waiting_for_locks(holding, 2))
+        outcomes = await asyncio.gather(first, second)
+
+    assert [getattr(outcome, "extensions", {}) for outcome in outcomes] == [
+        {"triesLeft": 4},
+        {"triesLeft": 3},
+    ]
+    assert await tries(pay_url) == 2
 
 
 async def test_guesses_of_one_batch_are_counted_one_by_one(pay_database: Database, pay_url: str) -> None:

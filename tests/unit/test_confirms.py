@@ -1,5 +1,6 @@
 """The broker's answers, in any order it may give them, come to the right messages."""
 
+from functools import partial
 from random import Random
 
 import pytest
@@ -20,7 +21,7 @@ class Channel:
         for number, size in enumerate(sizes):
             first = sum(sizes[:number]) + 1
             ids = [str(tag) for tag in range(first, first + size)]
-            self.batches.append(self.ledger.publish(ids, lambda number=number: self.told.append(number)))
+            self.batches.append(self.ledger.publish(ids, partial(self.told.append, number)))
 
     @property
     def confirms(self) -> list[Confirm]:

@@ -89,6 +89,8 @@ class ConfirmLedger:
         for batch in self._waiting:
             if batch.first_tag > tag:
                 break
+            if batch.complete:
+                continue
             if multiple:
                 batch.settle_up_to(tag, confirm, self._returned)
             elif tag <= batch.last_tag:

@@ -7,10 +7,11 @@ a killed process, so nothing has to be cleaned up after it.
 
 import fcntl
 import logging
+import socket
 import subprocess
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from paybell.errors import Misconfigured
@@ -28,6 +29,8 @@ TRADE_DATABASE = "paybell_trade"
 
 # A crashed server replays its log first; pg_ctl gives up after 10 s and we ask again.
 _START_TRIES = 6
+# No process has the largest number there could be.
+_NOBODY = str(2**31 - 1)
 # Sized for a small machine: both databases of a demo fit in memory twice over.
 _CONFIGURATION = """
 max_connections = 200
@@ -68,6 +71,7 @@ def embedded_postgres(home: Path) -> Iterator[dict[str, str]]:
 
 
 def _start(data: Path) -> PostgresServer:
+    _disown_dead_server(data)
     fresh = not (data / "PG_VERSION").exists()
     for attempt in range(_START_TRIES):
         try:
@@ -90,6 +94,22 @@ def _start(data: Path) -> PostgresServer:
         else:
             return server
     raise AssertionError
+
+
+def _disown_dead_server(data: Path) -> None:
+    """Take the process number out of a killed server's pid file: it may be anybody's by now.
+
+    The library would believe that the server runs; after a restart of a container it nearly always
+    would. The rest of the file stays, by which PostgreSQL makes sure that nothing of the old one is left.
+    """
+    pid_file = data / "postmaster.pid"
+    with suppress(FileNotFoundError):
+        lines = pid_file.read_text().splitlines()
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(f"{lines[4]}/.s.PGSQL.{lines[3]}")
+        except (OSError, IndexError):
+            pid_file.write_text("\n".join([_NOBODY, *lines[1:], ""]))
 
 
 def _create_database(server: PostgresServer, name: str) -> str:
