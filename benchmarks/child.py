@@ -5,7 +5,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,10 +13,10 @@ import msgspec
 from benchmarks.processes import peak_mb
 
 
-def read_spec() -> dict[str, Any]:
-    """Read what is to be done: one JSON line."""
-    spec: dict[str, Any] = msgspec.json.decode(sys.stdin.readline())
-    return spec
+async def serve(work: Callable[[dict[str, Any]], Awaitable[Mapping[str, object]]]) -> None:
+    """Do one piece of work after the other; each begins with a specification, one JSON line."""
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        answer(await work(msgspec.json.decode(line)))
 
 
 async def ready() -> None:

@@ -7,7 +7,7 @@ from benchmarks.books import BooksWrong, agree, check_pay, check_trade
 from benchmarks.paying import paybell
 from benchmarks.processes import family, peak_mb
 from benchmarks.servers import Servers, connected
-from benchmarks.settling import listen, relay, settle
+from benchmarks.settling import Parts, seconds
 from benchmarks.stock import Grown, make_grown
 
 GROWN_PAY, GROWN_TRADE = "grown_pay", "grown_trade"
@@ -21,19 +21,24 @@ async def prepare(servers: Servers, orders: int, grown: Grown) -> None:
     await servers.execute("CHECKPOINT")
 
 
-async def parts(servers: Servers, nth: int, count: int) -> dict[str, float]:
+async def measure(parts: Parts, nth: int, count: int) -> dict[str, float]:
     """Settle, relay and listen on the grown databases; the same round has measured the small ones.
 
     The grown ones are not copied but used up: the nth time begins at the nth ``count`` orders. Their oldest
     events are those of the backlog, so what is relayed and applied here is backlog.
     """
-    settled = await settle(servers, GROWN_PAY, 1 + nth * count, count)
-    relayed = await relay(servers, GROWN_PAY, count)
-    listened = await listen(servers, GROWN_TRADE, await servers.queued())
-    return {"grownSettle": settled, "grownRelay": relayed, "grownListen": listened}
+    settled = await parts.settle(GROWN_PAY, 1 + nth * count, count)
+    relayed = await parts.relay(GROWN_PAY, count)
+    queued = await parts.servers.queued()
+    listened = await parts.listen(GROWN_TRADE, queued)
+    return {
+        "grownSettle": count / seconds(settled),
+        "grownRelay": relayed["events"] / seconds(relayed),
+        "grownListen": queued / seconds(listened),
+    }
 
 
-async def backlog(servers: Servers, seconds: float) -> dict[str, float]:
+async def backlog(servers: Servers, most_seconds: float) -> dict[str, float]:
     """Let one whole ``paybell serve`` work the backlog off, for so long at most; return its peak of memory.
 
     Raises:
@@ -42,7 +47,7 @@ async def backlog(servers: Servers, seconds: float) -> dict[str, float]:
     before = await _counts(servers)
     async with paybell(servers, GROWN_PAY, GROWN_TRADE) as site:
         started = time.monotonic()
-        while time.monotonic() < started + seconds and (await _counts(servers))[0]:  # noqa: ASYNC110
+        while time.monotonic() < started + most_seconds and (await _counts(servers))[0]:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)  # another process does the work
         peak = max(peak_mb(pid) for pid in family(site.pid))
         elapsed = time.monotonic() - started

@@ -15,7 +15,7 @@ from typing import Any, cast
 import asyncpg
 import uvloop
 
-from benchmarks.child import Meter, answer, read_spec, ready
+from benchmarks.child import Meter, ready, serve
 
 _TICK_SECONDS = 0.001
 _END_OF_HEAD = b"\r\n\r\n"
@@ -192,4 +192,4 @@ def spread(seconds: Sequence[float]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    answer(uvloop.run(main(read_spec())))
+    uvloop.run(serve(main))

@@ -10,7 +10,7 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.child import Meter, answer, read_spec, ready
+from benchmarks.child import Meter, ready, serve
 from benchmarks.stock import PEPPER, requests
 from paybell.clock import SystemClock
 from paybell.messaging.events import Signer, topology
@@ -134,5 +134,4 @@ async def listen(spec: dict[str, Any]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    work = {"settle": settle, "relay": relay, "listen": listen}[sys.argv[1]]
-    answer(uvloop.run(work(read_spec())))
+    uvloop.run(serve({"settle": settle, "relay": relay, "listen": listen}[sys.argv[1]]))

@@ -119,11 +119,11 @@ async def drive(
         orders = [biz_order_no(n) for n in numbers]
         spec["watch"] = {"url": site.trade_url, "orders": orders, "every": watch_every}
     before = await _count_paid(site)
-    async with child("benchmarks.load", spec) as load:
+    async with child("benchmarks.load") as load:
+        await load.prepare(spec)
         if arrives:
             await until_paid(site, before + WARMUP)
-        await load.go()
-        report = await load.result()
+        report = await load.run()
     paid = report["statuses"].get("200", 0)
     if not refusals:
         agree("load", answers=(report["statuses"], {"200": paid}))
@@ -226,11 +226,12 @@ async def check_paid(servers: Servers, pay: str, trade: str, count: int) -> None
 async def generator_limit(connections: int, seconds: float) -> dict[str, float]:
     """Return how many requests a second the load generator manages against a server that does nothing."""
     port = free_port()
-    async with child("benchmarks.responder", {"port": port}):
-        requests = [[f"/pay-orders/{pay_order_id(n)}/pay", "1"] for n in range(int(60_000 * seconds))]
-        spec = {"host": "127.0.0.1", "port": port, "connections": connections, "warmup": 100}
-        spec |= {"seconds": seconds, "body": "{}", "tokens": {"1": "x" * 200}, "requests": requests}
-        async with child("benchmarks.load", spec) as load:
-            await load.go()
-            report = await load.result()
+    requests = [[f"/pay-orders/{pay_order_id(n)}/pay", "1"] for n in range(int(60_000 * seconds))]
+    spec = {"host": "127.0.0.1", "port": port, "connections": connections, "warmup": 100}
+    spec |= {"seconds": seconds, "body": "{}", "tokens": {"1": "x" * 200}, "requests": requests}
+    async with child("benchmarks.responder") as responder, child("benchmarks.load") as load:
+        await responder.prepare({"port": port})
+        await load.prepare(spec)
+        report = await load.run()
+        responder.go()
     return {"loadGenerator": report["statuses"]["200"] / (report["ended"] - report["started"])}

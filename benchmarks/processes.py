@@ -32,18 +32,23 @@ class Child:
         self._process = process
 
     @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
+    def alive(self) -> bool:
+        """Say whether it can do more work."""
+        return self._process.returncode is None
 
     async def prepare(self, spec: Mapping[str, object]) -> None:
         """Say what is to be done and wait until everything is prepared for it."""
         self._write(msgspec.json.encode(spec) + b"\n")
         await self._answer(START_SECONDS)
 
-    async def go(self) -> None:
+    def go(self) -> None:
         """Let the measured part begin."""
         self._write(b"go\n")
+
+    async def run(self) -> dict[str, Any]:
+        """Let the measured part begin and wait for its answer."""
+        self.go()
+        return await self.result()
 
     async def result(self) -> dict[str, Any]:
         """Wait for the answer."""
@@ -68,15 +73,13 @@ class Child:
 
 
 @asynccontextmanager
-async def child(module: str, spec: Mapping[str, object], *arguments: str) -> AsyncIterator[Child]:
-    """Start ``python -m module`` with a specification and wait until it is ready; see `benchmarks.child`."""
+async def child(module: str, *arguments: str) -> AsyncIterator[Child]:
+    """Start ``python -m module``, which does as `benchmarks.child.serve` says, until the block ends."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, *arguments, stdin=PIPE, stdout=PIPE, cwd=_ROOT, limit=2**26
     )
-    one = Child(f"{module} {' '.join(arguments)}", process)
     try:
-        await one.prepare(spec)
-        yield one
+        yield Child(f"{module} {' '.join(arguments)}", process)
     finally:
         await _stop(process)
 

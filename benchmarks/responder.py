@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import uvloop
 
-from benchmarks.child import answer, read_spec
+from benchmarks.child import ready, serve
 
 # About as long as Paybell's answer to a payment.
 _BODY = b'{"padding":"' + b"x" * 420 + b'"}'
@@ -24,13 +24,13 @@ class _Responder(asyncio.Protocol):
         self._transport.write(_ANSWER)
 
 
-async def main(spec: dict[str, Any]) -> None:
-    """Serve until stopped."""
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Responder, "127.0.0.1", spec["port"])
-    answer({})
-    await server.serve_forever()
+async def main(spec: dict[str, Any]) -> dict[str, object]:
+    """Serve until told that it is enough."""
+    server = await asyncio.get_running_loop().create_server(_Responder, "127.0.0.1", spec["port"])
+    async with server:
+        await ready()
+    return {}
 
 
 if __name__ == "__main__":
-    uvloop.run(main(read_spec()))
+    uvloop.run(serve(main))

@@ -55,11 +55,18 @@ class Suite:
         self._plan = plan
         self._say = say
         self.results = Results()
+        self._parts = settling.Parts(servers)
 
     async def run(self) -> Results:
         """Prepare, measure round after round, check what can only be checked at the end."""
         started = time.monotonic()
         await self._prepare()
+        async with self._parts:
+            await self._rounds(started)
+        await self._measure(0, "backlog", self._backlog)
+        return self.results
+
+    async def _rounds(self, started: float) -> None:
         lasted: dict[str, float] = {}
         for nth in range(self._plan.rounds_max):
             measures = list(self._measures().items())
@@ -68,8 +75,6 @@ class Suite:
                 if nth and lasted.get(name, 0.0) > left:
                     continue
                 lasted[name] = await self._measure(nth, name, measure)
-        await self._measure(0, "backlog", self._backlog)
-        return self.results
 
     async def _prepare(self) -> None:
         servers, plan = self._servers, self._plan
@@ -90,11 +95,11 @@ class Suite:
         pressure = Pressure(plan.http_orders, plan.connections, plan.http_seconds)
         return {
             "pgbench": lambda _: self._pgbench(),
-            "settle, relay, listen": lambda _: settling.pipeline(servers, plan.payments),
+            "settle, relay, listen": lambda _: settling.pipeline(self._parts, plan.payments),
             "raw AMQP": lambda _: raw_amqp.rates(servers, plan.payments),
-            "many merchants": lambda _: settling.many_merchants(servers, MANY, plan.payments),
+            "many merchants": lambda _: settling.many_merchants(self._parts, MANY, plan.payments),
             "grown tables": self._grown,
-            "outbox to consumer": lambda _: settling.end_to_end(servers, plan.payments),
+            "outbox to consumer": lambda _: settling.end_to_end(self._parts, plan.payments),
             "FastStream": lambda _: faststream_outbox.measure(servers, plan.faststream_events),
             "HTTP": lambda _: self._best_workers(
                 partial(paying.http, servers, pressure, offered=plan.offered), "httpPaid"
@@ -133,7 +138,7 @@ class Suite:
         return max(found, key=lambda figures: figures[by])
 
     async def _grown(self, nth: int) -> Figures:
-        return await growing.parts(self._servers, nth, self._plan.payments)
+        return await growing.measure(self._parts, nth, self._plan.payments)
 
     async def _backlog(self, _: int) -> Figures:
         found = await growing.backlog(self._servers, self._plan.backlog_seconds)

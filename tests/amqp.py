@@ -134,6 +134,11 @@ class Line:
         self.refusing = False
         self.passing.set()
 
+    def leave_behind(self) -> None:
+        """Let new connections in; those that are there stay as they are for good."""
+        self.passing = asyncio.Event()
+        self.passing.set()
+
     def refuse(self) -> None:
         """Reset new connections at once, as when nobody listens."""
         self.refusing = True
@@ -152,17 +157,20 @@ class Line:
         self.open += 1
         far_reader, far_writer = await asyncio.open_connection(host, port)
         self._writers += [writer, far_writer]
-        await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+        passing = self.passing
+        await asyncio.gather(self._pass(reader, far_writer, passing), self._pass(far_reader, writer, passing))
         self.open -= 1
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passing: asyncio.Event
+    ) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65_536):
                 self.held += 1
-                await self.passing.wait()
+                await passing.wait()
                 self.held -= 1
                 writer.write(data)
-        await self.passing.wait()
+        await passing.wait()
         writer.close()
 
 

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import sys
 import time
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +19,7 @@ from sqlalchemy import MetaData, text, update
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from benchmarks.books import agree
-from benchmarks.child import Meter, answer, read_spec, ready
+from benchmarks.child import Meter, ready, serve
 from benchmarks.peers import article
 from benchmarks.processes import child
 from benchmarks.servers import Servers, connected
@@ -63,18 +62,13 @@ async def measure(servers: Servers, events: int) -> dict[str, float]:
     async with (
         servers.fresh(DATABASE) as outbox,
         servers.fresh(article.TRADE) as trade,
-        AsyncExitStack() as stack,
+        child(__name__, "relay") as relay_child,
+        child(__name__, "consume") as consumer,
     ):
         spec = {"broker": servers.rabbitmq.url, "events": events}
-        consumer = await stack.enter_async_context(
-            child(__name__, spec | {"url": article.sqlalchemy_url(servers, trade)}, "consume")
-        )
-        relay = await stack.enter_async_context(
-            child(__name__, spec | {"url": article.sqlalchemy_url(servers, outbox)}, "relay")
-        )
-        await consumer.go()
-        await relay.go()
-        sent, received = await asyncio.gather(relay.result(), consumer.result())
+        await consumer.prepare(spec | {"url": article.sqlalchemy_url(servers, trade)})
+        await relay_child.prepare(spec | {"url": article.sqlalchemy_url(servers, outbox)})
+        sent, received = await asyncio.gather(relay_child.run(), consumer.run())
         async with connected(servers.url(outbox)) as connection:
             left = await connection.fetchval("SELECT count(*) FROM outbox")
         async with connected(servers.url(trade)) as connection:
@@ -151,4 +145,4 @@ async def consume(spec: dict[str, Any]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    answer(uvloop.run({"relay": relay, "consume": consume}[sys.argv[1]](read_spec())))
+    uvloop.run(serve({"relay": relay, "consume": consume}[sys.argv[1]]))

@@ -16,7 +16,7 @@ import uvloop
 from pika.adapters.asyncio_connection import AsyncioConnection
 
 from benchmarks.books import agree
-from benchmarks.child import Meter, answer, read_spec, ready
+from benchmarks.child import Meter, ready, serve
 from benchmarks.processes import child
 from benchmarks.servers import Servers
 
@@ -58,13 +58,12 @@ async def rates(servers: Servers, events: int) -> dict[str, float]:
         BooksWrong: a message was lost or came twice.
     """
     spec = {"url": servers.rabbitmq.url, "events": events}
-    async with child(__name__, spec, "publish") as one, child(__name__, spec, "consume") as other:
-        await one.go()
-        published = await one.result()
+    async with child(__name__, "publish") as one, child(__name__, "consume") as other:
+        await asyncio.gather(one.prepare(spec), other.prepare(spec))
+        published = await one.run()
         agree("raw publish", confirmed=(published["messages"], 2 * events))
         agree("raw publish", queued=(await servers.queued(_QUEUE), events))
-        await other.go()
-        consumed = await other.result()
+        consumed = await other.run()
         agree("raw consume", messages=(consumed["messages"], events))
     agree("raw consume", left=(await servers.empty_queue(_QUEUE), 0))
     return {
@@ -158,4 +157,4 @@ async def _call(ask: Callable[[Callable[[Any], None]], object]) -> Any:
 
 
 if __name__ == "__main__":
-    answer(uvloop.run({"publish": publish, "consume": consume}[sys.argv[1]](read_spec())))
+    uvloop.run(serve({"publish": publish, "consume": consume}[sys.argv[1]]))

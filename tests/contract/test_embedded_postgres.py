@@ -45,7 +45,8 @@ async def test_a_killed_server_starts_again_although_its_number_is_somebody_else
 
         await until(gone)
         with somebody_else() as pid:
-            pid_file.write_text("\n".join([str(pid), *rest, ""]))
+            for lock in (pid_file, Path(f"{rest[3]}/.s.PGSQL.{rest[2]}.lock")):
+                lock.write_text("\n".join([str(pid), *rest, ""]))
 
             with embedded_postgres(tmp_path) as again:
                 async with connected(again["paybell_pay"]) as rows:

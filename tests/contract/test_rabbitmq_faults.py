@@ -327,6 +327,19 @@ async def test_a_line_that_is_reset_under_a_batch_leaves_it_unknown(rabbitmq_url
         assert await broker.publish([message()], 10) == [Confirm.CONFIRMED]
 
 
+async def test_a_connection_that_missed_a_deadline_is_not_trusted_again(rabbitmq_url: str) -> None:
+    """It may be half open for good; the next batch goes over a new one, long before heartbeats tell."""
+    async with line(rabbitmq_url) as proxy, rabbit(rabbitmq_url, through=proxy.url) as broker:
+        await broker.declare(TOPOLOGY)
+        proxy.fall_silent()
+        assert await broker.publish([message()], 0.1) == [Confirm.UNKNOWN]
+        assert not broker.connected
+        proxy.leave_behind()
+
+        async with asyncio.timeout(5):
+            assert await broker.publish([message()], 10) == [Confirm.CONFIRMED]
+
+
 # Consuming ---------------------------------------------------------------------------------------
 
 
@@ -421,6 +434,7 @@ async def consuming_again(url: str, trade_url: str, fault: Callable[[], object])
     """Put a fault to a listener that runs as a worker runs it; it has to be at work again within 10 s."""
     stop = asyncio.Event()
     async with rabbit(url) as broker, notebook(trade_url, SystemClock(), broker) as book:
+        await broker.declare(Topology([BINDING.exchange], [BINDING]))
         running = asyncio.create_task(run_task(Task("listener", book.runner.run), stop, SystemClock()))
 
         async def heard(number: int) -> None:

@@ -110,7 +110,7 @@ async def test_a_crash_after_the_commit_and_before_the_settling_is_absorbed(trad
         assert not publishing.done()
 
         async with broker.consume(BINDING.queue.name, 10) as consumer:
-            again = await consumer.receive(10)
+            again = await asyncio.wait_for(consumer.receive(10), 10)
             await book.runner.apply(again)
             await consumer.settle(again)
 

@@ -493,7 +493,7 @@ async def test_a_dead_letter_is_on_disk_before_its_delivery_is_settled(trade_url
         assert not publishing.done()
 
         async with broker.consume(BINDING.queue.name, 10) as consumer:
-            again = await consumer.receive(10)
+            again = await asyncio.wait_for(consumer.receive(10), 10)
             await book.runner.apply(again)
             await consumer.settle(again)
         assert await publishing == [Confirm.CONFIRMED]

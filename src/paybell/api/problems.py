@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ExceptionHandlersMap, HTTPScope, Receive, Send
 
 from paybell.clock import rfc3339
 from paybell.errors import (
@@ -20,6 +20,7 @@ from paybell.errors import (
     MissingField,
     NotAuthenticated,
     NotFound,
+    OutcomeUnknown,
     PaybellError,
     Refused,
     Unavailable,
@@ -51,6 +52,12 @@ def exception_handlers() -> ExceptionHandlersMap:
         HTTPException: _http_exception,
         Exception: _bug,
     }
+
+
+async def cut_off(scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """Answer a request whose process ends before it could: what it asked for may still be done."""
+    response = _paybell_error(Request(scope), OutcomeUnknown())
+    await response.to_asgi_response(app=None, request=Request(scope))(scope, receive, send)
 
 
 def _paybell_error(request: Request[Any, Any, Any], error: PaybellError) -> Response[bytes]:

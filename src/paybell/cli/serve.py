@@ -92,8 +92,8 @@ def _listening(settings: Settings, inherited: tuple[int, int] | None) -> socket.
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        # It listens when there is somebody to answer; until then a balancer goes to another process.
         listening.bind((settings.host, settings.port))
-        listening.listen(2048)
     except (OSError, UnicodeError) as error:
         listening.close()
         reason = error.strerror if isinstance(error, OSError) else "no such name"

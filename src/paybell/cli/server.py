@@ -6,21 +6,24 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import msgspec
 import structlog
 import uvicorn
-from litestar import Litestar
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from paybell.api.app import create_app
+from paybell.api.problems import cut_off
 from paybell.runtime import Runtime, open_runtime
 from paybell.settings import Settings
 from paybell.worker import run_loop, run_task
 
 log = structlog.get_logger()
-# Together under the 10 s that orchestrators usually grant: requests in flight first, then the loops.
+# Together under the 10 s that orchestrators usually grant: requests in flight first, then the loops,
+# then the connections to both databases with 1 s each.
 REQUESTS_GRACE_SECONDS = 4
-LOOPS_GRACE_SECONDS = 4.0
+LOOPS_GRACE_SECONDS = 3.0
 # Longer than clients keep idle connections (aiohttp: 15 s), so that none is closed under a request.
 KEEP_ALIVE_SECONDS = 75
 # Past this many open requests a process answers 503 instead of piling them up.
@@ -100,15 +103,35 @@ async def serving(
             url = f"http://127.0.0.1:{inner.getsockname()[1]}"
             settings = msgspec.structs.replace(settings, pay_url=url)
         runtime = await stack.enter_async_context(open_runtime(settings, urls, roles))
-        app = create_app(runtime)
+        app = _answering(create_app(runtime))
         if inner is not None:
             await stack.enter_async_context(_http(app, inner))
         await stack.enter_async_context(_loops(runtime))
         yield Served(runtime, await stack.enter_async_context(_http(app, listening)))
 
 
+def _answering(app: ASGIApp) -> ASGIApp:
+    """Return the application with an answer also for requests that the end cuts off."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await app(scope, receive, note)
+        except asyncio.CancelledError:
+            if not started:
+                await cut_off(cast("HTTPScope", scope), receive, send)
+
+    return answer
+
+
 @asynccontextmanager
-async def _http(app: Litestar, listening: socket.socket) -> AsyncIterator["asyncio.Task[None]"]:
+async def _http(app: ASGIApp, listening: socket.socket) -> AsyncIterator["asyncio.Task[None]"]:
     server = _Server(
         uvicorn.Config(
             app,

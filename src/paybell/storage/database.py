@@ -34,6 +34,8 @@ _SERVER_SETTINGS = {
 }
 # How long a caller waits for a free connection before it is told to come back.
 ACQUIRE_TIMEOUT_SECONDS = 5.0
+# Nothing of ours is under way when we leave; a server that does not return the goodbye is left without.
+CLOSE_TIMEOUT_SECONDS = 1.0
 _LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -161,7 +163,7 @@ class Database:
             yield cls(pool, clock)
         finally:
             try:
-                await asyncio.wait_for(pool.close(), STATEMENT_TIMEOUT_SECONDS)
+                await asyncio.wait_for(pool.close(), CLOSE_TIMEOUT_SECONDS)
             except TimeoutError:
                 pool.terminate()
 

@@ -97,19 +97,21 @@ def _start(data: Path) -> PostgresServer:
 
 
 def _disown_dead_server(data: Path) -> None:
-    """Take the process number out of a killed server's pid file: it may be anybody's by now.
+    """Take the process number out of a killed server's lock files: it may be anybody's by now.
 
-    The library would believe that the server runs; after a restart of a container it nearly always
-    would. The rest of the file stays, by which PostgreSQL makes sure that nothing of the old one is left.
+    The library, or PostgreSQL itself, would believe that the server runs; after a restart of a container
+    it nearly always would. The rest stays: by it PostgreSQL makes sure that nothing of the old one lives.
     """
     pid_file = data / "postmaster.pid"
     with suppress(FileNotFoundError):
-        lines = pid_file.read_text().splitlines()
-        try:
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(f"{lines[4]}/.s.PGSQL.{lines[3]}")
-        except (OSError, IndexError):
-            pid_file.write_text("\n".join([_NOBODY, *lines[1:], ""]))
+        _, _, _, port, folder, *_ = [*pid_file.read_text().splitlines(), *[""] * 5]
+        address = f"{folder}/.s.PGSQL.{port}"
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(address)
+            return
+        for lock in (pid_file, Path(f"{address}.lock")):
+            _, _, rest = lock.read_text().partition("\n")
+            lock.write_text(f"{_NOBODY}\n{rest}")
 
 
 def _create_database(server: PostgresServer, name: str) -> str:
