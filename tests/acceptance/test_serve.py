@@ -322,7 +322,7 @@ async def test_an_address_that_is_not_ours_is_named(home: Path, host: str) -> No
     ],
     ids=str,
 )
-async def test_a_setting_that_cannot_be_is_named(home: Path, settings: dict[str, object], names: str) -> None:
+async def test_a_setting_that_cannot_be_is_named(home: Path, settings: dict[str, Any], names: str) -> None:
     sentence = await refused(**{"home": home, **settings})
 
     assert names in sentence

@@ -36,24 +36,27 @@ _SERVER_SETTINGS = {
 ACQUIRE_TIMEOUT_SECONDS = 5.0
 # Nothing of ours is under way when we leave; a server that does not return the goodbye is left without.
 CLOSE_TIMEOUT_SECONDS = 1.0
-_LOST = (
+# After these nobody is at the other end, or nobody knows.
+_GONE = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,  # what the driver says of a connection whose server has said its last word
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    OSError,
+    TimeoutError,
+)
+_LOST = (
+    *_GONE,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.ReadOnlySQLTransactionError,
-    OSError,
-    TimeoutError,
 )
-# After these nobody is known to be at the other end; the others are answers of a server that is well.
-_GONE = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError)
 _MISCONFIGURED = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -264,14 +267,16 @@ async def _connect(url: str, clock: Clock, connections: int, wait_seconds: float
     deadline = clock.monotonic() + wait_seconds
     while True:
         try:
-            return await asyncpg.create_pool(
+            pool = await asyncpg.create_pool(
                 url,
-                min_size=1,
+                min_size=0,  # a pool that must keep some complains aloud of every outage
                 max_size=connections,
                 timeout=min(5.0, wait_seconds),
                 command_timeout=STATEMENT_TIMEOUT_SECONDS,
                 server_settings=_SERVER_SETTINGS,
             )
+            async with pool.acquire():
+                return pool
         except (*_MISCONFIGURED, ValueError) as error:
             raise Misconfigured(refusal(error)) from error
         except _LOST as error:
