@@ -105,7 +105,7 @@ async def test_a_caller_who_goes_away_takes_nobody_along() -> None:
     work.go_on.release()
     work.go_on.release()
 
-    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    answers = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
     assert [type(answer) for answer in answers] == [asyncio.CancelledError, asyncio.CancelledError, int]
     assert work.batches == [[1], [2, 3]]
 
@@ -117,7 +117,7 @@ async def test_too_many_waiting_are_told_to_come_back() -> None:
     tasks = await started(batcher, 0, 1)
     tasks += await started(batcher, 2, 3, 4, 5)
     with pytest.raises(Overloaded):
-        await batcher.submit(6)
+        await asyncio.wait_for(batcher.submit(6), 5)
     work.go_on.release()
     assert await tasks[0] == 0
     tasks += await started(batcher, 7)

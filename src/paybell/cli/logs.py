@@ -38,14 +38,13 @@ def configure_logs(settings: Settings) -> None:
 
 
 class _Libraries(logging.Handler):
-    """Writes what libraries log the way we do."""
+    """Writes what libraries log the way we do; a traceback only for what they call an error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        exc_info = record.exc_info if record.exc_info and record.exc_info[0] else None
-        structlog.get_logger().log(
-            record.levelno,
-            "library_log",
-            logger=record.name,
-            text=record.getMessage(),
-            **({"exc_info": exc_info} if exc_info else {}),
-        )
+        event: dict[str, object] = {"logger": record.name, "text": record.getMessage()}
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            event |= {"error": f"{type(error).__name__}: {error}"}
+            if record.levelno >= logging.ERROR:
+                event |= {"exc_info": error}
+        structlog.get_logger().log(record.levelno, "library_log", **event)
