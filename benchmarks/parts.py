@@ -14,7 +14,7 @@ from benchmarks.child import Meter, ready, serve
 from benchmarks.stock import PEPPER, requests
 from paybell.clock import SystemClock
 from paybell.messaging.events import Signer, topology
-from paybell.messaging.rabbitmq import RabbitBroker
+from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.messaging.runner import ListenerObserver, ListenerRunner
 from paybell.pay.settlement import PaymentRequest
 from paybell.runtime import open_runtime
@@ -118,8 +118,9 @@ async def listen(spec: dict[str, Any]) -> dict[str, object]:
         broker = RabbitBroker(ours.broker_url)
         stack.push_async_callback(broker.close)
         (binding,) = topology(ours.queue_type).bindings
+        proof = PaymentProof(database, ours.merchant_id, Signer(ours.jwt_secret), pay)
         runner = ListenerRunner(
-            payment_listener(binding, PaymentProof(Signer(ours.jwt_secret), pay)),
+            payment_listener(binding, proof),
             broker,
             database,
             clock,

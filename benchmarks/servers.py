@@ -14,8 +14,8 @@ import asyncpg
 import pika
 
 from paybell.messaging.events import TRADE_QUEUE
-from paybell.messaging.rabbitmq_install import ensure_installed
-from paybell.messaging.rabbitmq_node import RabbitmqNode
+from paybell.messaging.rabbitmq.install import ensure_installed
+from paybell.messaging.rabbitmq.node import RabbitmqNode
 from paybell.storage.embedded import PAY_DATABASE, embedded_postgres
 
 # Each connects as a user of its own, so that the CPU of its backends can be told apart.

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import ssl
 import struct
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -11,7 +12,7 @@ from typing import Any
 import pika
 
 from paybell.messaging.broker import Topology
-from paybell.messaging.rabbitmq import RabbitBroker
+from paybell.messaging.rabbitmq.broker import RabbitBroker
 
 
 class Stranger:
@@ -175,15 +176,15 @@ class Line:
 
 
 @asynccontextmanager
-async def line(url: str) -> AsyncIterator[Line]:
-    """Put a line in front of the broker of a URL."""
+async def line(url: str, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Line]:
+    """Put a line in front of the broker of a URL; with ``tls`` it ends that, as a load balancer does."""
     parameters = pika.URLParameters(url)
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(*ends: Any) -> None:
         tasks.add(asyncio.create_task(proxy.serve(parameters.host, parameters.port, ends)))
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     place = f"{parameters.host}:{parameters.port}"
     proxy = Line(url.replace(place, f"127.0.0.1:{server.sockets[0].getsockname()[1]}"))
     proxy.recover()

@@ -16,7 +16,7 @@ from paybell.messaging.relay import Relay, RelayObserver, Wire
 from paybell.messaging.runner import ListenerObserver, ListenerRunner
 from paybell.pay.model import PayOrder
 from paybell.testing import FaultyBroker
-from paybell.trade.listener import PaymentProof, payment_listener
+from paybell.trade.listener import payment_listener
 
 
 class Said(RelayObserver):
@@ -95,7 +95,7 @@ def trade_listener(
     """Make the order service's listener."""
     (binding,) = topology().bindings
     return ListenerRunner(
-        payment_listener(binding, PaymentProof(world.signer, world.client)),
+        payment_listener(binding, world.proof),
         broker,
         world.database,
         SystemClock(),

@@ -284,6 +284,12 @@ class Process:
         """Everything it wrote so far."""
         return self._log.read_bytes()[self._begin :].decode(errors="replace")
 
+    @property
+    def tracebacks(self) -> str:
+        """What it said from the first traceback on; empty if there is none."""
+        _, traceback, rest = self.said.partition("Traceback")
+        return traceback + rest
+
     def signal(self, number: int) -> None:
         """Send a signal."""
         self._process.send_signal(number)

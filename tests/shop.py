@@ -13,7 +13,7 @@ from paybell.clock import SystemClock
 from paybell.errors import PaybellError
 from paybell.ids import new_traceparent
 from paybell.messaging.broker import Delivery
-from paybell.messaging.events import SIGNATURE_HEADER, PaymentSucceeded, Signer, topology
+from paybell.messaging.events import SIGNATURE_HEADER, PaidOrder, PaymentSucceeded, Signer, topology
 from paybell.messaging.failures import FailureStore
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.runner import ListenerObserver, ListenerRunner
@@ -30,6 +30,11 @@ from paybell.trade.service import TradeService
 SECRET = "a secret that both services hold, of 32 bytes"
 
 
+def signed(number: int, amount: int = 100, merchant_id: str = "1", secret: str = SECRET) -> str:
+    """Return the signature of a payment in CNY."""
+    return Signer(secret).sign(PaidOrder(merchant_id, str(number), amount, "CNY"))
+
+
 @dataclass(slots=True)
 class Shop:
     """Orders on one side, pay orders and wallets on the other."""
@@ -38,7 +43,7 @@ class Shop:
     pay: PaySide
     client: PayClient
     trade: TradeService
-    signer: Signer
+    proof: PaymentProof
     runner: ListenerRunner[PaymentSucceeded]
     failures: FailureStore
 
@@ -92,8 +97,9 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         async with serving_http(app, listening), PayClient.open(url, tokens, clock) as client:
+            proof = PaymentProof(trade_database, settings.merchant_id, signer, client)
             runner = ListenerRunner(
-                payment_listener(binding, PaymentProof(signer, client)),
+                payment_listener(binding, proof),
                 LocalBroker(),
                 trade_database,
                 clock,
@@ -105,7 +111,7 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
                 side,
                 client,
                 TradeService(trade_database, client, SequentialIds()),
-                signer,
+                proof,
                 runner,
                 FailureStore(trade_database),
             )

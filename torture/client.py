@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from paybell.clock import SystemClock
-from paybell.messaging.rabbitmq_process import LOOPBACK
+from paybell.messaging.rabbitmq.process import LOOPBACK
 from paybell.settings import read_settings
 from paybell.tokens import Tokens
 

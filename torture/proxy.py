@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import TypeAlias
 
-from paybell.messaging.rabbitmq_process import LOOPBACK, free_port
+from paybell.messaging.rabbitmq.process import LOOPBACK, free_port
 
 # A Unix socket's path, or a port on the loopback.
 Target: TypeAlias = str | int

@@ -14,9 +14,9 @@ from pathlib import Path
 from paybell.clock import SystemClock
 from paybell.errors import Unavailable
 from paybell.messaging.events import TRADE_QUEUE
-from paybell.messaging.rabbitmq_install import ensure_installed
-from paybell.messaging.rabbitmq_node import RabbitmqNode
-from paybell.messaging.rabbitmq_process import LOOPBACK, free_port
+from paybell.messaging.rabbitmq.install import ensure_installed
+from paybell.messaging.rabbitmq.node import RabbitmqNode
+from paybell.messaging.rabbitmq.process import LOOPBACK, free_port
 from paybell.storage.migrate import migrate
 from torture.postgres import Postgres
 from torture.proxy import Line, line

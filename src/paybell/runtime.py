@@ -13,7 +13,7 @@ from paybell.messaging.events import Signer, topology
 from paybell.messaging.failures import FailureStore
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
-from paybell.messaging.rabbitmq import RabbitBroker
+from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.messaging.relay import Relay, Wire
 from paybell.messaging.runner import ListenerRunner
 from paybell.metrics import ListenerMetrics, Metrics, PayMetrics, RelayMetrics
@@ -179,8 +179,9 @@ class _Builder:
         ids = SnowflakeIds(runtime.clock, await trade_store.node_number(database))
         runtime.trade = TradeService(database, pay, ids)
         (binding,) = topology(settings.queue_type).bindings
+        proof = PaymentProof(database, settings.merchant_id, self.signer, pay)
         runner = ListenerRunner(
-            payment_listener(binding, PaymentProof(self.signer, pay)),
+            payment_listener(binding, proof),
             self.broker,
             database,
             runtime.clock,

@@ -79,7 +79,7 @@ async def test_one_command_serves_and_ends_in_order(home: Path) -> None:
             code = await service.ended()
 
     assert code == 0
-    assert "Traceback" not in service.said
+    assert not service.tracebacks
     assert service.said.count("service_stopped") == 1
     assert not (home / "postgres" / "postmaster.pid").exists()
     assert {oct((home / name).stat().st_mode & 0o777) for name in ("jwt-secret", "pin-pepper")} == {"0o600"}
@@ -91,7 +91,7 @@ async def test_ctrl_c_ends_it_too(home: Path) -> None:
         code = await service.ended(15)
 
     assert code == 0
-    assert "Traceback" not in service.said
+    assert not service.tracebacks
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
@@ -143,7 +143,7 @@ async def test_nothing_acknowledged_under_load_is_lost(home: Path, number: signa
     assert code == (0 if number == signal.SIGTERM else -signal.SIGKILL)
     assert set(statuses) <= {200, 201, 503}
     assert all(end is None or isinstance(end, aiohttp.ClientError) for end in ends), ends
-    assert "Traceback" not in service.said
+    assert not service.tracebacks
     assert left == 8 * 10_000 - paid
     assert len(answered) <= paid <= len(tried)
 
@@ -200,10 +200,10 @@ async def test_a_request_that_cannot_end_does_not_keep_the_process(home: Path) -
                     code = await service.ended()
                 reply = await paying
 
-    assert reply.refusal == (503, "outcome_unknown")
+    assert reply.refusal in ((503, "outcome_unknown"), (503, "database_unavailable"))
     assert reply.headers["Retry-After"] == "1"
     assert code == 0
-    assert "Traceback" not in service.said
+    assert not service.tracebacks
 
 
 @contextmanager
@@ -219,6 +219,28 @@ def frozen(parent: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+async def test_a_request_cut_off_at_the_end_is_told_that_its_outcome_is_unknown(home: Path) -> None:
+    """Its row is locked by somebody else for longer than the process may wait."""
+    async with serving(home) as (service, client):
+        user = fresh_user()
+        await client.fund(user, 100)
+        order = await client.apply(user, 100)
+        async with connected(databases(home)["pay"]) as other:
+            held = other.transaction()
+            await held.start()
+            await other.execute("SELECT 1 FROM pay_orders WHERE id = $1 FOR UPDATE", int(order["id"]))
+            paying = asyncio.create_task(client.pay(order["id"], user))
+            await client.get("/healthz")
+            service.signal(signal.SIGTERM)
+            reply = await paying
+            await held.rollback()
+        code = await service.ended(15)
+
+    assert reply.refusal in ((503, "outcome_unknown"), (503, "database_unavailable"))
+    assert code == 0
+    assert not service.tracebacks
+
+
 async def test_sigterm_while_it_still_starts_ends_it_too(home: Path) -> None:
     with process("serve", log=home / "log", home=home, port=0) as service:
 
@@ -230,7 +252,7 @@ async def test_sigterm_while_it_still_starts_ends_it_too(home: Path) -> None:
         code = await service.ended(20)
 
     assert code == 0
-    assert "Traceback" not in service.said
+    assert not service.tracebacks
     async with serving(home) as (_, client):
         await paid_order(client)
 
@@ -457,7 +479,7 @@ async def test_a_database_killed_while_we_serve_is_waited_out(home: Path) -> Non
     assert health.status == 200
     assert again.status == 200
     assert balance == 800
-    assert "Traceback" not in service.said
+    assert not service.tracebacks
 
 
 # Workers ---------------------------------------------------------------------------------------
@@ -509,7 +531,7 @@ async def test_workers_share_a_port_and_their_counts_and_are_replaced(home: Path
     assert after == 7.0
     assert code == 0
     assert all(gone(pid) for pid in before | workers)
-    assert "Traceback" not in service.said
+    assert not service.tracebacks
 
 
 async def counts(url: str) -> float:
@@ -537,7 +559,7 @@ async def test_workers_end_when_their_parent_is_killed(home: Path) -> None:
             return all(gone(pid) for pid in workers)
 
         await until(all_gone, seconds=15)
-    assert "Traceback" not in service.said
+    assert not service.tracebacks
 
 
 # Roles -----------------------------------------------------------------------------------------
@@ -587,7 +609,7 @@ async def test_three_roles_as_three_processes_pay_an_order_over_rabbitmq(
     assert reply.status == 200
     assert not_here.refusal == (404, "not_found")
     assert ready.json["checks"] == {"payDatabase": "ok", "broker": "ok"}
-    assert "Traceback" not in api.said + relay.said + trading.said
+    assert not api.tracebacks + relay.tracebacks + trading.tracebacks
 
 
 # What it says ----------------------------------------------------------------------------------

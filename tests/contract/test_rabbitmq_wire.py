@@ -12,14 +12,14 @@ import pytest
 from amqp import Raw, Stranger, nested, rabbit, stranger
 from notebook import BINDING, Notebook, notebook
 from relaying import Said, listening, pay, pending, relay, trade_listener
-from shop import SECRET, shop
+from shop import shop, signed
 from support import PaySide, until
 
 from paybell.clock import SystemClock, rfc3339
 from paybell.errors import Misconfigured
 from paybell.messaging.broker import BODY_MAX, Binding, Confirm, Queue, Topology
-from paybell.messaging.events import PAY_DIRECT, PAY_EVENTS, TRADE_QUEUE, Signer, topology
-from paybell.messaging.rabbitmq import RabbitBroker
+from paybell.messaging.events import PAY_DIRECT, PAY_EVENTS, TRADE_QUEUE, topology
+from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.pay.model import PayOrder
 from paybell.storage import Database
 from paybell.testing import FaultyBroker
@@ -101,7 +101,7 @@ async def test_a_payment_is_a_bare_number_on_the_articles_queue(
             "cloudEvents:time": rfc3339(order.succeeded_at),
             "cloudEvents:specversion": "1.0",
             "traceparent": traceparent,
-            "paybell-signature": Signer(SECRET).sign("1659160216593354754"),
+            "paybell-signature": signed(1659160216593354754),
         },
     }
 

@@ -15,8 +15,8 @@ from paybell.errors import BrokerUnavailable
 from paybell.messaging.broker import Topology
 from paybell.messaging.events import PAY_DIRECT, PAY_EVENTS, TRADE_QUEUE, topology
 from paybell.messaging.local import LocalBroker
-from paybell.messaging.rabbitmq_install import ensure_installed
-from paybell.messaging.rabbitmq_node import RabbitmqNode
+from paybell.messaging.rabbitmq.install import ensure_installed
+from paybell.messaging.rabbitmq.node import RabbitmqNode
 from paybell.runtime import open_runtime
 from paybell.settings import read_settings
 from paybell.storage import Database

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 import pytest
-from shop import shop
+from shop import shop, signed
 from support import PaySide, codes, connected, seeded, until, waiting_for_locks
 
 from paybell.errors import AlreadyPaid, PaybellError, PayOrderClosed
@@ -191,7 +191,7 @@ async def test_cancelling_and_paying_at_once_leave_one_outcome(
             payment, cancelling = answers[first], answers[1 - first]
             if isinstance(payment, PayOrder):
                 assert codes([cancelling]) == ["already_paid"]
-                await both.hear((order.id, both.signer.sign(str(order.id))))
+                await both.hear((order.id, signed(order.id, 1)))
                 return "PAID"
             assert codes([payment]) == ["pay_order_closed"]
             assert isinstance(cancelling, Order)
@@ -210,11 +210,11 @@ async def test_a_late_message_revives_nothing(pay_database: Database, trade_data
         for number in (1, 2, 3):
             await both.order(number, "7", 100)
         await both.cancel(1, "7")
-        await both.hear(*((number, both.signer.sign(str(number))) for number in (2, 3)))
+        await both.hear(*((number, signed(number)) for number in (2, 3)))
         await both.database.fetch(Query("UPDATE orders SET status = 'REFUNDED' WHERE id = 2 RETURNING id"))
         await both.database.fetch(Query("DELETE FROM inbox RETURNING event_id"))  # as if never heard before
 
-        await both.hear(*((number, both.signer.sign(str(number))) for number in (1, 2, 3)))
+        await both.hear(*((number, signed(number)) for number in (1, 2, 3)))
 
         assert await both.statuses() == {1: "CANCELLED", 2: "REFUNDED", 3: "PAID"}
         assert [(row["event_id"], row["state"], row["reason"]) for row in await both.kept()] == [

@@ -2,15 +2,25 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
 from notebook import deliveries
-from shop import Shop, shop
+from relaying import listening, relay, trade_listener
+from shop import Shop, shop, signed
 from support import PASSWORD, PaySide, codes, connected, payment, until, waiting_for_locks
 
-from paybell.errors import InsufficientScope, NotThePayer, PaybellError, PayOrderNotFound, WrongPayPassword
-from paybell.messaging.events import SIGNATURE_HEADER, Signer
+from paybell.errors import (
+    InsufficientScope,
+    NotThePayer,
+    OrderMismatch,
+    PaybellError,
+    PayOrderNotFound,
+    WrongPayPassword,
+)
+from paybell.messaging.events import SIGNATURE_HEADER
+from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.observer import PayObserver
@@ -291,19 +301,82 @@ async def reasons(both: Shop) -> dict[str, tuple[str, str]]:
     return {row["event_id"]: (row["state"], row["reason"]) for row in await both.kept()}
 
 
+async def relayed(both: Shop, heard: Callable[[], Awaitable[bool]]) -> None:
+    """Publish what pay has to say, until the order service has heard it."""
+    broker = LocalBroker()
+    async with listening(trade_listener(both, broker)):
+        await relay(both.pay.outbox, broker).run_once()
+        await until(heard)
+
+
+async def test_another_merchants_payment_of_the_same_number_marks_nothing_paid(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """Their message is ours, signed and all; and when our payer pays, that is heard."""
+    async with shop(pay_database, trade_database) as both:
+        await ordered(both, 1)
+        await both.pay.fund("8", 1_000)
+        theirs, _ = await both.pay.pay.apply(Application("2", 1, "8", 100, "CNY", "", 600))
+        assert isinstance(await both.pay.attempt(theirs.id, "8"), PayOrder)
+
+        async def refused() -> bool:
+            return bool(await both.kept())
+
+        await relayed(both, refused)
+        assert await both.statuses() == {1: "UNPAID"}
+        assert await reasons(both) == {"pay.success:1": ("dead", "not_paid")}
+
+        await pay_for(both, 1)
+
+        async def marked() -> bool:
+            return await both.statuses() == {1: "PAID"}
+
+        await relayed(both, marked)
+
+
+@pytest.mark.parametrize("believed", [signed(1, 1), None], ids=["signed", "unsigned"])
+async def test_less_than_was_ordered_marks_nothing_paid(
+    pay_database: Database, trade_database: Database, believed: str | None
+) -> None:
+    """Whoever made the pay order first chose its amount."""
+    async with shop(pay_database, trade_database) as both:
+        await both.pay.fund("7", 1_000)
+        cheap = await both.pay.order(1, "7", 1)
+        with pytest.raises(OrderMismatch):
+            await both.order(1, "7", 100)
+        assert isinstance(await both.pay.attempt(cheap.id, "7"), PayOrder)
+        await both.hear((1, believed))
+
+        assert await both.statuses() == {1: "UNPAID"}
+        assert await reasons(both) == {"pay.success:1": ("dead", "amount_mismatch")}
+
+
 @pytest.mark.parametrize(
     "signature",
     [
         None,
         "",
         "0" * 64,
-        Signer("somebody else's secret, of 32 bytes").sign("1"),
-        Signer("a secret that both services hold, of 32 bytes").sign("2"),
-        Signer("a secret that both services hold, of 32 bytes").sign("1").upper(),
-        Signer("a secret that both services hold, of 32 bytes").sign("1")[:-1],
+        signed(1, secret="somebody else's secret, of 32 bytes"),
+        signed(2),
+        signed(1, merchant_id="2"),
+        signed(1, amount=99),
+        signed(1).upper(),
+        signed(1)[:-1],
         "\N{SNOWMAN}\ud800",
     ],
-    ids=["none", "empty", "zeros", "other secret", "other order", "upper case", "cut", "not ascii"],
+    ids=[
+        "none",
+        "empty",
+        "zeros",
+        "other secret",
+        "other order",
+        "other merchant",
+        "less",
+        "upper case",
+        "cut",
+        "not ascii",
+    ],
 )
 async def test_a_forged_message_marks_nothing_paid(
     pay_database: Database, trade_database: Database, signature: str | None
@@ -311,7 +384,7 @@ async def test_a_forged_message_marks_nothing_paid(
     """Pay is asked, knows of no payment, and the message is kept for a person."""
     async with shop(pay_database, trade_database) as both:
         await ordered(both, 1, 2)
-        await both.hear((1, signature), (2, both.signer.sign("2")))
+        await both.hear((1, signature), (2, signed(2)))
 
         assert await both.statuses() == {1: "UNPAID", 2: "PAID"}
         assert await reasons(both) == {"pay.success:1": ("dead", "not_paid")}
@@ -323,7 +396,7 @@ async def test_a_signature_that_is_no_text_proves_nothing(
     """AMQP headers have types."""
     async with shop(pay_database, trade_database) as both:
         await ordered(both, 1, 2, 3)
-        for number, header in ((1, both.signer.sign("1").encode()), (2, True), (3, [both.signer.sign("3")])):
+        for number, header in ((1, signed(1).encode()), (2, True), (3, [signed(3)])):
             await both.runner.apply(deliveries(number, headers={SIGNATURE_HEADER: header}))
 
         assert set((await both.statuses()).values()) == {"UNPAID"}
@@ -355,7 +428,7 @@ async def test_a_forged_message_does_not_stand_in_the_way_of_the_real_one(
         await both.hear((1, None), (2, None))
         await pay_for(both, 1)
         await pay_for(both, 2)
-        await both.hear((1, both.signer.sign("1")))
+        await both.hear((1, signed(1)))
         assert await both.statuses() == {1: "PAID", 2: "UNPAID"}
 
         assert await both.failures.replay() == 2
@@ -371,7 +444,7 @@ async def test_a_claimed_event_id_cannot_silence_another_order(
     async with shop(pay_database, trade_database) as both:
         await ordered(both, 1, 2)
         for number in (1, 2):
-            headers = {"cloudEvents:id": "the same", SIGNATURE_HEADER: both.signer.sign(str(number))}
+            headers = {"cloudEvents:id": "the same", SIGNATURE_HEADER: signed(number)}
             await both.runner.apply(deliveries(number, headers=headers))
 
         assert await both.statuses() == {1: "PAID", 2: "PAID"}
@@ -385,7 +458,7 @@ async def test_not_knowing_is_not_the_same_as_unpaid(
         await ordered(both, 1, 2)
         await pay_for(both, 1)
         url, both.client._url = both.client._url, "http://127.0.0.1:1"
-        await both.hear((1, None), (2, both.signer.sign("2")))
+        await both.hear((1, None), (2, signed(2)))
 
         assert await both.statuses() == {1: "UNPAID", 2: "PAID"}
         assert await reasons(both) == {"pay.success:1": ("retry", "pay_service_unavailable")}

@@ -7,7 +7,7 @@ import pytest
 from support import seeded
 
 from paybell.messaging.broker import Confirm
-from paybell.messaging.confirms import ConfirmLedger, Published
+from paybell.messaging.rabbitmq.confirms import ConfirmLedger, Published
 
 
 class Channel:

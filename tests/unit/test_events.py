@@ -7,6 +7,7 @@ import pytest
 from paybell.messaging.broker import Delivery
 from paybell.messaging.events import (
     SIGNATURE_HEADER,
+    PaidOrder,
     PaymentSucceeded,
     PayOrderEvent,
     Signer,
@@ -76,29 +77,31 @@ def test_a_signature_that_is_no_text_is_none(header: object) -> None:
     event = PaymentSucceeded.from_delivery(delivery(b"5001", **{SIGNATURE_HEADER: header}))
 
     assert event.signature == ""
-    assert not Signer("secret").verifies(event)
 
 
-def test_a_signature_proves_its_own_number_only() -> None:
+def test_a_signature_proves_what_was_signed_and_nothing_else() -> None:
     signer = Signer("secret")
-    signature = signer.sign("5001")
+    paid = PaidOrder("1", "5001", 100, "CNY")
+    signature = signer.sign(paid)
 
-    assert signer.verifies(PaymentSucceeded(5001, signature))
-    for event in (
-        PaymentSucceeded(5002, signature),
-        PaymentSucceeded(5001, ""),
-        PaymentSucceeded(5001, signature[:-1]),
-        PaymentSucceeded(5001, signature + "0"),
-        PaymentSucceeded(5001, signature.upper()),
-        PaymentSucceeded(5001, "\udc80\N{SNOWMAN}"),
+    assert signer.verifies(signature, paid)
+    assert not Signer("another").verifies(signature, paid)
+    for forged in ("", signature[:-1], signature + "0", signature.upper(), "\udc80\N{SNOWMAN}"):
+        assert not signer.verifies(forged, paid)
+    for other in (
+        PaidOrder("2", "5001", 100, "CNY"),
+        PaidOrder("1", "5002", 100, "CNY"),
+        PaidOrder("1", "5001", 99, "CNY"),
+        PaidOrder("1", "5001", 100, "USD"),
+        PaidOrder("CNY:1", "5001", 100, ""),
     ):
-        assert not signer.verifies(event)
-    assert not Signer("another").verifies(PaymentSucceeded(5001, signature))
+        assert not signer.verifies(signature, other)
 
 
 def test_the_secret_itself_signs_nothing() -> None:
     """A key of its own is derived, so that a token can never be mistaken for a signature."""
-    assert Signer("secret").sign("5001") != hmac.digest(b"secret", b"5001", "sha256").hex()
+    signed = hmac.digest(b"secret", b"5001:100:CNY:1", "sha256").hex()
+    assert Signer("secret").sign(PaidOrder("1", "5001", 100, "CNY")) != signed
 
 
 @pytest.mark.parametrize("body", [b"", b"5001", b"{}", b"[]", b'{"id": 5}', b"\xff", b"null"], ids=ascii)

@@ -36,7 +36,7 @@ from paybell.cli.demo_plan import (
 from paybell.cli.service import running_service
 from paybell.cli.work import for_each, percentile, progress, wait_for_statuses
 from paybell.clock import Clock, SystemClock
-from paybell.messaging.rabbitmq_node import find_or_start
+from paybell.messaging.rabbitmq.node import find_or_start
 from paybell.money import DEFAULT_CURRENCY
 from paybell.settings import read_settings, with_secrets
 from paybell.storage.embedded import embedded_postgres

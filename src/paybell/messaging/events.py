@@ -135,18 +135,32 @@ def _read_number(body: bytes) -> int:
     return number
 
 
+class PaidOrder(msgspec.Struct, frozen=True, rename="camel"):
+    """What a signature vouches for: this merchant's order was paid, with this amount in minor units."""
+
+    merchant_id: str
+    biz_order_no: str
+    amount: int
+    currency: str
+
+
 class Signer:
-    """Signs bare order numbers, so that a listener can tell ours from forged ones without asking."""
+    """Signs bare order numbers, so that a listener can tell ours from forged ones without asking.
+
+    The number alone would do for no one: two merchants may use the same, and a merchant may have made
+    a pay order of less than its order comes to.
+    """
 
     def __init__(self, secret: str) -> None:
         """Derive the signing key from a secret both sides hold; the secret itself signs nothing here."""
         self._key = hmac.digest(secret.encode(), b"paybell pay.success v1", "sha256")
 
-    def sign(self, biz_order_no: str) -> str:
+    def sign(self, paid: PaidOrder) -> str:
         """Return the signature for the `SIGNATURE_HEADER`."""
-        return hmac.digest(self._key, biz_order_no.encode(), "sha256").hex()
+        # The merchant is last: it alone may hold a colon.
+        said = f"{paid.biz_order_no}:{paid.amount}:{paid.currency}:{paid.merchant_id}"
+        return hmac.digest(self._key, said.encode(), "sha256").hex()
 
-    def verifies(self, event: PaymentSucceeded) -> bool:
+    def verifies(self, signature: str, paid: PaidOrder) -> bool:
         """Compare in constant time."""
-        expected = self.sign(str(event.biz_order_no))
-        return hmac.compare_digest(event.signature.encode("utf-8", "replace"), expected.encode())
+        return hmac.compare_digest(signature.encode("utf-8", "replace"), self.sign(paid).encode())

@@ -96,11 +96,9 @@ async def find_due(database: Database, listener: str, now: datetime, most: int) 
     return [Due(row["id"], row["event_id"], row["attempts"], _delivery(row)) for row in rows]
 
 
-async def lock_due(tx: Transaction, due: Sequence[Due]) -> list[Due]:
-    """Lock those that are still due and not in other hands."""
-    rows = await tx.fetch(_SQL["lock_due_failures"], [one.row_id for one in due], tx.now)
-    held = {row["id"] for row in rows}
-    return [one for one in due if one.row_id in held]
+async def lock_due(tx: Transaction, row_ids: Sequence[int]) -> set[int]:
+    """Lock those rows that are still due and not in other hands; return their ids."""
+    return {row["id"] for row in await tx.fetch(_SQL["lock_due_failures"], row_ids, tx.now)}
 
 
 async def forget(tx: Transaction, ids: Sequence[int]) -> None:

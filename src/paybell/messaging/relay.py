@@ -8,6 +8,8 @@ listener absorbs the double.
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
+import msgspec
+
 from paybell.clock import rfc3339
 from paybell.errors import BrokerUnavailable
 from paybell.messaging.broker import Broker, Confirm, Message, Topology
@@ -18,6 +20,7 @@ from paybell.messaging.events import (
     PAY_EVENTS,
     PAY_SUCCESS,
     SIGNATURE_HEADER,
+    PaidOrder,
     Signer,
 )
 from paybell.messaging.outbox import Outbox, OutboxEvent
@@ -34,6 +37,13 @@ class RelayObserver:
 
     def finished(self, confirms: Sequence[Confirm], lease_lost: int) -> None:
         """Hear what became of a batch's messages, and how many leases had run out meanwhile."""
+
+
+class _Paid(msgspec.Struct):
+    data: PaidOrder
+
+
+_read_paid = msgspec.json.Decoder(_Paid).decode
 
 
 class Wire:
@@ -75,7 +85,7 @@ class Wire:
                 "cloudEvents:time": rfc3339(event.occurred_at),
                 "cloudEvents:specversion": "1.0",
                 "traceparent": event.traceparent,
-                SIGNATURE_HEADER: self._signer.sign(event.subject),
+                SIGNATURE_HEADER: self._signer.sign(_read_paid(event.body).data),
             },
         )
         return [bare, typed]

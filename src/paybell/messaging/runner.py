@@ -8,13 +8,10 @@ knows them.
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Generic
 
 from paybell.backoff import exponential
-from paybell.batching import do_or_split
 from paybell.clock import Clock
 from paybell.errors import Outage
 from paybell.messaging import failures
@@ -22,10 +19,13 @@ from paybell.messaging.broker import BODY_MAX, Broker, Consumer, Delivery, Topol
 from paybell.messaging.events import Unreadable
 from paybell.messaging.failures import Due, Failure
 from paybell.messaging.listening import Event, Listener, Rejected, Verdicts
+from paybell.messaging.patience import outlast
 from paybell.storage import Database, Transaction, load_queries
 
 _SQL = load_queries(__package__)
 RETRY_BATCH_MAX = 100
+# A handler that does not come back fails. The database ends a transaction without statements sooner.
+HANDLER_TIMEOUT_SECONDS = 30.0
 
 
 class ListenerObserver:
@@ -40,8 +40,12 @@ class ListenerObserver:
 
 @dataclass(frozen=True, slots=True)
 class _Item(Generic[Event]):
+    """A delivery with its event, and for a failure that is tried again its row and attempts so far."""
+
     delivery: Delivery
     event: Event
+    row_id: int = 0
+    attempts: int = 0
 
 
 class ListenerRunner(Generic[Event]):
@@ -98,20 +102,13 @@ class ListenerRunner(Generic[Event]):
 
     async def apply(self, deliveries: Sequence[Delivery]) -> None:
         """Apply or keep every delivery; return when all of them are on disk one way or the other."""
-        kept, items = self._read(deliveries)
-        items = await self._screen(items, kept)
-        waits = exponential(first=0.1, most=2.0)
-        while items:
-            outcomes = await do_or_split(self._transaction, items)
-            again: list[_Item[Event]] = []
-            for item, outcome in zip(items, outcomes, strict=True):
-                if isinstance(outcome, Outage):
-                    again.append(item)  # an outage of ours uses up nobody's attempt
-                elif isinstance(outcome, Exception):
-                    kept.append(self._failed(item, outcome, 1))
-            items = again
-            if items:
-                await self._clock.sleep(next(waits))
+        kept, read = self._read(deliveries)
+        items, refused = await self._screen(read)
+        kept += [failure for _, failure in refused]
+        outcomes = await outlast(self._database, self._clock, self._apply, items)
+        for item, outcome in zip(items, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                kept.append(self._failed(item, outcome))
         await self._keep(kept)
 
     async def retry_once(self) -> int:
@@ -120,45 +117,43 @@ class ListenerRunner(Generic[Event]):
         found = await failures.find_due(self._database, self._listener.name, now, RETRY_BATCH_MAX)
         if not found:
             return 0
-        verdicts = await self._verdicts(found)
+        failed, items = await self._read_due(found)
+        outcomes = await outlast(self._database, self._clock, self._retry, items)
+        for item, outcome in zip(items, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                failed.append((item.row_id, self._failed(item, outcome)))
+            elif outcome is not None:
+                failed.append((item.row_id, outcome))
         async with self._database.transaction() as tx:
-            due = await failures.lock_due(tx, found)
-            tried = [(one.row_id, await self._retry(tx, one, verdicts)) for one in due]
-            again = [(row_id, failure) for row_id, failure in tried if failure]
-            failing = {row_id for row_id, _ in again}
-            await failures.forget(tx, [one.row_id for one in due if one.row_id not in failing])
-            await failures.write(tx, again)
-        for _, failure in again:
+            await failures.write(tx, failed)
+        for _, failure in failed:
             self._observer.failed(failure)
-        return len(due)
+        return len(found)
 
-    async def _retry(self, tx: Transaction, due: Due, verdicts: Verdicts) -> Failure | None:
-        try:
-            item = self._item(due.delivery)
-            verdict = verdicts.get(item.event.event_id)
-            if verdict is not None:
-                raise verdict if isinstance(verdict, Exception) else _Rejection(verdict)
-            async with tx.savepoint():
-                if rejected := await self._handle_new(tx, [item]):
-                    raise _Rejection(rejected[0])
-        except _Rejection as rejection:
-            return failures.dead(
-                due.event_id, due.delivery, rejection.rejected.reason, rejection.rejected.error
-            )
-        except Unreadable as error:
-            return failures.dead(due.event_id, due.delivery, error.code, str(error))
-        except Outage:
-            raise
-        except Exception as error:  # noqa: BLE001 - a listener may fail in any way; it is kept with its reason
-            return failures.failed(due.event_id, due.delivery, error, due.attempts + 1, self._clock.now())
-        return None
-
-    async def _verdicts(self, found: Sequence[Due]) -> Verdicts:
-        events = []
+    async def _read_due(self, found: Sequence[Due]) -> tuple[list[tuple[int, Failure]], list[_Item[Event]]]:
+        """Read and screen what is due; what does not get through comes first, with its row id."""
+        failed: list[tuple[int, Failure]] = []
+        items: list[_Item[Event]] = []
         for due in found:
-            with suppress(Unreadable):
-                events.append(self._item(due.delivery).event)
-        return await self._ask(events)
+            try:
+                items.append(self._item(due.delivery, due.row_id, due.attempts))
+            except Unreadable as error:
+                dead = failures.dead(due.event_id, due.delivery, error.code, str(error))
+                failed.append((due.row_id, dead))
+        passed, refused = await self._screen(items)
+        return failed + [(item.row_id, failure) for item, failure in refused], passed
+
+    async def _retry(self, items: Sequence[_Item[Event]]) -> Sequence[Failure | None]:
+        """Apply failures and forget them; return those that the listener rejects now."""
+        async with self._database.transaction() as tx:
+            held = await failures.lock_due(tx, [item.row_id for item in items])
+            mine = [item for item in items if item.row_id in held]
+            rejected = {one.event_id: one for one in await self._handle_new(tx, mine)}
+            await failures.forget(tx, [item.row_id for item in mine if item.event.event_id not in rejected])
+        return [
+            _dead(item, rejected[item.event.event_id]) if item.event.event_id in rejected else None
+            for item in items
+        ]
 
     async def _ask(self, events: Sequence[Event]) -> Verdicts:
         """Ask the listener's screen; if it breaks, that is what becomes of every event."""
@@ -171,7 +166,7 @@ class ListenerRunner(Generic[Event]):
         except Exception as error:  # noqa: BLE001 - a screen may fail in any way, as the listener may
             return {event.event_id: error for event in events}
 
-    def _item(self, delivery: Delivery) -> _Item[Event]:
+    def _item(self, delivery: Delivery, row_id: int = 0, attempts: int = 0) -> _Item[Event]:
         if delivery.cut:
             raise Unreadable(f"the body is longer than {BODY_MAX} bytes")
         try:
@@ -183,7 +178,7 @@ class ListenerRunner(Generic[Event]):
             raise Unreadable(f"{type(error).__name__}: {error}") from error
         if not storable:
             raise Unreadable("the event id is not 1 to 255 characters of text")
-        return _Item(delivery, event)
+        return _Item(delivery, event, row_id, attempts)
 
     def _read(self, deliveries: Sequence[Delivery]) -> tuple[list[Failure], list[_Item[Event]]]:
         kept: list[Failure] = []
@@ -195,24 +190,28 @@ class ListenerRunner(Generic[Event]):
                 kept.append(failures.dead(_identity(delivery), delivery, error.code, str(error)))
         return kept, items
 
-    async def _screen(self, items: list[_Item[Event]], kept: list[Failure]) -> list[_Item[Event]]:
+    async def _screen(
+        self, items: Sequence[_Item[Event]]
+    ) -> tuple[list[_Item[Event]], list[tuple[_Item[Event], Failure]]]:
+        """Return what may be applied, and what not with its failure."""
         verdicts = await self._ask([item.event for item in items])
-        passed = []
+        passed: list[_Item[Event]] = []
+        refused: list[tuple[_Item[Event], Failure]] = []
         for item in items:
             verdict = verdicts.get(item.event.event_id)
             if verdict is None:
                 passed.append(item)
             elif isinstance(verdict, Rejected):
-                kept.append(failures.dead(item.event.event_id, item.delivery, verdict.reason, verdict.error))
+                refused.append((item, _dead(item, verdict)))
             else:
-                kept.append(self._failed(item, verdict, 1))
-        return passed
+                refused.append((item, self._failed(item, verdict)))
+        return passed, refused
 
-    async def _transaction(self, items: Sequence[_Item[Event]]) -> Sequence[None]:
+    async def _apply(self, items: Sequence[_Item[Event]]) -> Sequence[None]:
         async with self._database.transaction() as tx:
             rejected = await self._handle_new(tx, items)
-            by_id = {item.event.event_id: item.delivery for item in items}
-            dead = [failures.dead(r.event_id, by_id[r.event_id], r.reason, r.error) for r in rejected]
+            by_id = {item.event.event_id: item for item in items}
+            dead = [_dead(by_id[one.event_id], one) for one in rejected]
             await failures.keep(tx, self._listener.name, dead)
         for failure in dead:
             self._observer.failed(failure)
@@ -225,7 +224,8 @@ class ListenerRunner(Generic[Event]):
         rows = await tx.fetch(_SQL["remember_events"], name, list(events), tx.now)
         new = {row["event_id"] for row in rows}
         fresh = [event for event_id, event in events.items() if event_id in new]
-        rejected = list(await self._listener.handle(fresh, tx) or ()) if fresh else []
+        async with asyncio.timeout(HANDLER_TIMEOUT_SECONDS):
+            rejected = list(await self._listener.handle(fresh, tx) or ()) if fresh else []
         if rejected:
             await tx.execute(_SQL["forget_events"], name, [one.event_id for one in rejected])
         applied, duplicates = len(fresh) - len(rejected), len(items) - len(fresh)
@@ -245,17 +245,13 @@ class ListenerRunner(Generic[Event]):
         for failure in kept:
             self._observer.failed(failure)
 
-    def _failed(self, item: _Item[Event], error: Exception, attempts: int) -> Failure:
-        now: datetime = self._clock.now()
-        return failures.failed(item.event.event_id, item.delivery, error, attempts, now)
+    def _failed(self, item: _Item[Event], error: Exception) -> Failure:
+        event_id, now = item.event.event_id, self._clock.now()
+        return failures.failed(event_id, item.delivery, error, item.attempts + 1, now)
 
 
-class _Rejection(Exception):
-    """Carries a listener's verdict out of the savepoint it undoes."""
-
-    def __init__(self, rejected: Rejected) -> None:
-        super().__init__(rejected.reason)
-        self.rejected = rejected
+def _dead(item: _Item[Event], rejected: Rejected) -> Failure:
+    return failures.dead(item.event.event_id, item.delivery, rejected.reason, rejected.error)
 
 
 def _identity(delivery: Delivery) -> str:

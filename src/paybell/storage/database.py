@@ -23,8 +23,9 @@ _Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Record]"
 
 # A ladder: each lets the one before it do its work. A process that vanished or hangs leaves its
 # transaction to the server, which ends it after 4 s; whoever waits for its locks gets them in their 5 s;
-# a statement of a full batch takes some 20 ms, so that one without an answer for 6 s has lost its server.
-STATEMENT_TIMEOUT_SECONDS = 6.0
+# a statement of a full batch takes some 20 ms, and the server ends one after 6 s, so that one without an
+# answer for 7 s has lost its server.
+STATEMENT_TIMEOUT_SECONDS = 7.0
 _SERVER_SETTINGS = {
     "application_name": "paybell",
     "idle_in_transaction_session_timeout": "4s",
@@ -116,21 +117,6 @@ class Transaction:
             tag = await self._connection.execute(query, *arguments)
         count = tag.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
-
-    @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
-        """Undo only what happens inside if it fails; the transaction goes on."""
-        block = self._connection.transaction()
-        with _translated():
-            await block.start()
-        try:
-            yield
-        except BaseException as error:
-            if not _says_gone(error):
-                await _roll_back(block)
-            raise
-        with _translated():
-            await block.commit()
 
     def after_commit(self, callback: Callable[[], object]) -> None:
         """Call this once the transaction is committed, and never otherwise."""

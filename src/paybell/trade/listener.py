@@ -1,43 +1,63 @@
 """How the order service hears that an order was paid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from paybell.errors import PayServiceUnavailable
 from paybell.messaging.broker import Binding
-from paybell.messaging.events import PaymentSucceeded, Signer
+from paybell.messaging.events import PaidOrder, PaymentSucceeded, Signer
 from paybell.messaging.listening import Listener, Rejected, Verdicts, listener
-from paybell.storage import Transaction
+from paybell.storage import Database, Transaction
 from paybell.trade import store
-from paybell.trade.model import OrderStatus
+from paybell.trade.model import Order, OrderStatus
 from paybell.trade.pay_client import PayClient
 
 
 class PaymentProof:
     """Makes sure of a payment: by our signature, and without one by asking pay.
 
-    A bare number proves nothing: whoever may publish to the exchange could mark any order paid.
+    A bare number proves nothing: whoever may publish to the exchange could mark any order paid. What
+    counts is a payment to our merchant, of what our own order comes to.
     """
 
-    def __init__(self, signer: Signer, pay: PayClient) -> None:
-        """Take the key of the signatures and somebody to ask."""
+    def __init__(self, database: Database, merchant_id: str, signer: Signer, pay: PayClient) -> None:
+        """Take the trade database, who we are, the key of the signatures and somebody to ask."""
+        self._database = database
+        self._merchant_id = merchant_id
         self._signer = signer
         self._pay = pay
 
     async def __call__(self, events: Sequence[PaymentSucceeded]) -> Verdicts:
         """Answer for the events that are not proven: rejected, or to be tried again later."""
-        signed = {event.biz_order_no for event in events if self._signer.verifies(event)}
-        asked = {event.biz_order_no: event for event in events if event.biz_order_no not in signed}
+        orders = await store.find(self._database, list({event.biz_order_no for event in events}))
+        signed = {event.biz_order_no for event in events if self._is_signed(event, orders)}
+        asked = {event.biz_order_no: event.event_id for event in events if event.biz_order_no not in signed}
         if not asked:
             return {}
         try:
             paid = await self._pay.paid_among(asked)
         except PayServiceUnavailable as error:
-            return {event.event_id: error for event in asked.values()}
+            return dict.fromkeys(asked.values(), error)
         return {
-            event.event_id: Rejected(event.event_id, "not_paid", "pay knows of no payment of this order")
-            for number, event in asked.items()
-            if number not in paid
+            event_id: rejected
+            for number, event_id in asked.items()
+            if (rejected := _judge(event_id, orders.get(number), paid.get(number)))
         }
+
+    def _is_signed(self, event: PaymentSucceeded, orders: Mapping[int, Order]) -> bool:
+        order = orders.get(event.biz_order_no)
+        return order is not None and self._signer.verifies(
+            event.signature, PaidOrder(self._merchant_id, str(order.id), order.total_fee, order.currency)
+        )
+
+
+def _judge(event_id: str, order: Order | None, paid: tuple[int, str] | None) -> Rejected | None:
+    """Compare an order with what pay says of it; an order we do not have is the listener's to reject."""
+    if paid is None:
+        return Rejected(event_id, "not_paid", "pay knows of no payment of this order")
+    if order is not None and paid != (order.total_fee, order.currency):
+        said = "{} {} paid, {} {} ordered".format(*paid, order.total_fee, order.currency)
+        return Rejected(event_id, "amount_mismatch", said)
+    return None
 
 
 def payment_listener(binding: Binding, proof: PaymentProof) -> Listener[PaymentSucceeded]:

@@ -78,24 +78,22 @@ class PayClient:
         if status != HTTPStatus.OK:
             raise PayServiceUnavailable
 
-    async def paid_among(self, biz_order_nos: Collection[int]) -> set[int]:
-        """Return those business orders that pay says are paid.
+    async def paid_among(self, biz_order_nos: Collection[int]) -> dict[int, tuple[int, str]]:
+        """Return amount (minor units) and currency of those business orders that pay says are paid.
 
         Raises:
             PayServiceUnavailable: unknown, which is never the same as unpaid.
         """
-        paid: set[int] = set()
+        paid: dict[int, tuple[int, str]] = {}
         numbers = sorted(biz_order_nos)
         for start in range(0, len(numbers), _ASK_MAX):
             query = ",".join(map(str, numbers[start : start + _ASK_MAX]))
             status, answer = await self._ask("GET", f"/pay-orders?bizOrderNos={query}", "")
             if status != HTTPStatus.OK:
                 raise PayServiceUnavailable
-            paid |= {
-                int(pay_order["bizOrderNo"])
-                for pay_order in answer["payOrders"]
-                if pay_order["status"] == "TRADE_SUCCESS"
-            }
+            for pay_order in answer["payOrders"]:
+                if pay_order["status"] == "TRADE_SUCCESS":
+                    paid[int(pay_order["bizOrderNo"])] = (pay_order["amount"], pay_order["currency"])
         return paid
 
     async def _ask(

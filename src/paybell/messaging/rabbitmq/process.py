@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from paybell.errors import Misconfigured
-from paybell.messaging.rabbitmq_install import SEARCH_PATH
+from paybell.messaging.rabbitmq.install import SEARCH_PATH
 
 LOOPBACK = "127.0.0.1"
 # Below the ports the kernel hands to clients (Linux: from 32768): a client that reconnects while the

@@ -84,7 +84,7 @@ class ConfirmLedger:
         """Note that a message found no queue; its confirm follows and does not mean success."""
         self._returned.add(message_id)
 
-    def answer(self, tag: int, confirm: Confirm, *, multiple: bool) -> None:
+    def answer(self, tag: int, confirm: Confirm, multiple: bool) -> None:
         """Take the broker's answer for a tag, or for all tags up to it that have none."""
         for batch in self._waiting:
             if batch.first_tag > tag:

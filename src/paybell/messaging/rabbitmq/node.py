@@ -19,8 +19,8 @@ from typing import Literal, Self
 
 from paybell.clock import SystemClock
 from paybell.errors import Misconfigured, Unavailable
-from paybell.messaging.rabbitmq_install import SEARCH_PATH, URL_VARIABLE, ensure_installed, find_server
-from paybell.messaging.rabbitmq_process import (
+from paybell.messaging.rabbitmq.install import SEARCH_PATH, URL_VARIABLE, ensure_installed, find_server
+from paybell.messaging.rabbitmq.process import (
     LOOPBACK,
     answers,
     free_port,

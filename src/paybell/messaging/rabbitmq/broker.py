@@ -1,0 +1,233 @@
+"""RabbitMQ as a `Broker`.
+
+Two connections, because RabbitMQ holds back a blocked publisher's whole connection and must
+not hold back our acknowledgements with it (https://www.rabbitmq.com/docs/alarms). A Basic.Return
+always comes before the Basic.Ack of the same message (https://www.rabbitmq.com/docs/confirms) and
+is matched by its unique message_id.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from paybell.errors import BrokerUnavailable, Misconfigured
+from paybell.messaging.broker import Binding, Confirm, Consumer, Delivery, Exchange, Message, Topology
+from paybell.messaging.rabbitmq.confirms import ConfirmLedger
+from paybell.messaging.rabbitmq.connection import parse_url
+from paybell.messaging.rabbitmq.link import ALARM, Channel, ChannelRefused, Link
+
+# A subscription can end without a word of the broker. One that brings nothing for so long is made anew,
+# which costs an idle listener two round trips.
+RENEW_SECONDS = 5.0
+
+
+class RabbitBroker:
+    """RabbitMQ as a `Broker`; connects when needed, again after every loss."""
+
+    def __init__(self, urls: str) -> None:
+        """Take one or more AMQP URLs, separated by commas.
+
+        Raises:
+            Misconfigured: one of them is none.
+        """
+        self._hosts = [parse_url(url.strip()) for url in urls.split(",")]
+        self._publisher: _Publisher | None = None
+        self._consuming: Link | None = None
+        self._connecting = asyncio.Lock()
+
+    @property
+    def connected(self) -> bool:
+        """Say whether there is a connection for publishing that no alarm holds back."""
+        publisher = self._publisher
+        return publisher is not None and not publisher.link.lost.done() and not publisher.link.blocked
+
+    async def declare(self, topology: Topology) -> None:
+        """Make what is missing; see `Broker.declare`."""
+        link = (await self._open_publisher()).link
+        if link.blocked:  # it is not read until the alarm is over, and whoever consumes may help to end it
+            link = await self._open_consuming()
+        for exchange in topology.exchanges:
+            await _declare_exchange(link, exchange)
+        for binding in topology.bindings:
+            await _declare_binding(link, binding)
+
+    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Confirm]:
+        """Publish with pipelined confirms and ``mandatory``; see `Broker.publish`."""
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                publisher = await self._open_publisher()
+        except TimeoutError as error:
+            raise BrokerUnavailable("RabbitMQ does not answer in time.") from error
+        if publisher.link.blocked:
+            raise BrokerUnavailable(ALARM)
+        return await publisher.publish(messages, deadline_seconds) if messages else []
+
+    @asynccontextmanager
+    async def consume(self, queue: str, prefetch: int) -> AsyncIterator[Consumer]:
+        """Subscribe on a channel of its own; see `Broker.consume`."""
+        consumer = _RabbitConsumer(await (await self._open_consuming()).channel(), queue)
+        try:
+            await consumer.start(prefetch)
+            yield consumer
+        finally:
+            consumer.close()
+
+    async def close(self) -> None:
+        """Say goodbye on both connections."""
+        links = [self._publisher and self._publisher.link, self._consuming]
+        await asyncio.gather(*(link.close() for link in links if link))
+
+    async def _open_publisher(self) -> "_Publisher":
+        async with self._connecting:
+            if self._publisher is None or self._publisher.link.lost.done():
+                self._publisher = await _Publisher.open(await Link.open(self._hosts))
+            return self._publisher
+
+    async def _open_consuming(self) -> Link:
+        async with self._connecting:
+            if self._consuming is None or self._consuming.lost.done():
+                self._consuming = await Link.open(self._hosts)
+            return self._consuming
+
+
+class _Publisher:
+    """A channel in confirm mode."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.link = channel.link
+        self._channel = channel
+        self._ledger = ConfirmLedger()
+        # A message for an exchange that is gone ends the channel; a new one counts from 1 again.
+        channel.ended.add_done_callback(lambda ended: self.link.lose(str(ended.result())))
+
+    @classmethod
+    async def open(cls, link: Link) -> "_Publisher":
+        publisher = cls(await link.channel())
+        await publisher._channel.confirm(publisher._ledger.answer, publisher._ledger.take_back)
+        return publisher
+
+    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Confirm]:
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._channel.publish(messages)
+        ids = [message.message_id for message in messages]
+        batch = self._ledger.publish(ids, partial(answered.set_result, None))
+        ends: list[asyncio.Future[Any]] = [answered, self.link.lost]
+        await asyncio.wait(ends, timeout=deadline_seconds, return_when=asyncio.FIRST_COMPLETED)
+        # Under an alarm the connection is as good as any, and on a new one everything would go out once
+        # more. Otherwise it may be dead.
+        if not answered.done() and not self.link.blocked:
+            self.link.lose("confirms did not come in time")
+        return list(batch.confirms)
+
+
+class _RabbitConsumer:
+    def __init__(self, channel: Channel, queue: str) -> None:
+        self._channel = channel
+        self._queue = queue
+        self._subscriptions = 0
+        self._ready: deque[Delivery] = deque()
+        self._arrived = asyncio.Event()
+        self._received_tag = self._settled_tag = 0
+        self._lost = ""
+        channel.on_cancel(partial(self._lose, "the queue was deleted or moved"))
+        channel.ended.add_done_callback(lambda ended: self._lose(str(ended.result())))
+        channel.link.lost.add_done_callback(self._on_link_lost)
+
+    async def start(self, prefetch: int) -> None:
+        await self._channel.prefetch(prefetch)
+        await self._subscribe()
+
+    async def _subscribe(self) -> None:
+        """Subscribe, and end the subscription before, if any."""
+        self._subscriptions += 1
+        tag, before = (f"paybell-{self._subscriptions - age}" for age in (0, 1))
+        try:
+            await self._channel.subscribe(self._queue, tag, self._on_delivery)
+            if self._subscriptions > 1:
+                await self._channel.unsubscribe(before)
+        except ChannelRefused as refusal:
+            raise BrokerUnavailable(f"RabbitMQ does not let us consume {self._queue}: {refusal}") from refusal
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        self._ready.append(delivery)
+        self._arrived.set()
+
+    async def receive(self, most: int) -> Sequence[Delivery]:
+        while not self._ready:
+            self._raise_if_lost()
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(RENEW_SECONDS):
+                    await self._arrived.wait()
+            except TimeoutError:
+                if self._settled_tag == self._received_tag:  # a new subscription has a prefetch of its own
+                    await self._subscribe()
+        received = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+        self._received_tag = received[-1].tag
+        return received
+
+    async def settle(self, deliveries: Sequence[Delivery]) -> None:
+        self._raise_if_lost()
+        self._channel.acknowledge(deliveries[-1].tag)
+        self._settled_tag = deliveries[-1].tag
+
+    def _raise_if_lost(self) -> None:
+        if self._lost:
+            raise BrokerUnavailable(f"The subscription at RabbitMQ was lost: {self._lost}")
+
+    def _on_link_lost(self, lost: "asyncio.Future[str]") -> None:
+        self._lose(lost.result())
+
+    def _lose(self, reason: str) -> None:
+        self._lost = self._lost or reason
+        self._ready.clear()  # it comes again, and could not be settled
+        self._arrived.set()
+
+    def close(self) -> None:
+        self._channel.link.lost.remove_done_callback(self._on_link_lost)
+        self._channel.close()
+
+
+# What an operator has to change (AMQP 0-9-1, 1.7: access-refused, resource-locked, precondition-failed);
+# everything else passes, such as the home node of a queue that is down.
+_REFUSALS = {403, 405, 406}
+
+
+async def _declare_exchange(link: Link, exchange: Exchange) -> None:
+    async def declare(channel: Channel) -> None:
+        await channel.declare_exchange(exchange.name, exchange.type)
+
+    await _declare(link, f"exchange {exchange.name}", declare, "delete it yourself and bind its queues anew")
+
+
+async def _declare_binding(link: Link, binding: Binding) -> None:
+    queue, exchange = binding.queue, binding.exchange
+
+    async def declare(channel: Channel) -> None:
+        arguments = {"x-queue-type": queue.type} if queue.type != "classic" else None
+        await channel.declare_queue(queue.name, arguments)
+        await channel.bind(queue.name, exchange.name, binding.key)
+
+    remedy = (
+        "set PAYBELL_QUEUE_TYPE to its type, put other arguments into a policy (rabbitmqctl set_policy), "
+        "or delete it yourself once it is empty"
+    )
+    await _declare(link, f"queue {queue.name} bound to {exchange.name}", declare, remedy)
+
+
+async def _declare(link: Link, what: str, declare: Callable[[Channel], Awaitable[None]], remedy: str) -> None:
+    """Declare on a channel of its own, because RabbitMQ closes the channel of a refused one."""
+    channel = await link.channel()
+    try:
+        await declare(channel)
+    except ChannelRefused as refusal:
+        if refusal.code not in _REFUSALS:
+            raise BrokerUnavailable(f"RabbitMQ cannot declare the {what} now: {refusal}") from refusal
+        raise Misconfigured(
+            f"RabbitMQ refuses the {what}: {refusal}. "
+            f"If it exists with other properties, {remedy}; Paybell deletes nothing."
+        ) from refusal
+    channel.close()
