@@ -210,4 +210,7 @@ async def test_a_wallet_cannot_outgrow_its_range(http: Client, service: Service)
     assert (await http.top_up(user, 10**15, "k")).refusal == (409, "balance_limit")
     assert (await http.top_up(user, 10**15 - 1, "k")).status == 201
     async with connected(service.urls["pay"]) as rows, rows.transaction():
-        await rows.execute("UPDATE accounts SET credits = 10, debits = 0 WHERE owner_id = $1", user)
+        what_was_topped_up = 10**15 - 1  # others look at the same books
+        await rows.execute(
+            "UPDATE accounts SET credits = $2, debits = 0 WHERE owner_id = $1", user, what_was_topped_up
+        )

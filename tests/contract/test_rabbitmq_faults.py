@@ -291,8 +291,8 @@ async def test_an_alarm_holds_publishing_back_and_nothing_else(node: RabbitmqNod
             with pytest.raises(BrokerUnavailable, match="alarm"):
                 await broker.publish(blocked, 0.3)
         async with asyncio.timeout(5):
-            topology = Topology([EXCHANGE], [Binding(Queue(unique("other")), EXCHANGE, "other")])
-            await broker.declare(topology)
+            other = Exchange(unique("other"))  # what a broker of tests declares goes with it
+            await broker.declare(Topology([other], [Binding(Queue(unique("other")), other, "other")]))
             async with broker.consume(QUEUE.name, 1) as consumer:
                 first = await consumer.receive(1)
                 await consumer.settle(first)

@@ -6,7 +6,9 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-out = Console()
+# What is not a terminal has no width: a table in a file or a pipe is as wide as it needs to be.
+_PIPE_WIDTH = 200
+out = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 err = Console(stderr=True)
 
 

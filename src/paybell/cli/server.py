@@ -33,6 +33,14 @@ CONCURRENCY_MAX = 10_000
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handling: we decide in which order things end."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -148,6 +156,9 @@ async def _http(app: ASGIApp, listening: socket.socket) -> AsyncIterator["asynci
     )
     task = asyncio.create_task(server.serve(sockets=[listening]), name="http")
     try:
+        listens = asyncio.create_task(server.listens.wait())
+        await asyncio.wait([task, listens], return_when=asyncio.FIRST_COMPLETED)
+        listens.cancel()
         yield task
     finally:
         server.should_exit = True
