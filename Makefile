@@ -9,6 +9,8 @@ json := $(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
 SECONDS ?= 60
+# Each has its own PostgreSQL and RabbitMQ; a broker that is lent to the tests can only serve one.
+TEST_PROCESSES ?= $(if $(PAYBELL_TEST_AMQP_URL),0,2)
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
 .PHONY: help demo serve replay test check torture bench format lock clean
@@ -26,7 +28,7 @@ replay: .venv/runtime ## Pay a purchase log (FILE=purchases.csv, JSON=1)
 	@$(BIN)/paybell replay $(FILE) $(json)
 
 test: check ## Everything: checks, then all tests with PostgreSQL, RabbitMQ and real processes
-	@$(BIN)/pytest -m "slow or rabbitmq or not slow" --ignore=tests/unit
+	@$(BIN)/pytest -m "slow or rabbitmq or not slow" --ignore=tests/unit -n $(TEST_PROCESSES) --dist worksteal
 
 torture: .venv/dev ## Break everything under load and count what is lost (SECONDS=60, SEED=…, JSON=1)
 	@$(BIN)/python -m torture --seconds $(SECONDS) --seed $(SEED) $(json)

@@ -88,15 +88,17 @@ def unique(name: str) -> str:
 
 
 class Raw(pika.BasicProperties):  # type: ignore[misc]
-    """Properties with a header table of these bytes."""
+    """Properties with a header table of these bytes, and a message id."""
 
-    def __init__(self, table: bytes) -> None:
+    def __init__(self, table: bytes, message_id: bytes = b"") -> None:
         """Take what stands after the length of the table."""
         self.table = table
+        self.id = message_id
 
     def encode(self) -> list[bytes]:
-        """Encode nothing but the headers."""
-        return [struct.pack(">HI", pika.BasicProperties.FLAG_HEADERS, len(self.table)), self.table]
+        """Encode nothing but these (AMQP 0-9-1, 4.2.6.1: flags, then the properties in their order)."""
+        flags = pika.BasicProperties.FLAG_HEADERS | pika.BasicProperties.FLAG_MESSAGE_ID
+        return [struct.pack(">HI", flags, len(self.table)), self.table, bytes([len(self.id)]), self.id]
 
 
 def nested(levels: int) -> bytes:

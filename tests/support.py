@@ -68,13 +68,13 @@ async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 10
 class PaySide:
     """The pay service on a test's own database, with shortcuts for what tests do again and again."""
 
-    def __init__(self, database: Database, *, batch_max: int = 256) -> None:
-        """Build the real services."""
+    def __init__(self, database: Database, *, batch_max: int = 256, first_id: int = 1001) -> None:
+        """Build the real services; pay orders count from ``first_id``."""
         self.database = database
         self.outbox = Outbox(database)
         self.wallets = WalletService(database, PEPPER)
         self.pay = PayService(
-            database, self.outbox, PEPPER, SequentialIds(1001), PayObserver(), batch_max=batch_max
+            database, self.outbox, PEPPER, SequentialIds(first_id), PayObserver(), batch_max=batch_max
         )
 
     async def fund(self, user_id: str, amount: int, currency: str = "CNY") -> None:

@@ -5,6 +5,7 @@ come apart, and an outage of that database uses up no attempt. Why not TTL queue
 `docs/decisions/retries-in-the-database.md`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -61,6 +62,7 @@ async def keep(tx: Transaction, listener: str, failures: Sequence[Failure]) -> N
     """Keep failures; one that is known already is only counted."""
     if not failures:
         return
+    received = Counter(failure.event_id for failure in failures)
     unique = {failure.event_id: failure for failure in failures}.values()
     await tx.execute(
         _SQL["keep_failures"],
@@ -77,6 +79,7 @@ async def keep(tx: Transaction, listener: str, failures: Sequence[Failure]) -> N
         tx.now,
         [failure.delivery.body for failure in unique],
         [failure.due_at for failure in unique],
+        [received[failure.event_id] for failure in unique],
     )
 
 
@@ -168,7 +171,10 @@ def _headers(delivery: Delivery) -> str:
 
 
 def _jsonable(value: object) -> object:
-    return value if value is None or isinstance(value, bool | int) else _clean(str(value), _ERROR_MAX)
+    if value is None or isinstance(value, bool):
+        return value
+    # The client hands 64-bit integers over as a class of its own, which the encoder does not know.
+    return int(value) if isinstance(value, int) else _clean(str(value), _ERROR_MAX)
 
 
 def _clean(text: str, most: int = _TEXT_MAX) -> str:

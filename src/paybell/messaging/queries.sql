@@ -48,16 +48,17 @@ DELETE FROM inbox WHERE listener = $1 AND event_id = ANY($2::text[]);
 -- name: keep_failures
 -- One row for each event a listener could not apply; the same one again is only counted.
 INSERT INTO failed_deliveries (listener, event_id, state, reason, error, attempts, exchange, routing_key,
-                               content_type, headers, body, first_failed_at, last_failed_at, due_at)
+                               content_type, headers, body, first_failed_at, last_failed_at, due_at, received)
 SELECT $1, failed.event_id, failed.state, failed.reason, failed.error, failed.attempts, failed.exchange,
-       failed.routing_key, failed.content_type, failed.headers::jsonb, failed.body, $11, $11, failed.due_at
+       failed.routing_key, failed.content_type, failed.headers::jsonb, failed.body, $11, $11, failed.due_at,
+       failed.received
 FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::text[], $8::text[], $9::text[],
-            $10::text[], $12::bytea[], $13::timestamptz[])
+            $10::text[], $12::bytea[], $13::timestamptz[], $14::int[])
     AS failed (event_id, state, reason, error, attempts, exchange, routing_key, content_type, headers,
-               body, due_at)
+               body, due_at, received)
 ORDER BY failed.event_id
 ON CONFLICT ON CONSTRAINT failed_once_per_listener
-DO UPDATE SET received = failed_deliveries.received + 1, last_failed_at = EXCLUDED.last_failed_at;
+DO UPDATE SET received = failed_deliveries.received + EXCLUDED.received, last_failed_at = EXCLUDED.last_failed_at;
 
 -- name: find_due_failures
 SELECT * FROM failed_deliveries
