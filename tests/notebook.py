@@ -31,8 +31,10 @@ class Notebook:
         database: Database,
         clock: Clock,
         broker: Broker,
-        batch_max: int,
-        screen: Screen[PaymentSucceeded] | None,
+        *,
+        batch_max: int = 500,
+        screen: Screen[PaymentSucceeded] | None = None,
+        binding: Binding = BINDING,
     ) -> None:
         """Use `notebook`."""
         self.database = database
@@ -44,7 +46,7 @@ class Notebook:
         self.tried: list[list[int]] = []
         self.failures = FailureStore(database)
         self.runner = ListenerRunner(
-            listener(BINDING, screen=screen)(self._write),
+            listener(binding, screen=screen)(self._write),
             broker,
             database,
             clock,
@@ -94,12 +96,15 @@ async def notebook(
     *,
     batch_max: int = 500,
     screen: Screen[PaymentSucceeded] | None = None,
+    binding: Binding = BINDING,
 ) -> AsyncIterator[Notebook]:
     """Open one in a trade database; several may share it, as processes do."""
     async with connected(url) as connection:
         await connection.execute("CREATE TABLE IF NOT EXISTS notebook (number bigint NOT NULL)")
     async with Database.open(url, clock) as database:
-        yield Notebook(database, clock, broker or LocalBroker(), batch_max, screen)
+        yield Notebook(
+            database, clock, broker or LocalBroker(), batch_max=batch_max, screen=screen, binding=binding
+        )
 
 
 def deliveries(*bodies: int | bytes, headers: Mapping[str, object] | None = None) -> list[Delivery]:

@@ -215,6 +215,7 @@ class Publishing:
     def __init__(self, broker: RabbitBroker) -> None:
         """Publish with this one object, whatever happens to its connections."""
         self.broker = broker
+        self.name = unique("publishing")
         self.said: dict[bytes, Confirm] = {}
         self.unavailable = 0
         self.batches = 0
@@ -222,7 +223,7 @@ class Publishing:
     async def run(self, stop: asyncio.Event) -> None:
         """Go on until stopped."""
         while not stop.is_set():
-            batch = [message(str(len(self.said) + number).encode()) for number in range(50)]
+            batch = [message(f"{self.name}-{len(self.said) + number}".encode()) for number in range(50)]
             try:
                 confirms = await self.broker.publish(batch, 5)
             except BrokerUnavailable:
@@ -266,7 +267,8 @@ async def test_what_was_confirmed_survives_and_publishing_goes_on(
     async with rabbit(node.url) as broker:
         publishing = Publishing(broker)
         await publishing.through(lambda: fault(node))
-        arrived = await everything(broker)
+        # RabbitMQ that is killed may forget acknowledgements: what another test consumed comes back.
+        arrived = [body for body in await everything(broker) if body in publishing.said]
 
     said = set(publishing.said.values())
     assert said <= {Confirm.CONFIRMED, Confirm.UNKNOWN}

@@ -154,7 +154,7 @@ async def test_a_commit_that_is_cut_off_applies_the_events_once(trade_url: str, 
     async with notebook(trade_url, FrozenClock()) as truth, cutting_proxy(trade_url) as proxy:
         clock = FrozenClock()
         async with Database.open(proxy.url, clock, connections=2) as database:
-            book = Notebook(database, clock, LocalBroker(), 500, None)
+            book = Notebook(database, clock, LocalBroker())
             proxy.cut = "before" if cut == "before" else "after"
             await book.runner.apply(deliveries(5001, 5002))
 
