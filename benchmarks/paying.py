@@ -180,7 +180,7 @@ async def http(servers: Servers, pressure: Pressure, *, workers: int, offered: f
     Args:
         servers: to run on.
         pressure: how much, for how long.
-        workers: processes of ``paybell serve``.
+        workers: processes that answer HTTP; one more relays and listens for all of them.
         offered: then offer so many payments a second, at most four fifths of what was just reached, and
             return the times to the answer and from the answer to the paid order; 0: do not.
 
@@ -188,7 +188,10 @@ async def http(servers: Servers, pressure: Pressure, *, workers: int, offered: f
         BooksWrong: something was lost or doubled, or refused.
     """
     async with servers.fresh(PAY) as pay, servers.fresh(TRADE) as trade:
-        async with paybell(servers, pay, trade, workers=workers) as site:
+        async with (
+            paybell(servers, pay, trade, "api", workers=workers) as site,
+            paybell(servers, pay, trade, "relay", "trade", pay_url=f"http://127.0.0.1:{site.port}"),
+        ):
             driven = await drive(site, pressure, part=(0, 2))
             count = driven.warm + driven.paid
             found = {

@@ -12,10 +12,10 @@ from torture.faults import FAULTS, Fault
 from torture.probe import Prober
 from torture.stack import Stack
 
-# How many rounds break two things together, if the next two touch different places.
-_PAIRS_SHARE = 0.4
+# How many of ten rounds break one thing, two, or three together, all in different places.
+_TOGETHER = (4, 4, 2)
 # The system comes to rest for so long before the next round, at most.
-_REST_SECONDS = 0.8
+_REST_SECONDS = 0.4
 
 
 @dataclass(slots=True)
@@ -46,14 +46,9 @@ class Nemesis:
         """Go on for so long, and finish the round that has begun."""
         clock = SystemClock()
         started = clock.monotonic()
-        deck = _deal(self.dice, self.faults)
-        following = next(deck)
+        rounds = _rounds(self.dice, self.faults)
         while clock.monotonic() - started < seconds:
-            faults = [following, following := next(deck)]
-            if faults[0].place == faults[1].place or self.dice.random() > _PAIRS_SHARE:
-                faults.pop()
-            else:
-                following = next(deck)
+            faults = next(rounds)
             done = await asyncio.gather(*(self._do(fault, started) for fault in faults))
             recovery = await self.prober.recovered()
             for record in done:
@@ -84,6 +79,20 @@ class Nemesis:
         for record in self.records:
             slowest[record.kind] = max(slowest.get(record.kind, 0.0), round(record.recovery_seconds, 2))
         return slowest
+
+
+def _rounds(dice: random.Random, faults: Sequence[Fault]) -> Iterator[list[Fault]]:
+    """Put neighbours of the deck together as long as they touch different places."""
+    deck = _deal(dice, faults)
+    following = next(deck)
+    while True:
+        together = [following]
+        following = next(deck)
+        for _ in range(dice.choices(range(len(_TOGETHER)), _TOGETHER)[0]):
+            if following.place not in {fault.place for fault in together}:
+                together.append(following)
+                following = next(deck)
+        yield together
 
 
 def _deal(dice: random.Random, faults: Sequence[Fault]) -> Iterator[Fault]:

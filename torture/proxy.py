@@ -1,17 +1,17 @@
 """TCP lines that can be cut, slowed, held and made half-open: the network between real processes."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import count
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from paybell.messaging.rabbitmq.process import LOOPBACK, free_port
 
 # A Unix socket's path, or a port on the loopback.
 Target: TypeAlias = str | int
 
-_CHUNK = 65_536
 _SLICE = 1_024
 # How long the far end of a half-open connection stays in the dark before its peer is torn down as well:
 # longer than every timeout that could notice.
@@ -36,32 +36,35 @@ class Line:
         self.bytes_per_second = 0
         self._loses: bytes = b""
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection from its beginning to its end."""
-        try:
-            far = await self._connect()
-        except OSError:
-            writer.transport.abort()
-            return
-        pair = _Pair(self, (reader, writer), far)
-        self._pairs.add(pair)
-        try:
-            await pair.run()
-        finally:
-            self._pairs.discard(pair)
+    async def connect(self, far: "_End") -> None:
+        """Reach a target.
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        first = next(self._turn)
+        Raises:
+            OSError: none is there.
+        """
+        loop, first = asyncio.get_running_loop(), next(self._turn)
         problem = OSError("no target")
         for offset in range(len(self._targets)):
             target = self._targets[(first + offset) % len(self._targets)]
             try:
                 if isinstance(target, str):
-                    return await asyncio.open_unix_connection(target)
-                return await asyncio.open_connection(LOOPBACK, target)
+                    await loop.create_unix_connection(lambda: far, target)
+                else:
+                    await loop.create_connection(lambda: far, LOOPBACK, target)
             except OSError as error:
                 problem = error
+            else:
+                return
         raise problem
+
+    def accept(self) -> "_End":
+        """Take one connection from its beginning to its end."""
+        return _Pair(self, self._pairs).near
+
+    @property
+    def is_clear(self) -> bool:
+        """Say whether bytes pass at once."""
+        return self._flows.is_set() and not self.delay_seconds and not self.bytes_per_second
 
     async def passes(self, size: int) -> None:
         """Take as long as so many bytes take on this line now."""
@@ -117,76 +120,133 @@ class Line:
 
 
 class _Pair:
-    """Two ends of one connection."""
+    """Two ends of one connection; bytes go straight from one to the other unless the line is slow."""
 
-    def __init__(
-        self,
-        line: Line,
-        near: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        far: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-    ) -> None:
+    def __init__(self, line: Line, among: set["_Pair"]) -> None:
         self._line = line
-        self._near_reader, self._near = near
-        self._far_reader, self._far = far
+        self._among = among
+        self.near, self._far = _End(self), _End(self)
+        self.near.other, self._far.other = self._far, self.near
+        self._opening: asyncio.Task[None] | None = None
         self.dead = False
         self._mute = False
-        self._over = asyncio.Event()
 
-    async def run(self) -> None:
-        carriers = [
-            asyncio.create_task(self._carry(self._near_reader, self._far, upwards=True)),
-            asyncio.create_task(self._carry(self._far_reader, self._near, upwards=False)),
-        ]
+    def opened(self, end: "_End") -> None:
+        if end is self.near:
+            end.pause("far end")
+            self._opening = asyncio.create_task(self._open())
+
+    async def _open(self) -> None:
         try:
-            await self._over.wait()
-        finally:
-            for carrier in carriers:
-                carrier.cancel()
-            await asyncio.gather(*carriers, return_exceptions=True)
+            await self._line.connect(self._far)
+        except OSError:
+            self.near.transport.abort()
+            return
+        if not self.near.is_open:
+            self._far.transport.abort()
+            return
+        self._among.add(self)
+        self.near.resume("far end")
 
-    async def _carry(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, upwards: bool
-    ) -> None:
-        with suppress(OSError):
-            while data := await reader.read(_CHUNK):
-                if not upwards and self._mute:
-                    self.abort()
-                if upwards and self._line.takes_last_words(data):
-                    self._mute = True
-                    asyncio.get_running_loop().call_later(_ANSWER_SECONDS, self.abort)
-                await self._pass_on(data, writer)
+    def came(self, source: "_End", data: bytes) -> None:
+        if source is self.near and self._line.takes_last_words(data):
+            self._mute = True
+            asyncio.get_running_loop().call_later(_ANSWER_SECONDS, self.abort)
+        elif source is self._far and self._mute:
+            self.abort()
+            return
+        if self._line.is_clear and source.carrier is None:
+            self.pass_on(source, data)
+        else:
+            source.waiting.append(data)
+            source.pause("slow line")
+            source.carrier = source.carrier or asyncio.create_task(self._carry(source))
+
+    async def _carry(self, source: "_End") -> None:
+        while source.waiting:
+            data = source.waiting.popleft()
+            step = _SLICE if self._line.bytes_per_second else len(data)
+            for start in range(0, len(data), step):
+                piece = data[start : start + step]
+                await self._line.passes(len(piece))
+                self.pass_on(source, piece)
+        source.carrier = None
+        source.resume("slow line")
+
+    def pass_on(self, source: "_End", data: bytes) -> None:
         if not self.dead:
-            self._end()
-
-    async def _pass_on(self, data: bytes, writer: asyncio.StreamWriter) -> None:
-        step = _SLICE if self._line.bytes_per_second else len(data)
-        for start in range(0, len(data), step):
-            piece = data[start : start + step]
-            await self._line.passes(len(piece))
-            if not self.dead:
-                writer.write(piece)
-                await writer.drain()
+            source.other.transport.write(data)
 
     def die(self) -> None:
         self.dead = True
         asyncio.get_running_loop().call_later(HALF_OPEN_SECONDS, self.abort)
 
-    def _end(self) -> None:
-        self._near.close()
-        self._far.close()
-        self._over.set()
+    def ended(self) -> None:
+        if not self.dead:
+            self._among.discard(self)
+            for end in self.near, self._far:
+                if end.is_open:
+                    end.transport.close()
 
     def abort(self) -> None:
-        self._near.transport.abort()
-        self._far.transport.abort()
-        self._over.set()
+        self._among.discard(self)
+        for end in self.near, self._far:
+            if end.is_open:
+                end.transport.abort()
+
+
+class _End(asyncio.Protocol):
+    """One of them. It is not read while anybody has a reason against it."""
+
+    transport: asyncio.Transport
+    other: "_End"
+
+    def __init__(self, pair: _Pair) -> None:
+        self._pair = pair
+        self._reasons: set[str] = set()
+        self.waiting: deque[bytes] = deque()
+        self.carrier: asyncio.Task[None] | None = None
+        self.is_open = False
+
+    def pause(self, reason: str) -> None:
+        if self.is_open and not self._reasons:
+            self.transport.pause_reading()
+        self._reasons.add(reason)
+
+    def resume(self, reason: str) -> None:
+        self._reasons.discard(reason)
+        if self.is_open and not self._reasons:
+            self.transport.resume_reading()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        self.is_open = True
+        self._pair.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._pair.came(self, data)
+
+    def eof_received(self) -> bool:
+        self._pair.ended()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        del error
+        self.is_open = False
+        self._pair.ended()
+
+    def pause_writing(self) -> None:
+        self.other.pause("full")
+
+    def resume_writing(self) -> None:
+        self.other.resume("full")
 
 
 @asynccontextmanager
 async def line(name: str, *targets: Target) -> AsyncIterator[Line]:
     """Open a line to these targets."""
     opened = Line(name, targets)
-    server = await asyncio.start_server(opened.serve, LOOPBACK, opened.port)
+    server = await asyncio.get_running_loop().create_server(opened.accept, LOOPBACK, opened.port)
     try:
         yield opened
     finally:

@@ -148,6 +148,7 @@ async def _http(app: ASGIApp, listening: socket.socket) -> AsyncIterator["asynci
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,
             limit_concurrency=CONCURRENCY_MAX,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=REQUESTS_GRACE_SECONDS,
