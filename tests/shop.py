@@ -4,6 +4,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from uuid import uuid4
 
 from support import PaySide
 
@@ -13,17 +14,30 @@ from paybell.clock import SystemClock
 from paybell.errors import PaybellError
 from paybell.ids import new_traceparent
 from paybell.messaging.broker import Delivery
-from paybell.messaging.events import SIGNATURE_HEADER, PaidOrder, PaymentSucceeded, Signer, topology
+from paybell.messaging.events import (
+    PAY_DIRECT,
+    SIGNATURE_HEADER,
+    PaidOrder,
+    PaymentSucceeded,
+    SignedEvent,
+    Signer,
+    topology,
+    trade_topology,
+)
 from paybell.messaging.failures import FailureStore
 from paybell.messaging.local import LocalBroker
+from paybell.messaging.relay import Wire
 from paybell.messaging.runner import ListenerObserver, ListenerRunner
 from paybell.runtime import Runtime
 from paybell.settings import read_settings
 from paybell.storage import Database, Query, Record
 from paybell.testing import SequentialIds
 from paybell.tokens import Principal, Tokens
+from paybell.trade.checking import OrderChecker
+from paybell.trade.hearing import EventProof, pay_order_listener
 from paybell.trade.listener import PaymentProof, payment_listener
 from paybell.trade.model import Order, Purchase
+from paybell.trade.owing import RefundSender
 from paybell.trade.pay_client import PayClient
 from paybell.trade.service import TradeService
 
@@ -45,7 +59,10 @@ class Shop:
     trade: TradeService
     proof: PaymentProof
     runner: ListenerRunner[PaymentSucceeded]
+    hearing: ListenerRunner[SignedEvent]
     failures: FailureStore
+    checker: OrderChecker
+    sender: RefundSender
 
     async def order(self, number: int, buyer_id: str, fee: int) -> Order:
         """Create an order and, over HTTP, its pay order."""
@@ -76,6 +93,30 @@ class Shop:
             ]
         )
 
+    async def told(self) -> list[Delivery]:
+        """Take all events out of pay's outbox; return the deliveries they come to at the order service."""
+        wire, token = Wire(Signer(SECRET), "text/x-json"), uuid4()
+        events = await self.pay.outbox.claim(token, 60, 10_000)
+        await self.pay.outbox.finish([event.id for event in events], token)
+        messages = [wire.messages(event, "1")[0] for event in events]
+        return [
+            Delivery(
+                tag=tag,
+                exchange=message.exchange,
+                routing_key=message.routing_key,
+                body=message.body,
+                content_type=message.content_type,
+                message_id=message.message_id,
+                headers=message.headers,
+            )
+            for tag, message in enumerate(messages, 1)
+        ]
+
+    async def take(self, *deliveries: Delivery) -> None:
+        """Deliver one after the other, each to the listener of its exchange."""
+        for one in deliveries:
+            await (self.runner if one.exchange == PAY_DIRECT.name else self.hearing).apply([one])
+
     async def statuses(self) -> dict[int, str]:
         """Return the status of every order."""
         rows = await self.database.fetch(Query("SELECT id, status FROM orders ORDER BY id"))
@@ -92,7 +133,8 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
     clock, side, signer = SystemClock(), PaySide(pay_database), Signer(SECRET)
     settings = read_settings({}, jwt_secret=SECRET)
     tokens = Tokens.from_settings(settings, clock)
-    app = create_app(Runtime(settings, clock, tokens, pay=side.pay, wallets=side.wallets))
+    parts = Runtime(settings, clock, tokens, pay=side.pay, refunds=side.refunds, wallets=side.wallets)
+    app = create_app(parts)
     (binding,) = topology().bindings
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -106,6 +148,12 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
                 ListenerObserver(),
                 batch_max=500,
             )
+            typed = pay_order_listener(
+                trade_topology().bindings[0], EventProof(settings.merchant_id, signer, client)
+            )
+            hearing = ListenerRunner(
+                typed, LocalBroker(), trade_database, clock, ListenerObserver(), batch_max=500
+            )
             yield Shop(
                 trade_database,
                 side,
@@ -113,5 +161,8 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
                 TradeService(trade_database, client, SequentialIds()),
                 proof,
                 runner,
+                hearing,
                 FailureStore(trade_database),
+                OrderChecker(trade_database, client),
+                RefundSender(trade_database, client),
             )

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from paybell.errors import PaybellError
 from paybell.ids import new_traceparent
 from paybell.messaging.outbox import Outbox
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.observer import PayObserver
+from paybell.pay.refunds import RefundRequest, RefundService
 from paybell.pay.service import PayService
 from paybell.pay.settlement import PaymentRequest
 from paybell.storage import Database
@@ -73,9 +75,9 @@ class PaySide:
         self.database = database
         self.outbox = Outbox(database)
         self.wallets = WalletService(database, PEPPER)
-        self.pay = PayService(
-            database, self.outbox, PEPPER, SequentialIds(first_id), PayObserver(), batch_max=batch_max
-        )
+        ids = SequentialIds(first_id)
+        self.pay = PayService(database, self.outbox, PEPPER, ids, PayObserver(), batch_max=batch_max)
+        self.refunds = RefundService(database, self.outbox, ids)
 
     async def fund(self, user_id: str, amount: int, currency: str = "CNY") -> None:
         """Open a wallet with money in it."""
@@ -105,6 +107,19 @@ class PaySide:
             return await self.pay.pay(payment(pay_order_id, payer_id, password))
         except PaybellError as error:
             return error
+
+    async def refund(
+        self, pay_order_id: int, amount: int, number: str = "refund-1", reason: str = ""
+    ) -> PaybellError | dict[str, Any]:
+        """Try to give back as merchant 1; return the answer's body or the refusal."""
+        key = IdempotencyKey.of("1", f"refunds of {pay_order_id}", number, b"%d" % amount)
+        request = RefundRequest(pay_order_id, "1", amount, reason, key, new_traceparent())
+        try:
+            answer, _ = await self.refunds.refund(request)
+        except PaybellError as error:
+            return error
+        body: dict[str, Any] = msgspec.json.decode(answer.body)
+        return body
 
 
 def payment(pay_order_id: int, payer_id: str, password: str = PASSWORD) -> PaymentRequest:

@@ -327,6 +327,42 @@ class PayOrderClosed(Refused):
     detail_zh = "交易已支付或关闭"
 
 
+class PayOrderNotPaid(Refused):
+    """There is nothing to give back."""
+
+    code = "pay_order_not_paid"
+    status = 409
+    detail = "The order has not been paid, so nothing can be refunded."
+    detail_zh = "交易未支付，无法退款"
+
+
+class RefundExceedsPayment(Refused):
+    """More than what was paid and is not refunded yet."""
+
+    code = "refund_exceeds_payment"
+    status = 409
+    detail = "That is more than what is left of the payment; see refundableAmount."
+    detail_zh = "退款金额超过可退金额"
+
+
+class RefundRefused(Refused):
+    """Pay does not give money back that the order service owes, for now."""
+
+    code = "refund_refused"
+    status = 409
+    detail = "The refund was refused; it is tried again."
+    detail_zh = "退款被拒绝，将自动重试"
+
+
+class MerchantInsufficientBalance(Refused):
+    """The merchant's account does not hold what is to be refunded."""
+
+    code = "merchant_insufficient_balance"
+    status = 409
+    detail = "The merchant's account does not hold enough for this refund; try again when it does."
+    detail_zh = "商户余额不足，暂时无法退款"
+
+
 class PayOrderMismatch(Refused):
     """The same business order number came with another amount, currency or payer."""
 

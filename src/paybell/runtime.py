@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from paybell.clock import Clock, SystemClock
 from paybell.errors import BrokerUnavailable, Misconfigured, PaybellError
 from paybell.ids import SnowflakeIds
 from paybell.messaging.broker import Broker, Topology
-from paybell.messaging.events import Signer, topology
+from paybell.messaging.events import Signer, topology, trade_topology
 from paybell.messaging.failures import FailureStore
+from paybell.messaging.listening import Listener
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
@@ -19,12 +21,16 @@ from paybell.messaging.runner import ListenerRunner
 from paybell.metrics import ListenerMetrics, Metrics, PayMetrics, RelayMetrics
 from paybell.pay import store as pay_store
 from paybell.pay.overdue import OverdueCloser
+from paybell.pay.refunds import RefundService
 from paybell.pay.service import PayService
 from paybell.settings import ROLES, Settings
 from paybell.storage import Database
 from paybell.tokens import Tokens
 from paybell.trade import store as trade_store
+from paybell.trade.checking import OrderChecker
+from paybell.trade.hearing import EventProof, pay_order_listener
 from paybell.trade.listener import PaymentProof, payment_listener
+from paybell.trade.owing import RefundSender
 from paybell.trade.pay_client import PayClient
 from paybell.trade.service import TradeService
 from paybell.wallet.ledger import PostingFolder
@@ -35,6 +41,8 @@ from paybell.worker import Loop, Task
 # One batch is confirmed by the broker while the other is claimed from the database.
 RELAY_LANES = 2
 _FOLD_IDLE_SECONDS = 0.2
+# Buyers see an order close; what falls due together is worked off in batches without a pause.
+_CLOSER_IDLE_SECONDS = 0.5
 # A broker that is started together with us is up within this; longer is a mistake a person must see.
 BROKER_WAIT_SECONDS = 8.0
 _BROKER_POLL_SECONDS = 0.5
@@ -51,6 +59,7 @@ class Runtime:
     tokens: Tokens
     metrics: Metrics = field(default_factory=Metrics)
     pay: PayService | None = None
+    refunds: RefundService | None = None
     wallets: WalletService | None = None
     trade: TradeService | None = None
     loops: list[Loop] = field(default_factory=list)
@@ -90,6 +99,7 @@ async def open_runtime(
         if "relay" in roles:
             builder.add_relay()
         if "trade" in roles:
+            await _declare(builder.broker, trade_topology(settings.queue_type), clock)
             await builder.add_trade()
         yield runtime
 
@@ -146,6 +156,7 @@ class _Builder:
             PayMetrics(runtime.metrics),
             batch_max=settings.settle_batch_max,
         )
+        runtime.refunds = RefundService(database, self.outbox, ids)
 
     def add_relay(self) -> None:
         runtime, settings = self.runtime, self.runtime.settings
@@ -165,7 +176,7 @@ class _Builder:
         for lane, wake in enumerate(wakes):
             runtime.loops.append(Loop(f"relay-{lane}", relay.run_once, wake))
         closer = OverdueCloser(self.pay_database, self.outbox)
-        runtime.loops.append(Loop("overdue-closer", closer.run_once))
+        runtime.loops.append(Loop("overdue-closer", closer.run_once, idle_seconds=_CLOSER_IDLE_SECONDS))
         folder = PostingFolder(self.pay_database)
         runtime.loops.append(Loop("posting-folder", folder.run_once, idle_seconds=_FOLD_IDLE_SECONDS))
         runtime.checks["broker"] = self._check_broker
@@ -180,28 +191,39 @@ class _Builder:
         runtime.trade = TradeService(database, pay, ids)
         (binding,) = topology(settings.queue_type).bindings
         proof = PaymentProof(database, settings.merchant_id, self.signer, pay)
-        runner = ListenerRunner(
-            payment_listener(binding, proof),
-            self.broker,
-            database,
-            runtime.clock,
-            ListenerMetrics(runtime.metrics),
-            batch_max=settings.listener_batch_max,
-        )
-        runtime.tasks.append(Task("listener", runner.run))
-        runtime.loops.append(Loop("listener-retries", runner.retry_once))
+        self._add_listener("listener", payment_listener(binding, proof), database)
+        event_proof = EventProof(settings.merchant_id, self.signer, pay)
+        for binding in trade_topology(settings.queue_type).bindings:
+            listener = pay_order_listener(binding, event_proof)
+            self._add_listener(f"listener-{binding.key}", listener, database)
+        checker, sender = OrderChecker(database, pay), RefundSender(database, pay)
+        runtime.loops += [Loop("order-checker", checker.run_once), Loop("refund-sender", sender.run_once)]
         failures = FailureStore(database)
-
-        async def consuming() -> None:
-            if not runner.consuming:
-                raise PaybellError("The listener is not consuming.")
 
         async def refresh_failures() -> None:
             for state, count in (await failures.counts()).items():
                 runtime.metrics.failures.labels(state).set(count)
 
-        runtime.checks["listener"] = consuming
         runtime.refresh.append(refresh_failures)
+
+    def _add_listener(self, name: str, listener: Listener[Any], database: Database) -> None:
+        runtime = self.runtime
+        runner = ListenerRunner(
+            listener,
+            self.broker,
+            database,
+            runtime.clock,
+            ListenerMetrics(runtime.metrics),
+            batch_max=runtime.settings.listener_batch_max,
+        )
+        runtime.tasks.append(Task(name, runner.run))
+        runtime.loops.append(Loop(f"{name}-retries", runner.retry_once))
+
+        async def consuming() -> None:
+            if not runner.consuming:
+                raise PaybellError(f"The listener of {listener.name} is not consuming.")
+
+        runtime.checks[name] = consuming
 
     async def _check_broker(self) -> None:
         if not self.broker.connected:

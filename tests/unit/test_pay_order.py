@@ -26,6 +26,7 @@ WAITING = PayOrder(
     expires_at=NOW + timedelta(minutes=10),
     succeeded_at=None,
     closed_at=None,
+    refunded_amount=0,
 )
 LATER = NOW + timedelta(minutes=1)
 

@@ -81,6 +81,7 @@ def order(
         expires_at=NOW if expired else NOW + timedelta(hours=1),
         succeeded_at=NOW - timedelta(minutes=1) if status is PayStatus.TRADE_SUCCESS else None,
         closed_at=NOW - timedelta(minutes=1) if status is PayStatus.TRADE_CLOSED else None,
+        refunded_amount=0,
     )
 
 

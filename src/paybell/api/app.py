@@ -9,6 +9,7 @@ from litestar.types import ControllerRouterHandler
 from paybell.api.operations import operation_routes
 from paybell.api.pay_orders import pay_order_routes
 from paybell.api.problems import exception_handlers
+from paybell.api.refunds import refund_routes
 from paybell.api.wallets import wallet_routes
 from paybell.runtime import Runtime
 from paybell.trade.routes import order_routes
@@ -23,6 +24,8 @@ def create_app(runtime: Runtime) -> Litestar:
     routers: list[Router] = []
     if runtime.pay is not None:
         routers.append(pay_order_routes(runtime.pay, runtime.settings.order_ttl_seconds))
+    if runtime.refunds is not None:
+        routers.append(refund_routes(runtime.refunds))
     if runtime.wallets is not None:
         routers.append(wallet_routes(runtime.wallets))
     if runtime.trade is not None:

@@ -88,6 +88,7 @@ class PayOrderView(msgspec.Struct, rename="camel"):
     expires_at: datetime
     succeeded_at: datetime | None
     closed_at: datetime | None
+    refunded_amount: int
 
 
 class PayOrderList(msgspec.Struct, rename="camel"):
@@ -114,6 +115,7 @@ def view(order: PayOrder) -> PayOrderView:
         expires_at=order.expires_at,
         succeeded_at=order.succeeded_at,
         closed_at=order.closed_at,
+        refunded_amount=order.refunded_amount,
     )
 
 

@@ -5,9 +5,10 @@ from typing import Annotated
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromQuery, HeaderParameter, JSONBody
+from litestar.params import FromQuery, JSONBody
 from msgspec import Meta
 
+from paybell.api.idempotent import IdempotencyHeader, replayable
 from paybell.errors import (
     BalanceLimit,
     IdempotencyKeyInUse,
@@ -26,7 +27,6 @@ from paybell.money import DEFAULT_CURRENCY, check_currency
 from paybell.wallet.idempotency import IdempotencyKey
 from paybell.wallet.service import Wallet, WalletService
 from paybell.web import (
-    JSON,
     WITH_A_BODY,
     Amount,
     Caller,
@@ -118,12 +118,7 @@ def wallet_routes(service: WalletService) -> Router:
         request: Caller,
         user_id: PathUserId,
         data: JSONBody[TopUp],
-        idempotency_key: Annotated[
-            str | None,
-            HeaderParameter(
-                name="Idempotency-Key", description="Needed: 1 to 255 printable ASCII characters."
-            ),
-        ] = None,
+        idempotency_key: IdempotencyHeader = None,
     ) -> Response[bytes]:
         check_user_id(user_id)
         key = IdempotencyKey.of(
@@ -134,8 +129,7 @@ def wallet_routes(service: WalletService) -> Router:
         )
         currency = None if data.currency is None else check_currency(data.currency)
         answer, replayed = await service.top_up(user_id, data.amount, currency, key)
-        headers = {"Idempotent-Replayed": "true"} if replayed else {}
-        return Response(answer.body, status_code=answer.status, media_type=JSON, headers=headers)
+        return replayable(answer, replayed=replayed)
 
     handlers = [open_wallet, read_wallet, top_up]
     return Router("/wallets", route_handlers=handlers, tags=["wallets"])

@@ -4,6 +4,7 @@
 these classes alone.
 """
 
+import hashlib
 import hmac
 import re
 from dataclasses import dataclass
@@ -17,12 +18,16 @@ from paybell.messaging.broker import Binding, Delivery, Exchange, Queue, Topolog
 
 PAY_SUCCESS = "pay.success"
 PAY_CLOSED = "pay.closed"
+PAY_REFUNDED = "pay.refunded"
 
 # The article's exchange and queue: bare order numbers for unmodified Spring services.
 PAY_DIRECT = Exchange("pay.direct")
 TRADE_QUEUE = "trade.pay.success.queue"
 # Typed events beside it.
 PAY_EVENTS = Exchange("pay.events", "topic")
+# The order service's own queues there; it alone declares them, so that without it nothing piles up.
+TRADE_CLOSED_QUEUE = "trade.pay.closed.queue"
+TRADE_REFUNDED_QUEUE = "trade.pay.refunded.queue"
 
 EVENT_SOURCE = "/paybell/pay"
 CLOUDEVENTS_JSON = "application/cloudevents+json"
@@ -39,8 +44,19 @@ _DIGITS = re.compile(rb'"?([0-9]{1,19})"?')
 
 def topology(queue_type: str = "classic") -> Topology:
     """Return what publisher and consumer both declare."""
-    queue = Queue(TRADE_QUEUE, "quorum" if queue_type == "quorum" else "classic")
-    return Topology([PAY_DIRECT, PAY_EVENTS], [Binding(queue, PAY_DIRECT, PAY_SUCCESS)])
+    return Topology([PAY_DIRECT, PAY_EVENTS], [_binding(TRADE_QUEUE, PAY_DIRECT, PAY_SUCCESS, queue_type)])
+
+
+def trade_topology(queue_type: str = "classic") -> Topology:
+    """Return what the order service declares besides, to hear of typed events."""
+    wanted = {TRADE_CLOSED_QUEUE: PAY_CLOSED, TRADE_REFUNDED_QUEUE: PAY_REFUNDED}
+    return Topology(
+        [PAY_EVENTS], [_binding(name, PAY_EVENTS, key, queue_type) for name, key in wanted.items()]
+    )
+
+
+def _binding(name: str, exchange: Exchange, key: str, queue_type: str) -> Binding:
+    return Binding(Queue(name, "quorum" if queue_type == "quorum" else "classic"), exchange, key)
 
 
 class Unreadable(PaybellError):
@@ -65,6 +81,7 @@ class PayOrderData(msgspec.Struct, frozen=True, rename="camel"):
     expires_at: datetime
     succeeded_at: datetime | None = None
     closed_at: datetime | None = None
+    refunded_amount: int = 0
 
 
 class PayOrderEvent(msgspec.Struct, frozen=True):
@@ -100,6 +117,34 @@ class PayOrderEvent(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class SignedEvent:
+    """A typed event as it arrived, with what vouches for it."""
+
+    event: PayOrderEvent
+    body: bytes
+    signature: str
+
+    @classmethod
+    def from_delivery(cls, delivery: Delivery) -> "SignedEvent":
+        """Read a structured-mode event from ``pay.events``.
+
+        Raises:
+            Unreadable: it is not one.
+        """
+        return cls(PayOrderEvent.from_delivery(delivery), delivery.body, _signature(delivery))
+
+    @property
+    def event_id(self) -> str:
+        """What the inbox knows it by: the words too, so that a forged one cannot take a true one's place."""
+        return f"{self.event.id}:{hashlib.sha256(self.body).hexdigest()[:32]}"
+
+    @property
+    def biz_order_no(self) -> int:
+        """Which order it is about."""
+        return int(self.event.data.biz_order_no)
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentSucceeded:
     """A bare order number from ``pay.success``, from us or from the article's Java service."""
 
@@ -113,13 +158,17 @@ class PaymentSucceeded:
         Raises:
             Unreadable: it is none of them, or the number is not from 1 to 2^63-1.
         """
-        signature = delivery.headers.get(SIGNATURE_HEADER)
-        return cls(_read_number(delivery.body), signature if isinstance(signature, str) else "")
+        return cls(_read_number(delivery.body), _signature(delivery))
 
     @property
     def event_id(self) -> str:
         """What the inbox knows it by: an order is paid once, so its number and nothing a sender claims."""
         return f"{PAY_SUCCESS}:{self.biz_order_no}"
+
+
+def _signature(delivery: Delivery) -> str:
+    signature = delivery.headers.get(SIGNATURE_HEADER)
+    return signature if isinstance(signature, str) else ""
 
 
 def _read_number(body: bytes) -> int:
@@ -145,7 +194,7 @@ class PaidOrder(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Signer:
-    """Signs bare order numbers, so that a listener can tell ours from forged ones without asking.
+    """Signs bare order numbers and typed events, so that a listener can tell ours from forged ones.
 
     The number alone would do for no one: two merchants may use the same, and a merchant may have made
     a pay order of less than its order comes to.
@@ -154,6 +203,7 @@ class Signer:
     def __init__(self, secret: str) -> None:
         """Derive the signing key from a secret both sides hold; the secret itself signs nothing here."""
         self._key = hmac.digest(secret.encode(), b"paybell pay.success v1", "sha256")
+        self._event_key = hmac.digest(secret.encode(), b"paybell pay.events v1", "sha256")
 
     def sign(self, paid: PaidOrder) -> str:
         """Return the signature for the `SIGNATURE_HEADER`."""
@@ -164,3 +214,12 @@ class Signer:
     def verifies(self, signature: str, paid: PaidOrder) -> bool:
         """Compare in constant time."""
         return hmac.compare_digest(signature.encode("utf-8", "replace"), self.sign(paid).encode())
+
+    def sign_event(self, body: bytes) -> str:
+        """Return the signature of a typed event's whole body."""
+        return hmac.digest(self._event_key, body, "sha256").hex()
+
+    def verifies_event(self, event: SignedEvent) -> bool:
+        """Compare in constant time."""
+        signature = event.signature.encode("utf-8", "replace")
+        return hmac.compare_digest(signature, self.sign_event(event.body).encode())

@@ -50,7 +50,7 @@ class Wire:
     """Turns one event into its messages: the typed one, and the article's bare number beside it."""
 
     def __init__(self, signer: Signer, content_type: str) -> None:
-        """Sign bare numbers, and send them under this content type."""
+        """Sign both, and send bare numbers under this content type."""
         self._signer = signer
         self._content_type = content_type
 
@@ -64,7 +64,10 @@ class Wire:
             content_type=CLOUDEVENTS_JSON,
             type=event.type,
             timestamp=event.occurred_at,
-            headers={"traceparent": event.traceparent},
+            headers={
+                "traceparent": event.traceparent,
+                SIGNATURE_HEADER: self._signer.sign_event(event.body),
+            },
             must_route=False,
         )
         if event.type != PAY_SUCCESS:

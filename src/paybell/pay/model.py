@@ -5,7 +5,14 @@ from datetime import datetime
 
 import msgspec
 
-from paybell.errors import AlreadyPaid, PayOrderClosed, PayOrderMismatch, Refused
+from paybell.errors import (
+    AlreadyPaid,
+    PayOrderClosed,
+    PayOrderMismatch,
+    PayOrderNotPaid,
+    RefundExceedsPayment,
+    Refused,
+)
 from paybell.messaging.events import PayOrderData, PayOrderEvent
 from paybell.pay.status import PayEvent, PayStatus, advance
 
@@ -27,6 +34,7 @@ class PayOrder(msgspec.Struct, frozen=True, gc=False):
     expires_at: datetime
     succeeded_at: datetime | None
     closed_at: datetime | None
+    refunded_amount: int
 
     def refusal(self, now: datetime) -> Refused | None:
         """Say why this order cannot be paid or closed any more, None if it can."""
@@ -45,6 +53,20 @@ class PayOrder(msgspec.Struct, frozen=True, gc=False):
         """Return the order as closed."""
         status = self._advanced(PayEvent.CLOSED)
         return msgspec.structs.replace(self, status=status, version=self.version + 1, closed_at=now)
+
+    def refund(self, amount: int) -> "PayOrder":
+        """Return the order with so much more given back.
+
+        Raises:
+            PayOrderNotPaid, RefundExceedsPayment: it cannot be.
+        """
+        if self.status is not PayStatus.TRADE_SUCCESS:
+            raise PayOrderNotPaid
+        left = self.amount - self.refunded_amount
+        if amount > left:
+            raise RefundExceedsPayment(refundableAmount=left)
+        refunded = self.refunded_amount + amount
+        return msgspec.structs.replace(self, version=self.version + 1, refunded_amount=refunded)
 
     def _advanced(self, event: PayEvent) -> PayStatus:
         status = advance(self.status, event)
@@ -67,6 +89,7 @@ class PayOrder(msgspec.Struct, frozen=True, gc=False):
             expires_at=self.expires_at,
             succeeded_at=self.succeeded_at,
             closed_at=self.closed_at,
+            refunded_amount=self.refunded_amount,
         )
         return PayOrderEvent(
             id=f"{self.id}-{self.version}",
@@ -76,6 +99,17 @@ class PayOrder(msgspec.Struct, frozen=True, gc=False):
             data=data,
             traceparent=traceparent,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money given back, in minor units; the number is the merchant's, one refund's for ever."""
+
+    id: int
+    pay_order_id: int
+    number: str
+    amount: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

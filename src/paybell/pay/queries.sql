@@ -54,5 +54,13 @@ UPDATE pay_orders
 SET status = 2, version = version + 1, closed_at = $2
 WHERE id = ANY($1::bigint[]) AND status IN (0, 1);
 
+-- name: mark_refunded
+UPDATE pay_orders
+SET refunded_amount = $2, version = version + 1
+WHERE id = $1 AND status = 3 AND refunded_amount < $2;
+
+-- name: insert_refund
+INSERT INTO refunds (id, pay_order_id, number, amount, reason, created_at) VALUES ($1, $2, $3, $4, $5, $6);
+
 -- name: next_node_number
 SELECT nextval('node_numbers') AS node;

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from paybell.ids import Ids
-from paybell.pay.model import Application, PayOrder
+from paybell.pay.model import Application, PayOrder, Refund
 from paybell.pay.status import PayStatus
 from paybell.storage import Database, Record, Transaction, load_queries
 
@@ -83,6 +83,29 @@ async def mark_closed(tx: Transaction, orders: Collection[PayOrder]) -> None:
     if orders:
         changed = await tx.execute(_SQL["mark_closed"], [order.id for order in orders], tx.now)
         assert changed == len(orders), "a locked pay order changed under us"
+
+
+async def mark_refunded(tx: Transaction, order: PayOrder) -> None:
+    """Write an order that was locked and has had money given back."""
+    changed = await tx.execute(_SQL["mark_refunded"], order.id, order.refunded_amount)
+    assert changed == 1, "a locked pay order changed under us"
+
+
+async def insert_refund(tx: Transaction, refund: Refund) -> None:
+    """Write a refund; its number is taken for ever.
+
+    Raises:
+        ConstraintViolated: ``refund_number_once``.
+    """
+    await tx.execute(
+        _SQL["insert_refund"],
+        refund.id,
+        refund.pay_order_id,
+        refund.number,
+        refund.amount,
+        refund.reason,
+        tx.now,
+    )
 
 
 async def take_due(tx: Transaction, most: int) -> list[int]:

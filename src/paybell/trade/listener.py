@@ -69,13 +69,12 @@ def payment_listener(binding: Binding, proof: PaymentProof) -> Listener[PaymentS
         marked = await store.mark_paid(tx, list(numbers))
         others = numbers.keys() - marked
         orders = await store.find(tx, list(others)) if others else {}
-        rejected = []
-        for number in others:
-            event_id = numbers[number].event_id
-            if number not in orders:
-                rejected.append(Rejected(event_id, "order_not_found", "there is no order of this number"))
-            elif orders[number].status is OrderStatus.CANCELLED:
-                rejected.append(Rejected(event_id, "order_cancelled", "the order was cancelled before"))
-        return rejected
+        cancelled = [number for number in orders if orders[number].status is OrderStatus.CANCELLED]
+        if cancelled:
+            await store.note_paid_though_cancelled(tx, cancelled)
+        return [
+            Rejected(numbers[number].event_id, "order_not_found", "there is no order of this number")
+            for number in others - orders.keys()
+        ]
 
     return mark_order_paid

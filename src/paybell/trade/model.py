@@ -1,8 +1,10 @@
 """The order as a value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+
+from paybell.messaging.events import PayOrderData
 
 
 class OrderStatus(StrEnum):
@@ -11,6 +13,7 @@ class OrderStatus(StrEnum):
     UNPAID = "UNPAID"
     PAID = "PAID"
     CANCELLED = "CANCELLED"
+    PARTIALLY_REFUNDED = "PARTIALLY_REFUNDED"
     REFUNDED = "REFUNDED"
 
 
@@ -27,7 +30,11 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order of one buyer; ``pay_order_id`` is missing until pay has answered."""
+    """An order of one buyer; amounts in minor units.
+
+    ``pay_order_id`` is missing until pay has answered. ``version`` is the last one heard of the pay
+    order. A cancelled order with ``paid_at`` was paid all the same, and its money goes back.
+    """
 
     id: int
     buyer_id: str
@@ -39,6 +46,8 @@ class Order:
     created_at: datetime
     paid_at: datetime | None
     cancelled_at: datetime | None
+    version: int
+    refunded_amount: int
 
     def agrees_with(self, purchase: Purchase) -> bool:
         """Say whether this is the order asked for."""
@@ -47,3 +56,32 @@ class Order:
             purchase.total_fee,
             purchase.currency,
         )
+
+    def is_about(self, said: PayOrderData) -> bool:
+        """Say whether pay speaks of this order's money: its pay order, its sum."""
+        return (said.amount, said.currency) == (self.total_fee, self.currency) and (
+            self.pay_order_id is None or said.pay_order_id == str(self.pay_order_id)
+        )
+
+    def hear(self, said: PayOrderData, now: datetime) -> "Order":
+        """Return the order after what pay says; what is older than what is known changes nothing."""
+        if said.version <= self.version or not self.is_about(said):
+            return self
+        heard = replace(self, version=said.version)
+        if said.status == "TRADE_CLOSED" and self.status is OrderStatus.UNPAID:
+            return replace(heard, status=OrderStatus.CANCELLED, cancelled_at=said.closed_at or now)
+        if said.status == "TRADE_SUCCESS":
+            return replace(
+                heard,
+                status=self._status_when_paid(said.refunded_amount),
+                paid_at=self.paid_at or said.succeeded_at or now,
+                refunded_amount=said.refunded_amount,
+            )
+        return heard
+
+    def _status_when_paid(self, refunded_amount: int) -> OrderStatus:
+        if self.status is OrderStatus.CANCELLED:
+            return OrderStatus.CANCELLED
+        if refunded_amount == 0:
+            return OrderStatus.PAID
+        return OrderStatus.REFUNDED if refunded_amount == self.total_fee else OrderStatus.PARTIALLY_REFUNDED

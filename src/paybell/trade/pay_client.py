@@ -9,7 +9,8 @@ import aiohttp
 import msgspec
 
 from paybell.clock import Clock
-from paybell.errors import AlreadyPaid, OrderMismatch, PayOrderClosed, PayServiceUnavailable
+from paybell.errors import AlreadyPaid, OrderMismatch, PayOrderClosed, PayServiceUnavailable, RefundRefused
+from paybell.messaging.events import PayOrderData
 from paybell.tokens import Tokens
 from paybell.trade.model import Order
 
@@ -78,13 +79,44 @@ class PayClient:
         if status != HTTPStatus.OK:
             raise PayServiceUnavailable
 
+    async def refund(self, pay_order_id: int, amount: int, number: str, traceparent: str) -> None:
+        """Give back so much (minor units) of a payment, once for each number.
+
+        Raises:
+            RefundRefused: pay says why not. PayServiceUnavailable: nobody knows yet.
+        """
+        path = f"/pay-orders/{pay_order_id}/refunds"
+        status, answer = await self._ask("POST", path, traceparent, {"amount": amount}, number)
+        if status != HTTPStatus.CREATED:
+            raise RefundRefused(f"Pay refused the refund: {answer.get('code')}.")
+
     async def paid_among(self, biz_order_nos: Collection[int]) -> dict[int, tuple[int, str]]:
         """Return amount (minor units) and currency of those business orders that pay says are paid.
 
         Raises:
             PayServiceUnavailable: unknown, which is never the same as unpaid.
         """
-        paid: dict[int, tuple[int, str]] = {}
+        return {
+            int(pay_order["bizOrderNo"]): (pay_order["amount"], pay_order["currency"])
+            async for pay_order in self._find(biz_order_nos)
+            if pay_order["status"] == "TRADE_SUCCESS"
+        }
+
+    async def states_of(self, biz_order_nos: Collection[int]) -> dict[int, PayOrderData]:
+        """Return what pay says now of those business orders it has pay orders for.
+
+        Raises:
+            PayServiceUnavailable: unknown, which is never the same as unpaid.
+        """
+        try:
+            return {
+                int(pay_order["bizOrderNo"]): msgspec.convert(pay_order, PayOrderData)
+                async for pay_order in self._find(biz_order_nos)
+            }
+        except msgspec.ValidationError as error:
+            raise PayServiceUnavailable from error
+
+    async def _find(self, biz_order_nos: Collection[int]) -> AsyncIterator[dict[str, Any]]:
         numbers = sorted(biz_order_nos)
         for start in range(0, len(numbers), _ASK_MAX):
             query = ",".join(map(str, numbers[start : start + _ASK_MAX]))
@@ -92,16 +124,21 @@ class PayClient:
             if status != HTTPStatus.OK:
                 raise PayServiceUnavailable
             for pay_order in answer["payOrders"]:
-                if pay_order["status"] == "TRADE_SUCCESS":
-                    paid[int(pay_order["bizOrderNo"])] = (pay_order["amount"], pay_order["currency"])
-        return paid
+                yield pay_order
 
     async def _ask(
-        self, method: str, path: str, traceparent: str, body: dict[str, object] | None = None
+        self,
+        method: str,
+        path: str,
+        traceparent: str,
+        body: dict[str, object] | None = None,
+        idempotency_key: str = "",
     ) -> tuple[int, dict[str, Any]]:
         headers = {"Authorization": f"Bearer {self._bearer()}"}
         if traceparent:
             headers["traceparent"] = traceparent
+        if idempotency_key:
+            headers["Idempotency-Key"] = idempotency_key
         if body is not None:
             headers["Content-Type"] = "application/json"
         data = None if body is None else msgspec.json.encode(body)
@@ -124,6 +161,7 @@ class PayClient:
                 "paybell-trade",
                 "pay-orders:write",
                 "pay-orders:read",
+                "refunds:write",
                 lifetime_seconds=_TOKEN_LIFETIME_SECONDS,
             )
             self._token = (token, now + _TOKEN_LIFETIME_SECONDS / 2)

@@ -10,6 +10,64 @@ RETURNING id;
 -- name: find_orders
 SELECT * FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id;
 
+-- name: lock_orders
+-- Locked in id order, so that batches cannot deadlock.
+SELECT * FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: write_heard
+-- What was decided of orders that are locked.
+UPDATE orders
+SET status = heard.status, paid_at = heard.paid_at, cancelled_at = heard.cancelled_at,
+    version = heard.version, refunded_amount = heard.refunded_amount
+FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::int[], $6::bigint[])
+    AS heard (id, status, paid_at, cancelled_at, version, refunded_amount)
+WHERE orders.id = heard.id;
+
+-- name: owe_refunds
+-- Cancelled, and paid all the same: what has come goes back.
+INSERT INTO owed_refunds (order_id, due_at)
+SELECT id, $2 FROM orders
+WHERE id = ANY($1::bigint[]) AND status = 'CANCELLED' AND paid_at IS NOT NULL AND refunded_amount < total_fee
+ORDER BY id
+ON CONFLICT DO NOTHING;
+
+-- name: take_owed_refunds
+-- Those that are due, each with a longer wait until it is due again.
+UPDATE owed_refunds
+SET asked = asked + 1,
+    due_at = $1::timestamptz + make_interval(secs => least($3::float8, $2::float8 * 2 ^ least(asked, 30)))
+WHERE order_id = ANY(ARRAY(
+    SELECT order_id FROM owed_refunds WHERE due_at <= $1 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
+))
+RETURNING order_id;
+
+-- name: drop_owed_refunds
+DELETE FROM owed_refunds WHERE order_id = ANY($1::bigint[]);
+
+-- name: insert_checks
+INSERT INTO order_checks (order_id, due_at) SELECT unnest($1::bigint[]), $2;
+
+-- name: take_due_checks
+-- Those that are due, and nobody else's until their lease is over.
+UPDATE order_checks
+SET due_at = $1::timestamptz + make_interval(secs => $2)
+WHERE order_id = ANY(ARRAY(
+    SELECT order_id FROM order_checks WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+))
+RETURNING order_id, asked;
+
+-- name: plan_checks
+UPDATE order_checks
+SET asked = planned.asked, due_at = planned.due_at
+FROM unnest($1::bigint[], $2::int[], $3::timestamptz[]) AS planned (order_id, asked, due_at)
+WHERE order_checks.order_id = planned.order_id;
+
+-- name: drop_checks
+DELETE FROM order_checks WHERE order_id = ANY($1::bigint[]);
+
+-- name: note_paid_though_cancelled
+UPDATE orders SET paid_at = $2 WHERE id = ANY($1::bigint[]) AND status = 'CANCELLED' AND paid_at IS NULL;
+
 -- name: link_pay_orders
 UPDATE orders
 SET pay_order_id = linked.pay_order_id

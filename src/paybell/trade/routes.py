@@ -72,6 +72,7 @@ class OrderView(msgspec.Struct, rename="camel"):
     created_at: datetime
     paid_at: datetime | None
     cancelled_at: datetime | None
+    refunded_amount: int
 
 
 class OrderList(msgspec.Struct):
@@ -94,6 +95,7 @@ def view(order: Order) -> OrderView:
         created_at=order.created_at,
         paid_at=order.paid_at,
         cancelled_at=order.cancelled_at,
+        refunded_amount=order.refunded_amount,
     )
 
 

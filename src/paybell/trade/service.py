@@ -1,6 +1,7 @@
 """What one can do with an order."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from paybell.batching import Batcher
 from paybell.errors import AlreadyPaid, NotTheBuyer, OrderMismatch, OrderNotFound
@@ -8,6 +9,7 @@ from paybell.ids import Ids
 from paybell.storage import Database
 from paybell.tokens import Principal
 from paybell.trade import store
+from paybell.trade.checking import CHECK_SECONDS
 from paybell.trade.model import Order, OrderStatus, Purchase
 from paybell.trade.pay_client import PayClient
 
@@ -43,6 +45,7 @@ class TradeService:
     async def _insert_batch(self, purchases: Sequence[Purchase]) -> Sequence[tuple[Order, bool] | Exception]:
         async with self._database.transaction() as tx:
             fresh = await store.insert(tx, purchases)
+            await store.insert_checks(tx, list(fresh), tx.now + timedelta(seconds=CHECK_SECONDS[0]))
             orders = await store.find(tx, [purchase.order_id for purchase in purchases])
         answers: list[tuple[Order, bool] | Exception] = []
         for purchase in purchases:

@@ -1,6 +1,7 @@
 """Orders in the database: rows end here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from paybell.storage import Database, Record, Transaction, load_queries
 from paybell.trade.model import Order, OrderStatus, Purchase
@@ -37,6 +38,74 @@ async def insert(tx: Transaction, purchases: Sequence[Purchase]) -> set[int]:
 async def find(source: Transaction | Database, order_ids: Sequence[int]) -> dict[int, Order]:
     """Return orders by id; missing ones are left out."""
     return {row["id"]: _order(row) for row in await source.fetch(_SQL["find_orders"], order_ids)}
+
+
+async def lock(tx: Transaction, order_ids: Collection[int]) -> dict[int, Order]:
+    """Lock orders in id order; missing ones are left out."""
+    return {row["id"]: _order(row) for row in await tx.fetch(_SQL["lock_orders"], list(order_ids))}
+
+
+async def write_heard(tx: Transaction, orders: Collection[Order]) -> None:
+    """Write orders that were locked and have heard something."""
+    if orders:
+        await tx.execute(
+            _SQL["write_heard"],
+            [order.id for order in orders],
+            [order.status.value for order in orders],
+            [order.paid_at for order in orders],
+            [order.cancelled_at for order in orders],
+            [order.version for order in orders],
+            [order.refunded_amount for order in orders],
+        )
+        await owe_refunds(tx, [order.id for order in orders])
+
+
+async def owe_refunds(tx: Transaction, order_ids: Sequence[int]) -> None:
+    """Owe the money of those of these orders that were cancelled and have been paid."""
+    await tx.execute(_SQL["owe_refunds"], order_ids, tx.now)
+
+
+async def note_paid_though_cancelled(tx: Transaction, order_ids: Sequence[int]) -> None:
+    """Keep that money came for cancelled orders, and owe it."""
+    await tx.execute(_SQL["note_paid_though_cancelled"], order_ids, tx.now)
+    await owe_refunds(tx, order_ids)
+
+
+async def take_owed_refunds(
+    tx: Transaction, first_wait_seconds: float, most_wait_seconds: float, most: int
+) -> list[int]:
+    """Take debts that are due; each is due again after a wait that doubles."""
+    rows = await tx.fetch(_SQL["take_owed_refunds"], tx.now, first_wait_seconds, most_wait_seconds, most)
+    return [row["order_id"] for row in rows]
+
+
+async def drop_owed_refunds(tx: Transaction, order_ids: Sequence[int]) -> None:
+    """Remove debts that are settled."""
+    await tx.execute(_SQL["drop_owed_refunds"], order_ids)
+
+
+async def insert_checks(tx: Transaction, order_ids: Sequence[int], due_at: datetime) -> None:
+    """Plan the first question about new orders."""
+    await tx.execute(_SQL["insert_checks"], order_ids, due_at)
+
+
+async def take_due_checks(tx: Transaction, lease_seconds: float, most: int) -> dict[int, int]:
+    """Take checks that are due; return how often pay has answered about each order."""
+    rows = await tx.fetch(_SQL["take_due_checks"], tx.now, lease_seconds, most)
+    return {row["order_id"]: row["asked"] for row in rows}
+
+
+async def plan_checks(tx: Transaction, plans: Sequence[tuple[int, int, datetime]]) -> None:
+    """Write (order id, times answered, next due time) of checks that go on."""
+    if plans:
+        numbers, asked, due_at = zip(*plans, strict=True)
+        await tx.execute(_SQL["plan_checks"], numbers, asked, due_at)
+
+
+async def drop_checks(tx: Transaction, order_ids: Sequence[int]) -> None:
+    """Remove checks of orders that need none any more."""
+    if order_ids:
+        await tx.execute(_SQL["drop_checks"], order_ids)
 
 
 async def link(tx: Transaction, links: Sequence[tuple[int, int]]) -> None:

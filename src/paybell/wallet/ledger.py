@@ -26,6 +26,7 @@ class TransferKind(StrEnum):
 
     TOP_UP = "top_up"
     PAYMENT = "payment"
+    REFUND = "refund"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,18 @@ async def _find_system_accounts(
 ) -> dict[tuple[str, str], int]:
     rows = await tx.fetch(_SQL["find_system_accounts"], kind, owners, currencies)
     return {(row["owner_id"], row["currency"]): row["id"] for row in rows}
+
+
+async def lock_merchant(tx: Transaction, account_id: int) -> int:
+    """Lock a merchant's account until the transaction ends; return what it holds, in minor units.
+
+    What was appended for it is folded first. Paying goes on meanwhile: it appends, and never waits for
+    this lock.
+    """
+    await tx.execute(_SQL["fold_account"], account_id)
+    row = await tx.fetch_one(_SQL["lock_account"], account_id)
+    assert row is not None, "accounts are never deleted"
+    return int(row["balance"])
 
 
 class PostingFolder:

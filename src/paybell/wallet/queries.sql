@@ -54,7 +54,8 @@ WHERE wallets.account_id = tried.account_id;
 
 -- name: post_transfers
 -- The only statement that moves money: transfers go in, and both their accounts follow from the
--- rows just written. Wallets change in place; merchants and funding get a posting to fold.
+-- rows just written. Wallets change in place, and so do merchants whose money goes out, whose rows are
+-- locked then; other merchants and funding get a posting to fold.
 WITH posted AS (
     INSERT INTO transfers (kind, reference, debit_account, credit_account, amount, created_at)
     SELECT wanted.kind::transfer_kind, wanted.reference, wanted.debit_account, wanted.credit_account,
@@ -74,12 +75,13 @@ WITH posted AS (
     INSERT INTO pending_postings (account_id, debits, credits)
     SELECT sides.account_id, sides.debits, sides.credits
     FROM sides JOIN accounts ON accounts.id = sides.account_id
-    WHERE accounts.kind <> 'wallet'
+    WHERE accounts.kind = 'funding' OR accounts.kind = 'merchant' AND sides.debits = 0
 )
 UPDATE accounts
 SET debits = accounts.debits + sides.debits, credits = accounts.credits + sides.credits
 FROM sides
-WHERE accounts.id = sides.account_id AND accounts.kind = 'wallet';
+WHERE accounts.id = sides.account_id
+  AND (accounts.kind = 'wallet' OR accounts.kind = 'merchant' AND sides.debits > 0);
 
 -- name: fold_postings
 -- Move appended postings into their accounts' rows; several folders share the work.
@@ -97,6 +99,21 @@ WITH taken AS (
     WHERE accounts.id = sums.account_id
 )
 SELECT count(*) AS postings FROM taken;
+
+-- name: fold_account
+-- The postings of one account, waiting for a folder that holds some; locked in the folders' order.
+WITH taken AS (
+    DELETE FROM pending_postings
+    WHERE ctid = ANY(ARRAY(SELECT ctid FROM pending_postings WHERE account_id = $1 ORDER BY id FOR UPDATE))
+    RETURNING debits, credits
+)
+UPDATE accounts
+SET debits = accounts.debits + sums.debits, credits = accounts.credits + sums.credits
+FROM (SELECT sum(debits)::bigint AS debits, sum(credits)::bigint AS credits FROM taken) AS sums
+WHERE accounts.id = $1 AND sums.credits IS NOT NULL;
+
+-- name: lock_account
+SELECT credits - debits AS balance FROM accounts WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: find_idempotent_answer
 SELECT request_hash, status, body FROM idempotency_keys WHERE caller = $1 AND route = $2 AND key = $3;
