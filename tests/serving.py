@@ -35,6 +35,7 @@ SCOPES = (
     "wallets:read",
     "orders:write",
     "orders:read",
+    "refunds:write",
 )
 SOCKET = ".s.PGSQL.5432"
 # A process has to import the framework on a machine that others use too.

@@ -127,6 +127,7 @@ class _Builder:
         self.broker: Broker
         self.outbox: Outbox
         self.pay_database: Database
+        self.runners: list[ListenerRunner[Any]] = []
 
     async def _open(self, name: str) -> Database:
         database = await self.stack.enter_async_context(
@@ -196,6 +197,7 @@ class _Builder:
         for binding in trade_topology(settings.queue_type).bindings:
             listener = pay_order_listener(binding, event_proof)
             self._add_listener(f"listener-{binding.key}", listener, database)
+        runtime.checks["listener"] = self._check_listeners
         checker, sender = OrderChecker(database, pay), RefundSender(database, pay)
         runtime.loops += [Loop("order-checker", checker.run_once), Loop("refund-sender", sender.run_once)]
         failures = FailureStore(database)
@@ -219,11 +221,12 @@ class _Builder:
         runtime.tasks.append(Task(name, runner.run))
         runtime.loops.append(Loop(f"{name}-retries", runner.retry_once))
 
-        async def consuming() -> None:
-            if not runner.consuming:
-                raise PaybellError(f"The listener of {listener.name} is not consuming.")
+        self.runners.append(runner)
 
-        runtime.checks[name] = consuming
+    async def _check_listeners(self) -> None:
+        for runner in self.runners:
+            if not runner.consuming:
+                raise PaybellError(f"The listener of {runner.queue} is not consuming.")
 
     async def _check_broker(self) -> None:
         if not self.broker.connected:

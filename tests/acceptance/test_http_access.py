@@ -29,6 +29,7 @@ class Rule:
     other_merchant: tuple[int, str] | None = None
     body: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    paid: bool = False
 
 
 NOT_FOUND = (404, "pay_order_not_found")
@@ -45,6 +46,13 @@ RULES: Mapping[tuple[str, str], Rule] = {
         stranger=(403, "not_the_payer"), other_merchant=(403, "not_the_payer"), body={"payPassword": PASSWORD}
     ),
     ("POST", "/pay-orders/{pay_order_id:str}/close"): Rule("pay-orders:write", other_merchant=NOT_FOUND),
+    ("POST", "/pay-orders/{pay_order_id:str}/refunds"): Rule(
+        "refunds:write",
+        other_merchant=NOT_FOUND,
+        body={"amount": 1},
+        headers={"Idempotency-Key": "{new}"},
+        paid=True,
+    ),
     ("POST", "/wallets"): Rule("wallets:write", body={"userId": "{new_user}", "payPassword": PASSWORD}),
     ("GET", "/wallets/{user_id:str}"): Rule("wallets:read", (403, "not_the_owner")),
     ("POST", "/wallets/{user_id:str}/top-ups"): Rule(
@@ -161,6 +169,8 @@ async def test_every_other_scope_together_does_not_make_up_for_the_right_one(
 async def test_the_right_scope_alone_is_enough(http: Client, route: Route) -> None:
     """So the refusals above are about the scope; paying is nobody's but the payer's."""
     victim = await Victim.make(http)
+    if RULES[route].paid:
+        await http.pay(victim.order["payOrderId"], victim.user)
     scope = RULES[route].scope
     token = http.token(fresh_user(), scope) if scope else http.token(victim.user)
 

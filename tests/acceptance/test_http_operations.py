@@ -222,6 +222,7 @@ async def test_every_route_is_documented_under_a_name_of_its_own(http: Client) -
         ("GET", "/pay-orders/biz/{biz_order_no}"),
         ("POST", "/pay-orders/{pay_order_id}/pay"),
         ("POST", "/pay-orders/{pay_order_id}/close"),
+        ("POST", "/pay-orders/{pay_order_id}/refunds"),
         ("POST", "/wallets"),
         ("GET", "/wallets/{user_id}"),
         ("POST", "/wallets/{user_id}/top-ups"),

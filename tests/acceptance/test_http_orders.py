@@ -36,6 +36,7 @@ async def test_a_new_order_is_unpaid_and_has_a_pay_order_for_its_fee(http: Clien
         "createdAt": order["createdAt"],
         "paidAt": None,
         "cancelledAt": None,
+        "refundedAmount": 0,
     }
     assert re.fullmatch(r"[1-9]\d{5,18}", order["id"])
     assert RFC3339_UTC.fullmatch(order["createdAt"])

@@ -38,6 +38,7 @@ async def test_a_pay_order_shows_ids_as_strings_amounts_as_integers_and_times_in
         "expiresAt": order["expiresAt"],
         "succeededAt": None,
         "closedAt": None,
+        "refundedAmount": 0,
     }
     assert RFC3339_UTC.fullmatch(order["createdAt"])
     assert RFC3339_UTC.fullmatch(order["expiresAt"])

@@ -433,7 +433,9 @@ async def test_a_database_of_an_older_release_is_not_changed_unasked(home: Path)
     async with serving(home):
         urls = databases(home)
         async with connected(urls["trade"]) as rows:
-            await rows.execute("UPDATE paybell_schema_versions SET version = '0000' WHERE schema = 'trade'")
+            await rows.execute(
+                "DELETE FROM paybell_schema_versions WHERE schema = 'trade' AND version > '0001'"
+            )
         sentence = await refused(
             home=home,
             database_url=urls["pay"],

@@ -131,9 +131,8 @@ async def test_dead_letters_are_listed_shown_and_replayed(postgres: Databases, t
         await client.fund(user, 100)
         order = await client.order(user, 100)
         number = int(order["id"])
-        await rows.execute(
-            "UPDATE orders SET status = 'CANCELLED', cancelled_at = now() WHERE id = $1", number
-        )
+        await rows.execute("DELETE FROM order_checks")
+        await rows.execute("UPDATE orders SET id = $1::bigint + 1 WHERE id = $1", number)
         await client.pay(order["payOrderId"], user)
 
         async def kept() -> bool:
@@ -146,18 +145,18 @@ async def test_dead_letters_are_listed_shown_and_replayed(postgres: Databases, t
         shown = await result("dead-letters", "show", str(listed["id"]), log=tmp_path, **where)
         _, page = await run("dead-letters", "show", str(listed["id"]), log=tmp_path / "page", **where)
         still = await result("dead-letters", "replay", "--reason", "not_paid", log=tmp_path, **where)
-        await rows.execute("UPDATE orders SET status = 'UNPAID', cancelled_at = NULL WHERE id = $1", number)
+        await rows.execute("UPDATE orders SET id = $1 WHERE id = $1::bigint + 1", number)
         replayed = await result("dead-letters", "replay", str(listed["id"]), log=tmp_path, **where)
         await client.until_order(order["id"], "PAID")
         left = await result("dead-letters", "list", log=tmp_path, **where)
 
     assert code == 0
-    assert "order_cancelled" in table
-    assert (listed["reason"], listed["state"], listed["attempts"]) == ("order_cancelled", "dead", 1)
+    assert "order_not_found" in table
+    assert (listed["reason"], listed["state"], listed["attempts"]) == ("order_not_found", "dead", 1)
     assert listed["eventId"] == f"pay.success:{order['id']}"
     assert listed["lastFailedAt"].endswith("Z")
     assert others == []
-    assert shown["error"] == "the order was cancelled before"
+    assert shown["error"] == "there is no order of this number"
     assert shown["headers"]["cloudEvents:type"] == "pay.success"
     assert shown["routingKey"] == "pay.success"
     assert order["id"] in page

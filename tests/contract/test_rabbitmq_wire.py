@@ -12,13 +12,13 @@ import pytest
 from amqp import Raw, Stranger, nested, rabbit, stranger
 from notebook import BINDING, Notebook, notebook
 from relaying import Said, listening, pay, pending, relay, trade_listener
-from shop import shop, signed
+from shop import SECRET, shop, signed
 from support import PaySide, until
 
 from paybell.clock import SystemClock, rfc3339
 from paybell.errors import Misconfigured
 from paybell.messaging.broker import BODY_MAX, Binding, Confirm, Queue, Topology
-from paybell.messaging.events import PAY_DIRECT, PAY_EVENTS, TRADE_QUEUE, topology
+from paybell.messaging.events import PAY_DIRECT, PAY_EVENTS, TRADE_QUEUE, Signer, topology
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.pay.model import PayOrder
 from paybell.storage import Database
@@ -126,7 +126,10 @@ async def test_a_payment_is_a_typed_event_beside_it(
         "message_id": properties.message_id,
         "timestamp": int(order.succeeded_at.timestamp()),
         "type": "pay.success",
-        "headers": {"traceparent": event["traceparent"]},
+        "headers": {
+            "traceparent": event["traceparent"],
+            "paybell-signature": Signer(SECRET).sign_event(body),
+        },
     }
     assert event == {
         "specversion": "1.0",
@@ -151,6 +154,7 @@ async def test_a_payment_is_a_typed_event_beside_it(
             "expiresAt": event["data"]["expiresAt"],
             "succeededAt": event["data"]["succeededAt"],
             "closedAt": None,
+            "refundedAmount": 0,
         },
     }
     for moment, text in ((order.succeeded_at, event["time"]), (order.expires_at, event["data"]["expiresAt"])):

@@ -32,7 +32,7 @@ from paybell.wallet.ledger import PostingFolder, trial_balance
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 
 MERCHANT = Principal("merchant", frozenset({"pay-orders:write"}), "1")
-FUNDS, PRICE = 250, 100
+FUNDS, PRICE, BACK = 250, 100, 40
 SHORT_SECONDS, ROUND = 5, timedelta(hours=1)
 
 
@@ -92,6 +92,11 @@ class Way:
         assert paid == ["paid"] * 3
         assert refused in ("insufficient_balance", "pay_order_closed")
 
+    async def refund(self) -> None:
+        """Give some of the first payment back; too little to pay the poor one."""
+        (answer,) = codes([await self.side.refund(self.ids[0], BACK)])
+        assert answer == "paid"
+
     async def close(self) -> None:
         """Close what cannot be paid."""
         await self.side.pay.close(self.ids[2], MERCHANT, "")
@@ -150,6 +155,7 @@ STAGES: dict[str, Callable[[Way], Awaitable[None]]] = {
     "fund": Way.fund,
     "order": Way.order,
     "settle": Way.settle,
+    "refund": Way.refund,
     "close": Way.close,
     "expire": Way.expire,
     "relay": Way.tell,
@@ -187,7 +193,7 @@ async def dying(number: int, urls: Urls, stage: str) -> AsyncIterator[Callable[[
 
 async def one_outcome(way: Way) -> None:
     """Assert what is true of every round, whatever died."""
-    assert await way.side.balance(way.buyer) == FUNDS - 2 * PRICE
+    assert await way.side.balance(way.buyer) == FUNDS - 2 * PRICE + BACK
     rows = await way.side.database.fetch(
         Query("SELECT biz_order_no, status FROM pay_orders WHERE payer_id = $1 ORDER BY 1"), way.buyer
     )
@@ -198,6 +204,10 @@ async def one_outcome(way: Way) -> None:
         [str(order) for order in way.ids],
     )
     assert len(transfers) == 2
+    refunds = await way.side.database.fetch(
+        Query("SELECT amount FROM refunds WHERE pay_order_id = $1"), way.ids[0]
+    )
+    assert [row["amount"] for row in refunds] == [BACK]
     written = await way.book.written()
     assert (written.count(way.paid), written.count(way.poison)) == (1, 1)
     assert await trial_balance(way.side.database)

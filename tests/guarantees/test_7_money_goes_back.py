@@ -105,7 +105,7 @@ async def test_a_refund_never_blocks_payments_of_the_same_merchant(
     order = await paid(side)
     async with connected(pay_url) as holding:
         async with holding.transaction():
-            await holding.execute("SELECT FROM accounts WHERE kind = 'merchant' FOR UPDATE")
+            await holding.execute("SELECT FROM accounts WHERE kind = 'merchant' FOR NO KEY UPDATE")
             refunding = asyncio.ensure_future(side.refund(order.id, PRICE))
             await until(partial(waiting_for_locks, holding, 1))
             await side.fund("8", PRICE)
@@ -213,7 +213,7 @@ async def test_a_debt_waits_while_pay_is_away_or_refuses(
         await rows.execute("UPDATE accounts SET debits = debits - 100 WHERE kind = 'merchant'")
         order = (await both.trade.read_many([1]))[0]
         assert order.pay_order_id is not None
-        await both.pay.refund(order.pay_order_id, 30, "by hand")
+        await both.pay.refund(order.pay_order_id, 30, "by-hand")
         await both.database.fetch(Query("UPDATE owed_refunds SET due_at = now() RETURNING order_id"))
         assert await both.sender.run_once() == 1
 

@@ -15,11 +15,12 @@ from paybell.pay.status import PayStatus
 from paybell.storage import Database, Query
 from paybell.testing import FrozenClock
 from paybell.tokens import Principal
+from paybell.trade import store
 from paybell.trade.model import Order
 from paybell.wallet.ledger import trial_balance
 
 MERCHANT = Principal("shop", frozenset(), "1")
-RACES = 300
+RACES, AT_ONCE = 1_000, 50
 Act = Callable[[PaySide, int], Awaitable[PayOrder | PaybellError]]
 
 
@@ -78,7 +79,7 @@ async def test_payment_and_close_that_meet_have_the_first_as_the_winner(
     assert await side.balance("7") == (900 if first is pay else 1_000)
 
 
-async def test_hundreds_of_races_between_payment_and_close_have_one_outcome_each(
+async def test_a_thousand_races_between_payment_and_close_have_one_outcome_each(
     pay_database: Database, pay_url: str
 ) -> None:
     """Started in both orders; the answers, the order, the money and the one event agree every time."""
@@ -180,8 +181,8 @@ async def test_cancelling_and_paying_at_once_leave_one_outcome(
     """Across both services: a cancelled order's money never moved, a paid order is not cancelled."""
     rng = seeded()
     async with shop(pay_database, trade_database) as both:
-        await both.pay.fund("7", 40)
-        orders = await asyncio.gather(*(both.order(number, "7", 1) for number in range(1, 41)))
+        await both.pay.fund("7", RACES)
+        orders = await asyncio.gather(*(both.order(number, "7", 1) for number in range(1, RACES + 1)))
 
         async def race(order: Order) -> str:
             assert order.pay_order_id is not None
@@ -197,11 +198,48 @@ async def test_cancelling_and_paying_at_once_leave_one_outcome(
             assert isinstance(cancelling, Order)
             return "CANCELLED"
 
-        outcomes = dict(zip(range(1, 41), await asyncio.gather(*map(race, orders)), strict=True))
+        outcomes: dict[int, str] = {}
+        for start in range(0, RACES, AT_ONCE):
+            racing = orders[start : start + AT_ONCE]
+            ended = await asyncio.gather(*map(race, racing))
+            outcomes |= {order.id: outcome for order, outcome in zip(racing, ended, strict=True)}
 
         assert await both.statuses() == outcomes
         assert await both.pay.balance("7") == list(outcomes.values()).count("CANCELLED")
         assert await both.kept() == []
+        assert await trial_balance(pay_database)
+
+
+async def test_cancelling_and_the_success_message_at_once_leave_one_outcome(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """An order service that cancels without asking pay: the order is paid, or its money goes back."""
+    rng = seeded()
+    async with shop(pay_database, trade_database) as both:
+        await both.pay.fund("7", RACES)
+        orders = await asyncio.gather(*(both.order(number, "7", 1) for number in range(1, RACES + 1)))
+        paid = await asyncio.gather(*(both.pay.attempt(order.pay_order_id or 0, "7") for order in orders))
+        assert set(codes(paid)) == {"paid"}
+        told = await both.told()
+
+        async def cancel(number: int) -> None:
+            async with trade_database.transaction() as tx:
+                await store.mark_cancelled(tx, number)
+
+        for start in range(0, RACES, AT_ONCE):
+            acts = [both.take(one) for one in told[start : start + AT_ONCE]]
+            acts += [cancel(order.id) for order in orders[start : start + AT_ONCE]]
+            rng.shuffle(acts)
+            await asyncio.gather(*acts)
+        while await both.sender.run_once():
+            await both.take(*await both.told())
+
+        statuses = list((await both.statuses()).values())
+        cancelled = statuses.count("CANCELLED")
+        assert statuses.count("PAID") == RACES - cancelled
+        assert await both.pay.balance("7") == cancelled
+        assert await both.kept() == []
+        assert await trial_balance(pay_database)
 
 
 async def test_a_late_message_revives_nothing(pay_database: Database, trade_database: Database) -> None:

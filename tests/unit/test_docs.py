@@ -10,7 +10,7 @@ import pytest
 
 import paybell
 from paybell import errors
-from paybell.messaging.events import topology
+from paybell.messaging.events import topology, trade_topology
 from paybell.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -73,10 +73,10 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 def test_the_wire_contract_is_documented() -> None:
     events = (DOCS / "events.md").read_text()
-    declared = topology()
+    both = (topology(), trade_topology())
 
-    names = [exchange.name for exchange in declared.exchanges]
-    names += [binding.queue.name for binding in declared.bindings]
+    names = [exchange.name for declared in both for exchange in declared.exchanges]
+    names += [binding.queue.name for declared in both for binding in declared.bindings]
 
     assert all(f"`{name}`" in events for name in names)
 

@@ -111,5 +111,6 @@ def test_an_event_tells_the_whole_order() -> None:
             "expiresAt": "2026-01-01T00:10:00Z",
             "succeededAt": "2026-01-01T00:01:00Z",
             "closedAt": None,
+            "refundedAmount": 0,
         },
     }

@@ -68,6 +68,7 @@ class ListenerRunner(Generic[Event]):
         self._clock = clock
         self._observer = observer
         self._batch_max = batch_max
+        self.queue = listener.binding.queue.name
         self.consuming = False
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -64,20 +64,22 @@ class Order:
         )
 
     def hear(self, said: PayOrderData, now: datetime) -> "Order":
-        """Return the order after what pay says; what is older than what is known changes nothing."""
+        """Return the order after what pay says; what is no news changes nothing."""
         if said.version <= self.version or not self.is_about(said):
             return self
-        heard = replace(self, version=said.version)
         if said.status == "TRADE_CLOSED" and self.status is OrderStatus.UNPAID:
-            return replace(heard, status=OrderStatus.CANCELLED, cancelled_at=said.closed_at or now)
+            return replace(
+                self, status=OrderStatus.CANCELLED, version=said.version, cancelled_at=said.closed_at or now
+            )
         if said.status == "TRADE_SUCCESS":
             return replace(
-                heard,
+                self,
                 status=self._status_when_paid(said.refunded_amount),
+                version=said.version,
                 paid_at=self.paid_at or said.succeeded_at or now,
                 refunded_amount=said.refunded_amount,
             )
-        return heard
+        return self
 
     def _status_when_paid(self, refunded_amount: int) -> OrderStatus:
         if self.status is OrderStatus.CANCELLED:

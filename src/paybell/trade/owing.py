@@ -48,11 +48,10 @@ class RefundSender:
             # What was given back before is part of the number: a refund by hand in between makes it another.
             number = f"cancelled-{order_id}-{state.refunded_amount}"
             try:
-                await self._pay.refund(int(state.pay_order_id), left, number, new_traceparent())
+                state = await self._pay.refund(state, left, number, new_traceparent())
             except PaybellError as error:
                 log.warning("refund_waits", order_id=order_id, code=error.code, detail=str(error))
                 return
-            state = (await self._pay.states_of([order_id]))[order_id]
         async with self._database.transaction() as tx:
             await hear(tx, [state])
             await store.drop_owed_refunds(tx, [order_id])

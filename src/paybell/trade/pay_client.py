@@ -79,16 +79,19 @@ class PayClient:
         if status != HTTPStatus.OK:
             raise PayServiceUnavailable
 
-    async def refund(self, pay_order_id: int, amount: int, number: str, traceparent: str) -> None:
-        """Give back so much (minor units) of a payment, once for each number.
+    async def refund(self, state: PayOrderData, amount: int, number: str, traceparent: str) -> PayOrderData:
+        """Give back so much (minor units) of a payment, once for each number; return what pay says after it.
 
         Raises:
             RefundRefused: pay says why not. PayServiceUnavailable: nobody knows yet.
         """
-        path = f"/pay-orders/{pay_order_id}/refunds"
+        path = f"/pay-orders/{state.pay_order_id}/refunds"
         status, answer = await self._ask("POST", path, traceparent, {"amount": amount}, number)
         if status != HTTPStatus.CREATED:
             raise RefundRefused(f"Pay refused the refund: {answer.get('code')}.")
+        return msgspec.structs.replace(
+            state, version=answer["version"], refunded_amount=answer["refundedAmount"]
+        )
 
     async def paid_among(self, biz_order_nos: Collection[int]) -> dict[int, tuple[int, str]]:
         """Return amount (minor units) and currency of those business orders that pay says are paid.
