@@ -7,7 +7,7 @@ are stored in, so two processes share one only if 1,024 others were started in b
 
 import re
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from paybell.clock import Clock
@@ -17,6 +17,8 @@ _EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 _SEQUENCE_MASK = (1 << 12) - 1
 NODES = 1 << 10
 ID_MAX = (1 << 63) - 1
+# How far apart identifiers are that were made a minute apart.
+ID_MINUTE = 60_000 << 22
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 
@@ -40,11 +42,19 @@ class SnowflakeIds:
 
     def next(self) -> int:
         """Return the next identifier; a clock that steps back is waited out by counting on."""
-        elapsed = self._clock.now() - _EPOCH
-        millis = elapsed.days * 86_400_000 + elapsed.seconds * 1_000 + elapsed.microseconds // 1_000
+        millis = _millis(self._clock.now())
         # The last step is (millis << 12 | sequence); an overflowing sequence borrows from the future.
         self._last = max(self._last + 1, millis << 12)
         return ((self._last >> 12) << 22) | self._node | (self._last & _SEQUENCE_MASK)
+
+
+def first_id(moment: datetime) -> int:
+    """Return the least identifier made at this moment or later; 0 for moments before 2024."""
+    return max(0, _millis(moment) << 22)
+
+
+def _millis(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def parse_id(text: str) -> int:

@@ -37,6 +37,9 @@ class Metrics:
         self.payments = self._counter("payments", "Payments tried, by outcome.", "outcome")
         self.settle_batch = self._histogram("settle_batch_size", "Payments in one transaction.", _BATCH_SIZES)
         self.settle_seconds = self._histogram("settle_seconds", "Time of one settlement.", _SECONDS)
+        self.differences = self._gauge(
+            "reconcile_differences", "Purchases the last comparison found pay and trade to differ on."
+        )
         self.outbox_pending = self._gauge("outbox_pending", "Events not yet confirmed (at most 100,000).")
         self.outbox_oldest = self._gauge("outbox_oldest_age_seconds", "Age of the oldest such event.")
         self.in_flight = self._gauge(

@@ -20,13 +20,16 @@ from paybell.messaging.relay import Relay, Wire
 from paybell.messaging.runner import ListenerRunner
 from paybell.metrics import ListenerMetrics, Metrics, PayMetrics, RelayMetrics
 from paybell.pay import store as pay_store
+from paybell.pay.books import PayBooks
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.refunds import RefundService
 from paybell.pay.service import PayService
+from paybell.reconciliation.periodic import PeriodicReconciler
 from paybell.settings import ROLES, Settings
 from paybell.storage import Database
 from paybell.tokens import Tokens
 from paybell.trade import store as trade_store
+from paybell.trade.books import TradeBooks
 from paybell.trade.checking import OrderChecker
 from paybell.trade.hearing import EventProof, pay_order_listener
 from paybell.trade.listener import PaymentProof, payment_listener
@@ -43,6 +46,8 @@ RELAY_LANES = 2
 _FOLD_IDLE_SECONDS = 0.2
 # Buyers see an order close; what falls due together is worked off in batches without a pause.
 _CLOSER_IDLE_SECONDS = 0.5
+# How often a process asks whether it is its turn at work that one does for all.
+_TURN_IDLE_SECONDS = 2.0
 # A broker that is started together with us is up within this; longer is a mistake a person must see.
 BROKER_WAIT_SECONDS = 8.0
 _BROKER_POLL_SECONDS = 0.5
@@ -101,6 +106,8 @@ async def open_runtime(
         if "trade" in roles:
             await _declare(builder.broker, trade_topology(settings.queue_type), clock)
             await builder.add_trade()
+        if {"relay", "trade"} <= roles and settings.reconcile_seconds:
+            builder.add_reconciler()
         yield runtime
 
 
@@ -128,6 +135,7 @@ class _Builder:
         self.outbox: Outbox
         self.pay_database: Database
         self.runners: list[ListenerRunner[Any]] = []
+        self.trade_database: Database
 
     async def _open(self, name: str) -> Database:
         database = await self.stack.enter_async_context(
@@ -185,7 +193,7 @@ class _Builder:
 
     async def add_trade(self) -> None:
         runtime, settings = self.runtime, self.runtime.settings
-        database = await self._open("trade")
+        self.trade_database = database = await self._open("trade")
         url = settings.pay_url or f"http://{_own_host(settings)}:{settings.port}"
         pay = await self.stack.enter_async_context(PayClient.open(url, runtime.tokens, runtime.clock))
         ids = SnowflakeIds(runtime.clock, await trade_store.node_number(database))
@@ -207,6 +215,18 @@ class _Builder:
                 runtime.metrics.failures.labels(state).set(count)
 
         runtime.refresh.append(refresh_failures)
+
+    def add_reconciler(self) -> None:
+        runtime, settings = self.runtime, self.runtime.settings
+        reconciler = PeriodicReconciler(
+            PayBooks(self.pay_database, self.outbox, settings.merchant_id),
+            TradeBooks(self.trade_database),
+            runtime.clock,
+            period_seconds=settings.reconcile_seconds,
+            window_seconds=settings.reconcile_window_seconds,
+            found=runtime.metrics.differences.set,
+        )
+        runtime.loops.append(Loop("reconciler", reconciler.run_once, idle_seconds=_TURN_IDLE_SECONDS))
 
     def _add_listener(self, name: str, listener: Listener[Any], database: Database) -> None:
         runtime = self.runtime

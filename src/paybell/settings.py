@@ -92,6 +92,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
     listener_batch_max: Annotated[
         int, Meta(ge=1, le=4096, description="Most deliveries applied in one transaction.")
     ] = 500
+    reconcile_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="How often pay orders and orders are compared, where one process has both; 0: never.",
+        ),
+    ] = 60.0
+    reconcile_window_seconds: Annotated[
+        int,
+        Meta(ge=60, le=2_592_000, description="How far back each of these comparisons looks, in seconds."),
+    ] = 3600
     log_format: Annotated[Literal["console", "json"], Meta(description="How log lines look.")] = "console"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least level that is logged.")

@@ -73,6 +73,11 @@ class PayOrder(msgspec.Struct, frozen=True, gc=False):
         assert status is not None, f"{event} of an order that is {self.status.name}"
         return status
 
+    @property
+    def event_id(self) -> str:
+        """The id of what the world hears of this version."""
+        return f"{self.id}-{self.version}"
+
     def event(self, event_type: str, occurred_at: datetime, traceparent: str) -> PayOrderEvent:
         """Return what the world hears of this version; its id is the same however often it is made."""
         data = PayOrderData(
@@ -92,7 +97,7 @@ class PayOrder(msgspec.Struct, frozen=True, gc=False):
             refunded_amount=self.refunded_amount,
         )
         return PayOrderEvent(
-            id=f"{self.id}-{self.version}",
+            id=self.event_id,
             type=event_type,
             time=occurred_at,
             subject=data.biz_order_no,

@@ -11,7 +11,8 @@ _SQL = load_queries(__package__)
 _STATUS = PayOrder.__struct_fields__.index("status")
 
 
-def _pay_order(row: Record) -> PayOrder:
+def pay_order(row: Record) -> PayOrder:
+    """Read a row of all columns."""
     values = list(row.values())
     values[_STATUS] = PayStatus(values[_STATUS])
     return PayOrder(*values)
@@ -50,25 +51,25 @@ async def find_by_biz_order_nos(
 ) -> dict[tuple[str, int], PayOrder]:
     """Return the pay orders of these (merchant id, business order number) pairs."""
     rows = await tx.fetch(_SQL["find_by_biz_order_nos"], [number for _, number in keys], [m for m, _ in keys])
-    return {(row["merchant_id"], row["biz_order_no"]): _pay_order(row) for row in rows}
+    return {(row["merchant_id"], row["biz_order_no"]): pay_order(row) for row in rows}
 
 
 async def find_of_payer(database: Database, biz_order_no: int, payer_id: str) -> PayOrder | None:
     """Return a payer's own pay order by its business order number."""
     row = await database.fetch_one(_SQL["find_by_biz_order_no_of_payer"], biz_order_no, payer_id)
-    return None if row is None else _pay_order(row)
+    return None if row is None else pay_order(row)
 
 
 async def find(database: Database, pay_order_id: int) -> PayOrder | None:
     """Return a pay order."""
     row = await database.fetch_one(_SQL["find_pay_order"], pay_order_id)
-    return None if row is None else _pay_order(row)
+    return None if row is None else pay_order(row)
 
 
 async def lock(tx: Transaction, pay_order_ids: Collection[int]) -> dict[int, PayOrder]:
     """Lock pay orders in id order; missing ones are left out."""
     rows = await tx.fetch(_SQL["lock_pay_orders"], list(pay_order_ids))
-    return {row["id"]: _pay_order(row) for row in rows}
+    return {row["id"]: pay_order(row) for row in rows}
 
 
 async def mark_succeeded(tx: Transaction, orders: Collection[PayOrder]) -> None:

@@ -9,7 +9,8 @@ from paybell.trade.model import Order, OrderStatus, Purchase
 _SQL = load_queries(__package__)
 
 
-def _order(row: Record) -> Order:
+def order(row: Record) -> Order:
+    """Read a row of all columns."""
     values = dict(row)
     return Order(**values | {"status": OrderStatus(values["status"])})
 
@@ -37,12 +38,12 @@ async def insert(tx: Transaction, purchases: Sequence[Purchase]) -> set[int]:
 
 async def find(source: Transaction | Database, order_ids: Sequence[int]) -> dict[int, Order]:
     """Return orders by id; missing ones are left out."""
-    return {row["id"]: _order(row) for row in await source.fetch(_SQL["find_orders"], order_ids)}
+    return {row["id"]: order(row) for row in await source.fetch(_SQL["find_orders"], order_ids)}
 
 
 async def lock(tx: Transaction, order_ids: Collection[int]) -> dict[int, Order]:
     """Lock orders in id order; missing ones are left out."""
-    return {row["id"]: _order(row) for row in await tx.fetch(_SQL["lock_orders"], list(order_ids))}
+    return {row["id"]: order(row) for row in await tx.fetch(_SQL["lock_orders"], list(order_ids))}
 
 
 async def write_heard(tx: Transaction, orders: Collection[Order]) -> None:
@@ -121,4 +122,4 @@ async def mark_paid(tx: Transaction, order_ids: Sequence[int]) -> set[int]:
 async def mark_cancelled(tx: Transaction, order_id: int) -> Order | None:
     """Mark an unpaid order cancelled; None if it was not unpaid any more."""
     row = await tx.fetch_one(_SQL["mark_cancelled"], order_id, tx.now)
-    return None if row is None else _order(row)
+    return None if row is None else order(row)

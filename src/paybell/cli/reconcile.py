@@ -1,0 +1,154 @@
+"""``paybell reconcile``: do pay and trade say the same of every purchase, and if not, mend it."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Annotated
+
+from cyclopts import Parameter, validators
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from paybell.cli.console import err, out, print_json
+from paybell.cli.databases import databases
+from paybell.clock import Clock, SystemClock
+from paybell.entries import Entry
+from paybell.messaging.outbox import Outbox
+from paybell.pay.books import PayBooks
+from paybell.reconciliation.comparing import Comparison
+from paybell.reconciliation.judging import Difference
+from paybell.reconciliation.mending import Mender
+from paybell.settings import read_settings
+from paybell.storage import Database
+from paybell.trade.books import TradeBooks
+
+# Rows a person is shown; programs get them all.
+SHOWN_MAX = 50
+# Nothing has changed for so long: what was told again does not help, or nobody relays and listens.
+PATIENCE_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class _Found:
+    differences: list[Difference] = field(default_factory=list)
+    told: list[Difference] = field(default_factory=list)
+    repaired: int = 0
+
+    @property
+    def left(self) -> int:
+        return len(self.differences) - self.repaired
+
+
+async def reconcile(
+    *,
+    repair: Annotated[bool, Parameter(negative="")] = False,
+    hours: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Compare pay orders with the order service's orders; exit code 0 when nothing differs any more.
+
+    Args:
+        repair: tell the events of what was not heard again, and wait for it; a relay and a listener must run.
+        hours: only pay orders made in the last so many hours.
+        json: end with one JSON line.
+    """
+    clock = SystemClock()
+    async with _books(clock) as (pay, trade):
+        comparison = Comparison(pay, trade, clock)
+        since = None if hours is None else clock.now() - timedelta(hours=hours)
+        found, mender = _Found(), Mender(pay, trade, clock)
+        with _progress() as progress:
+            task = progress.add_task("Comparing …")
+            async for differences in comparison.differences(since):
+                found.differences += differences
+                if repair:
+                    found.told += await mender.tell(differences)
+                progress.update(task, description=_sentence(comparison, found))
+            if found.told:
+                progress.update(task, description=f"Waiting for {len(found.told)} orders to hear …")
+                found.repaired = await mender.until_mended(found.told, comparison, PATIENCE_SECONDS)
+    if json:
+        print_json(_summary(comparison, found))
+    else:
+        _show(comparison, found)
+    return 1 if found.left else 0
+
+
+@asynccontextmanager
+async def _books(clock: Clock) -> AsyncIterator[tuple[PayBooks, TradeBooks]]:
+    settings = read_settings()
+    with databases(settings) as urls:
+        async with (
+            Database.open(urls["pay"], clock, connections=2) as pay,
+            Database.open(urls["trade"], clock, connections=2) as trade,
+        ):
+            yield PayBooks(pay, Outbox(pay), settings.merchant_id), TradeBooks(trade)
+
+
+def _progress() -> Progress:
+    return Progress(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True)
+
+
+def _sentence(comparison: Comparison, found: _Found) -> str:
+    return f"{comparison.compared.pay_orders:,} pay orders compared, {len(found.differences):,} differ …"
+
+
+def _summary(comparison: Comparison, found: _Found) -> dict[str, object]:
+    return {
+        "differences": len(found.differences),
+        "repaired": found.repaired,
+        "payOrders": comparison.compared.pay_orders,
+        "buckets": comparison.compared.buckets,
+        "waiting": comparison.compared.waiting,
+        "kinds": Counter(one.kind.value for one in found.differences),
+        "rows": [
+            {
+                "order": str(one.number),
+                "kind": one.kind.value,
+                "pay": _side(one.pay),
+                "trade": _side(one.trade),
+            }
+            for one in found.differences
+        ],
+    }
+
+
+def _row(one: Difference) -> dict[str, object]:
+    both = {"pay": _side(one.pay), "trade": _side(one.trade)}
+    return {"order": str(one.number), "kind": one.kind.value, **both}
+
+
+def _side(entry: Entry | None) -> dict[str, object] | None:
+    if entry is None:
+        return None
+    return {
+        "payOrderId": None if entry.pay_order_id is None else str(entry.pay_order_id),
+        "userId": entry.user_id,
+        "amount": entry.amount,
+        "refunded": entry.refunded,
+        "currency": entry.currency,
+        "status": entry.status,
+    }
+
+
+def _show(comparison: Comparison, found: _Found) -> None:
+    if found.differences:
+        table = Table("order", "what", "pay says", "trade says")
+        for one in found.differences[:SHOWN_MAX]:
+            table.add_row(
+                str(one.number), one.kind.value.replace("_", " "), _words(one.pay), _words(one.trade)
+            )
+        out.print(table)
+        if len(found.differences) > SHOWN_MAX:
+            out.print(f"… and {len(found.differences) - SHOWN_MAX:,} more; see --json.")
+    out.print(_sentence(comparison, found).removesuffix(" …") + f", {found.repaired:,} repaired.")
+    if found.left:
+        out.print("Run it with --repair while a relay and a listener run; what stays needs a person.")
+
+
+def _words(entry: Entry | None) -> str:
+    if entry is None:
+        return "nothing"
+    return f"{entry.status} {entry.amount - entry.refunded} {entry.currency} of {entry.user_id}"

@@ -1,0 +1,62 @@
+"""``paybell reconcile`` beside a running service: what differs is found, mended, and then gone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import PEPPER_SETTING, SECRET, fresh_databases, fresh_user, in_process, run
+from support import Databases, connected
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_orders_that_never_heard_are_found_and_mended(postgres: Databases, tmp_path: Path) -> None:
+    """Exit code 1 while something differs; one run with --repair mends it; the next finds nothing."""
+    urls = await fresh_databases(postgres)
+    settings: dict[str, Any] = {
+        "database_url": urls["pay"],
+        "trade_database_url": urls["trade"],
+        "jwt_secret": SECRET,
+        "pin_pepper": PEPPER_SETTING,
+    }
+
+    async def reconcile(*arguments: str) -> tuple[int, str]:
+        return await run("reconcile", *arguments, log=tmp_path / "log", **settings)
+
+    def summary(said: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(said.splitlines()[-1])
+        return found
+
+    async with in_process(urls) as service, connected(urls["trade"]) as rows:
+        client, user = service.client, fresh_user()
+        await client.fund(user, 1_000)
+        orders = [await client.order(user, 100) for _ in range(3)]
+        for order in orders:
+            await client.pay(order["payOrderId"], user)
+            await client.until_order(order["id"], "PAID")
+        clean, _ = await reconcile()
+        unpay = "UPDATE orders SET status = 'UNPAID', paid_at = NULL WHERE id = ANY($1::bigint[])"
+        await rows.execute(unpay, [int(order["id"]) for order in orders[:2]])
+
+        seen, table = await reconcile()
+        told, said = await reconcile("--repair", "--json")
+        again, last = await reconcile("--json", "--hours", "1")
+        after = [await client.get(f"/orders/{order['id']}", client.token(user)) for order in orders]
+
+    assert (clean, seen, told, again) == (0, 1, 0, 0)
+    assert table.count("payment not heard") == 2
+    assert summary(said) | {"buckets": 0, "rows": []} == {
+        "differences": 2,
+        "repaired": 2,
+        "payOrders": 3,
+        "buckets": 0,
+        "waiting": 0,
+        "kinds": {"payment_not_heard": 2},
+        "rows": [],
+    }
+    assert [(row["pay"]["status"], row["trade"]["status"]) for row in summary(said)["rows"]] == [
+        ("TRADE_SUCCESS", "UNPAID")
+    ] * 2
+    assert summary(last)["differences"] == 0
+    assert [reply.json["status"] for reply in after] == ["PAID"] * 3
