@@ -36,6 +36,7 @@ SCOPES = (
     "orders:write",
     "orders:read",
     "refunds:write",
+    "merchants:read",
 )
 SOCKET = ".s.PGSQL.5432"
 # A process has to import the framework on a machine that others use too.

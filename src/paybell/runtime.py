@@ -27,6 +27,7 @@ from paybell.pay.service import PayService
 from paybell.reconciliation.periodic import PeriodicReconciler
 from paybell.settings import ROLES, Settings
 from paybell.storage import Database
+from paybell.storage.retention import Cleaner, listener_rules, pay_rules
 from paybell.tokens import Tokens
 from paybell.trade import store as trade_store
 from paybell.trade.books import TradeBooks
@@ -38,7 +39,9 @@ from paybell.trade.pay_client import PayClient
 from paybell.trade.service import TradeService
 from paybell.wallet.ledger import PostingFolder
 from paybell.wallet.pay_password import Pepper
+from paybell.wallet.sealing import TransferSealer
 from paybell.wallet.service import WalletService
+from paybell.wallet.statements import Statements
 from paybell.worker import Loop, Task
 
 # One batch is confirmed by the broker while the other is claimed from the database.
@@ -46,6 +49,10 @@ RELAY_LANES = 2
 _FOLD_IDLE_SECONDS = 0.2
 # Buyers see an order close; what falls due together is worked off in batches without a pause.
 _CLOSER_IDLE_SECONDS = 0.5
+# What is old can wait; a piece found is followed by the next at once.
+_CLEAN_IDLE_SECONDS = 60.0
+# Between looks that find nothing to seal; each block is up to a second's transfers.
+_SEAL_IDLE_SECONDS = 1.0
 # How often a process asks whether it is its turn at work that one does for all.
 _TURN_IDLE_SECONDS = 2.0
 # A broker that is started together with us is up within this; longer is a mistake a person must see.
@@ -66,6 +73,7 @@ class Runtime:
     pay: PayService | None = None
     refunds: RefundService | None = None
     wallets: WalletService | None = None
+    statements: Statements | None = None
     trade: TradeService | None = None
     loops: list[Loop] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
@@ -165,6 +173,7 @@ class _Builder:
             PayMetrics(runtime.metrics),
             batch_max=settings.settle_batch_max,
         )
+        runtime.statements = Statements(database)
         runtime.refunds = RefundService(database, self.outbox, ids)
 
     def add_relay(self) -> None:
@@ -188,6 +197,10 @@ class _Builder:
         runtime.loops.append(Loop("overdue-closer", closer.run_once, idle_seconds=_CLOSER_IDLE_SECONDS))
         folder = PostingFolder(self.pay_database)
         runtime.loops.append(Loop("posting-folder", folder.run_once, idle_seconds=_FOLD_IDLE_SECONDS))
+        cleaner = Cleaner(self.pay_database, pay_rules(idempotency_days=settings.idempotency_days))
+        runtime.loops.append(Loop("pay-cleaner", cleaner.run_once, idle_seconds=_CLEAN_IDLE_SECONDS))
+        sealer = TransferSealer(self.pay_database)
+        runtime.loops.append(Loop("transfer-sealer", sealer.run_once, idle_seconds=_SEAL_IDLE_SECONDS))
         runtime.checks["broker"] = self._check_broker
         runtime.refresh.append(self._refresh_outbox)
 
@@ -208,6 +221,9 @@ class _Builder:
         runtime.checks["listener"] = self._check_listeners
         checker, sender = OrderChecker(database, pay), RefundSender(database, pay)
         runtime.loops += [Loop("order-checker", checker.run_once), Loop("refund-sender", sender.run_once)]
+        rules = listener_rules(inbox_days=settings.inbox_days, dead_letter_days=settings.dead_letter_days)
+        cleaner = Cleaner(database, rules)
+        runtime.loops.append(Loop("trade-cleaner", cleaner.run_once, idle_seconds=_CLEAN_IDLE_SECONDS))
         failures = FailureStore(database)
 
         async def refresh_failures() -> None:

@@ -104,6 +104,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
         int,
         Meta(ge=60, le=2_592_000, description="How far back each of these comparisons looks, in seconds."),
     ] = 3600
+    inbox_days: Annotated[
+        int,
+        Meta(ge=1, le=3650, description="How long listeners remember events; not less than dead letters."),
+    ] = 90
+    dead_letter_days: Annotated[
+        int, Meta(ge=1, le=3650, description="How long dead letters are kept, and can be replayed.")
+    ] = 60
+    idempotency_days: Annotated[
+        int, Meta(ge=1, le=3650, description="How long the answers of idempotency keys are kept.")
+    ] = 30
     log_format: Annotated[Literal["console", "json"], Meta(description="How log lines look.")] = "console"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least level that is logged.")
@@ -136,6 +146,15 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: object) 
     if settings.relay_lease_seconds < 2 * settings.publish_deadline_seconds:
         raise Misconfigured(
             "PAYBELL_RELAY_LEASE_SECONDS must be at least twice PAYBELL_PUBLISH_DEADLINE_SECONDS."
+        )
+    if settings.inbox_days < settings.dead_letter_days:
+        raise Misconfigured(
+            "PAYBELL_INBOX_DAYS must be at least PAYBELL_DEAD_LETTER_DAYS: what a listener has forgotten "
+            "a replay would apply twice."
+        )
+    if settings.inbox_days * 86_400 < settings.reconcile_window_seconds:
+        raise Misconfigured(
+            "PAYBELL_INBOX_DAYS must cover PAYBELL_RECONCILE_WINDOW_SECONDS: so long events may come again."
         )
     if not settings.broker_url.startswith(("local:", "amqp://", "amqps://")):
         raise Misconfigured("PAYBELL_BROKER_URL must be local:, amqp://… or amqps://….")

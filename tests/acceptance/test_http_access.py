@@ -58,6 +58,10 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("POST", "/wallets/{user_id:str}/top-ups"): Rule(
         "wallets:write", body={"amount": 1}, headers={"Idempotency-Key": "{new}"}
     ),
+    ("GET", "/wallets/{user_id:str}/transfers"): Rule("wallets:read", (403, "not_the_owner")),
+    ("GET", "/merchants/{merchant_id:str}/transfers"): Rule(
+        "merchants:read", other_merchant=(403, "not_the_owner")
+    ),
     ("POST", "/orders"): Rule(
         "orders:write", other_merchant=NO_SCOPE, body={"buyerId": "{user}", "totalFee": 1}
     ),
@@ -112,6 +116,7 @@ class Victim:
             .replace("{biz_order_no:str}", self.order["id"])
             .replace("{order_id:str}", self.order["id"])
             .replace("{user_id:str}", self.user)
+            .replace("{merchant_id:str}", "1")
         )
         if method == "GET" and path in ("/pay-orders", "/orders"):
             path += f"?ids={self.order['id']}&bizOrderNos={self.order['id']}"

@@ -226,6 +226,8 @@ async def test_every_route_is_documented_under_a_name_of_its_own(http: Client) -
         ("POST", "/wallets"),
         ("GET", "/wallets/{user_id}"),
         ("POST", "/wallets/{user_id}/top-ups"),
+        ("GET", "/wallets/{user_id}/transfers"),
+        ("GET", "/merchants/{merchant_id}/transfers"),
         ("POST", "/orders"),
         ("GET", "/orders"),
         ("GET", "/orders/{order_id}"),

@@ -10,6 +10,7 @@ from paybell.api.operations import operation_routes
 from paybell.api.pay_orders import pay_order_routes
 from paybell.api.problems import exception_handlers
 from paybell.api.refunds import refund_routes
+from paybell.api.statements import statement_routes
 from paybell.api.wallets import wallet_routes
 from paybell.runtime import Runtime
 from paybell.trade.routes import order_routes
@@ -28,6 +29,8 @@ def create_app(runtime: Runtime) -> Litestar:
         routers.append(refund_routes(runtime.refunds))
     if runtime.wallets is not None:
         routers.append(wallet_routes(runtime.wallets))
+    if runtime.statements is not None:
+        routers += statement_routes(runtime.statements)
     if runtime.trade is not None:
         routers.append(order_routes(runtime.trade, runtime.settings.merchant_id))
     protected = Router(

@@ -1,20 +1,24 @@
 """``paybell reconcile``: do pay and trade say the same of every purchase, and if not, mend it."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from cyclopts import Parameter, validators
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from paybell.cli.console import err, out, print_json
 from paybell.cli.databases import databases
 from paybell.clock import Clock, SystemClock
 from paybell.entries import Entry
+from paybell.errors import InvalidRequest
 from paybell.messaging.outbox import Outbox
 from paybell.pay.books import PayBooks
 from paybell.reconciliation.comparing import Comparison
@@ -23,6 +27,7 @@ from paybell.reconciliation.mending import Mender
 from paybell.settings import read_settings
 from paybell.storage import Database
 from paybell.trade.books import TradeBooks
+from paybell.verification.statement import Kind, match_statement
 
 # Rows a person is shown; programs get them all.
 SHOWN_MAX = 50
@@ -45,6 +50,8 @@ async def reconcile(
     *,
     repair: Annotated[bool, Parameter(negative="")] = False,
     hours: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
+    file: Path | None = None,
+    kind: Kind = "payment",
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Compare pay orders with the order service's orders; exit code 0 when nothing differs any more.
@@ -52,8 +59,14 @@ async def reconcile(
     Args:
         repair: tell the events of what was not heard again, and wait for it; a relay and a listener must run.
         hours: only pay orders made in the last so many hours.
+        file: instead match a CSV (reference, amount in minor units, currency) of a bank's or an accountant's
+            against the ledger; references are ids of pay orders (payment) or refunds (refund), or what
+            `paybell verify` shows of a top-up.
+        kind: which transfers the file is about.
         json: end with one JSON line.
     """
+    if file is not None:
+        return await _match_file(file, kind, json=json)
     clock = SystemClock()
     async with _books(clock) as (pay, trade):
         comparison = Comparison(pay, trade, clock)
@@ -152,3 +165,30 @@ def _words(entry: Entry | None) -> str:
     if entry is None:
         return "nothing"
     return f"{entry.status} {entry.amount - entry.refunded} {entry.currency} of {entry.user_id}"
+
+
+async def _match_file(file: Path, kind: Kind, *, json: bool) -> int:
+    with databases(read_settings(), ["pay"]) as urls:
+        async with Database.open(urls["pay"], SystemClock(), connections=2) as database:
+            result = await match_statement(database, _lines_of(file), kind)
+    if json:
+        rows = [msgspec.to_builtins(one) for one in result.mismatches]
+        print_json({"lines": result.lines, "matched": result.matched, **result.counts, "rows": rows})
+    else:
+        table = Table("line", "reference", "what", "the file says", "we say")
+        for one in result.mismatches[:SHOWN_MAX]:
+            what = one.what.replace("_", " ")
+            table.add_row(str(one.line or ""), Text(one.reference), what, Text(one.theirs), one.ours)
+        if result.mismatches:
+            out.print(table)
+        out.print(f"{result.lines:,} lines, {result.matched:,} matched, {len(result.mismatches):,} not.")
+    return 1 if result.mismatches else 0
+
+
+def _lines_of(file: Path) -> Iterator[str]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            yield from lines
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidRequest(f"{file} cannot be read: {reason}.") from error

@@ -178,6 +178,24 @@ class Database:
             await _commit(block)
         tx.committed()
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Transaction]:
+        """Open a transaction in which everything is as it was at its first statement (REPEATABLE READ).
+
+        It may write temporary tables of its own. It locks nothing that others write.
+
+        Raises:
+            DatabaseUnavailable: no connection, or it was lost.
+        """
+        async with self._connection() as connection:
+            with _translated():
+                block = connection.transaction(isolation="repeatable_read")
+                await block.start()
+            try:
+                yield Transaction(connection, self._clock.now())
+            finally:
+                await _roll_back(block)
+
     async def fetch(self, query: Query, *arguments: object) -> Sequence[Record]:
         """Run one query by itself and return all rows."""
         async with self._connection() as connection:

@@ -1,0 +1,77 @@
+"""``paybell verify``: are the books of pay right, to the last row."""
+
+import time
+from collections import Counter
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.progress import Progress as Bar
+from rich.progress import SpinnerColumn, TextColumn
+from rich.table import Table
+
+from paybell.cli.console import err, out, print_json
+from paybell.cli.databases import databases
+from paybell.clock import SystemClock
+from paybell.settings import read_settings
+from paybell.storage import Database
+from paybell.verification.checking import Finding, Progress
+from paybell.verification.checking import verify as check
+
+# Rows a person is shown, and programs are told.
+SHOWN_MAX, TOLD_MAX = 50, 10_000
+
+
+async def verify(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Check ledger, pay orders, refunds, outbox and the chain over transfers; exit code 0 when all is right.
+
+    Payments go on meanwhile: everything is read as it was when it began.
+
+    Args:
+        json: end with one JSON line.
+    """
+    started = time.monotonic()
+    with databases(read_settings(), ["pay"]) as urls:
+        async with Database.open(urls["pay"], SystemClock(), connections=2) as database:
+            with Bar(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True) as bar:
+                task = bar.add_task("Reading the books …")
+                found = await check(database, lambda state: bar.update(task, description=_sentence(state)))
+    if json:
+        print_json(_summary(found, time.monotonic() - started))
+    else:
+        _show(found)
+    return 1 if found.findings else 0
+
+
+def _sentence(state: Progress) -> str:
+    rows = ", ".join(f"{count:,} {table.replace('_', ' ')}" for table, count in state.rows.items())
+    return f"{rows}: {len(state.findings):,} wrong …"
+
+
+def _summary(found: Progress, seconds: float) -> dict[str, object]:
+    return {
+        "ok": not found.findings,
+        "transfers": found.rows["transfers"],
+        "sealed": found.rows["sealed transfers"],
+        "accounts": found.rows["accounts"],
+        "payOrders": found.rows["pay_orders"],
+        "refunds": found.rows["refunds"],
+        "events": found.rows["outbox"],
+        "seconds": round(seconds, 2),
+        "kinds": Counter(one.what for one in found.findings),
+        "findings": [_members(one) for one in found.findings[:TOLD_MAX]],
+    }
+
+
+def _members(one: Finding) -> dict[str, object]:
+    return {"table": one.table, "row": str(one.row), "what": one.what, "detail": one.detail}
+
+
+def _show(found: Progress) -> None:
+    if found.findings:
+        table = Table("table", "row", "what", "detail")
+        for one in found.findings[:SHOWN_MAX]:
+            table.add_row(one.table, str(one.row), one.what.replace("_", " "), one.detail)
+        out.print(table)
+    out.print(_sentence(found).removesuffix(" …") + ".")
+    if found.findings:
+        out.print("Compare the rows with a backup; nothing here changes a book.")

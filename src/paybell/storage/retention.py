@@ -1,0 +1,47 @@
+"""Removing what is old, in small pieces: no statement holds a lock for long, and nobody who pays waits."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from paybell.storage.database import Database
+from paybell.storage.queries import Query, load_queries
+
+_SQL = load_queries(__package__, "retention.sql")
+# Rows of one transaction: a few milliseconds.
+PIECE = 1_000
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is removed, and after how many days."""
+
+    query: Query
+    days: int
+
+
+def pay_rules(*, idempotency_days: int) -> tuple[Rule, ...]:
+    """Return what is removed of the pay database; ledger, pay orders and refunds are kept for ever."""
+    return (Rule(_SQL["remove_idempotency_keys"], idempotency_days),)
+
+
+def listener_rules(*, inbox_days: int, dead_letter_days: int) -> tuple[Rule, ...]:
+    """Return what is removed of a database with listeners."""
+    return (Rule(_SQL["remove_inbox"], inbox_days), Rule(_SQL["remove_dead_letters"], dead_letter_days))
+
+
+class Cleaner:
+    """Removes a piece at a time; any number may run."""
+
+    def __init__(self, database: Database, rules: tuple[Rule, ...]) -> None:
+        """Work on a database by its rules."""
+        self._database = database
+        self._rules = rules
+
+    async def run_once(self) -> int:
+        """Remove one piece for each rule; return how many rows that were."""
+        return sum([await self._remove(rule) for rule in self._rules])
+
+    async def _remove(self, rule: Rule) -> int:
+        async with self._database.transaction() as tx:
+            return await tx.execute(rule.query, tx.now - rule.days * _DAY, PIECE)

@@ -1,0 +1,117 @@
+"""All checks of the pay database in one snapshot: payments go on, and the books stand still for the reader.
+
+Everything is read in pages by id, so memory stays flat and every statement is short.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from paybell.storage import Database, Query, Transaction, load_queries
+
+_SQL = load_queries(__package__, "checks.sql")
+# Rows of one statement: some 200 ms.
+PAGE = 50_000
+# Blocks of the chain checked by one statement, and rows named of a broken one.
+_SEALS, _NAMED_MAX = 50, 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong: in which table, which row, and what it is called."""
+
+    table: str
+    row: int
+    what: str
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a check has come: rows looked at by table, and what was found."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    table: str
+    page: Query
+    wrong: Query
+
+
+_CHECKS = (
+    _Pages("accounts", _SQL["account_page"], _SQL["wrong_accounts"]),
+    _Pages("pay_orders", _SQL["pay_order_page"], _SQL["wrong_pay_orders"]),
+    _Pages("transfers", _SQL["transfer_page"], _SQL["wrong_transfers"]),
+    _Pages("refunds", _SQL["refund_page"], _SQL["wrong_refunds"]),
+    _Pages("outbox", _SQL["event_page"], _SQL["wrong_events"]),
+)
+
+
+async def verify(database: Database, tell: Callable[[Progress], object]) -> Progress:
+    """Check everything; ``tell`` hears of each page.
+
+    Raises:
+        DatabaseUnavailable: the server does not answer.
+    """
+    progress = Progress()
+    async with database.snapshot() as tx:
+        await tx.fetch(_SQL["plan_as_written"])
+        async for _ in _chain(tx, progress):
+            tell(progress)
+        async for _ in _sums(tx, progress):
+            tell(progress)
+        for check in _CHECKS:
+            async for _ in _pages(tx, check, progress):
+                tell(progress)
+    return progress
+
+
+async def _pages(tx: Transaction, check: _Pages, progress: Progress) -> AsyncIterator[None]:
+    after = -1
+    while True:
+        page = await tx.fetch_one(check.page, after, PAGE)
+        if page is None or page["last_id"] is None:
+            return
+        rows = await tx.fetch(check.wrong, after, page["last_id"])
+        progress.findings += [Finding(check.table, row["id"], row["what"], row["detail"]) for row in rows]
+        progress.rows[check.table] += page["rows"]
+        after = page["last_id"]
+        yield
+
+
+async def _sums(tx: Transaction, progress: Progress) -> AsyncIterator[None]:
+    """Add up what all transfers moved, for the check of the accounts."""
+    await tx.execute(_SQL["begin_sums"])
+    await tx.execute(_SQL["add_pending"])
+    after = -1
+    while (page := await tx.fetch_one(_SQL["add_sums"], after, PAGE)) and page["last_id"] is not None:
+        after = page["last_id"]
+        progress.rows["summed transfers"] += page["transfers"]
+        yield
+
+
+async def _chain(tx: Transaction, progress: Progress) -> AsyncIterator[None]:
+    """Follow the chain block by block; of a broken block name the rows."""
+    after, chain = 0, b""
+    while seals := await tx.fetch(_SQL["seals"], after, chain, _SEALS):
+        for seal in seals:
+            if not seal["chained"]:
+                progress.findings.append(Finding("transfer_seals", seal["id"], "chain_broken"))
+        ids, afters = [seal["id"] for seal in seals], [seal["after"] for seal in seals]
+        broken = {row["id"] for row in await tx.fetch(_SQL["broken_seals"], ids, afters)}
+        for seal in seals:
+            if seal["id"] in broken:
+                progress.findings += await _named(tx, seal["id"], seal["after"], seal["last_id"])
+        progress.rows["sealed transfers"] += sum(seal["transfers"] for seal in seals)
+        after, chain = seals[-1]["last_id"], seals[-1]["chain"]
+        yield
+
+
+async def _named(tx: Transaction, seal: int, after: int, last: int) -> list[Finding]:
+    rows = await tx.fetch(_SQL["unsealed_rows"], seal, after, last, _NAMED_MAX)
+    if not rows:  # the transfers are as they were, so the seal is not
+        return [Finding("transfer_seals", seal, "seal_changed")]
+    return [Finding("transfers", row["id"], f"sealed_row_{row['what']}") for row in rows]

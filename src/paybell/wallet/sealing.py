@@ -1,0 +1,61 @@
+"""A hash chain over transfers, written behind the paying path and never in its way.
+
+Blocks follow the order of ids. Ids are given out before their transactions commit, so a block goes only
+as far as no running transaction can still write: up to the newest id of an earlier look, once every
+transaction that ran then has ended (`PostgreSQL's snapshots
+<https://www.postgresql.org/docs/current/functions-info.html>`_ tell).
+"""
+
+from dataclasses import dataclass
+
+from paybell.storage import Database, Transaction, load_queries
+
+_SQL = load_queries(__package__, "sealing.sql")
+BLOCK_MAX = 1_000
+# Blocks of one transaction: some 50 ms.
+_BLOCKS_MAX = 10
+# One that is about to be over, and a newer one.
+_LOOKS_MAX = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Every transfer up to ``last_id`` is written once all transactions below ``next_transaction`` ended."""
+
+    last_id: int
+    next_transaction: int
+
+
+class TransferSealer:
+    """Seals transfers; any number may run, one at a time works."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on the pay database."""
+        self._database = database
+        self._looks: list[_Look] = []
+
+    async def run_once(self) -> int:
+        """Seal a bounded number of transfers; return how many."""
+        sealed = 0
+        async with self._database.transaction() as tx:
+            horizon = await self._horizon(tx)
+            lock = await tx.fetch_one(_SQL["try_lock_sealing"])
+            if lock is None or not lock["locked"]:
+                return 0
+            for _ in range(_BLOCKS_MAX):
+                block = await tx.fetch_one(_SQL["seal_block"], horizon, BLOCK_MAX, tx.now)
+                if block is None:
+                    break
+                sealed += block["transfers"]
+        return sealed
+
+    async def _horizon(self, tx: Transaction) -> int:
+        newest = await tx.fetch_one(_SQL["newest_transfer_id"])
+        running = await tx.fetch_one(_SQL["running_transactions"])
+        assert newest is not None
+        assert running is not None
+        over = [look for look in self._looks if look.next_transaction <= running["oldest_running"]]
+        self._looks = [look for look in self._looks if look not in over]
+        if len(self._looks) < _LOOKS_MAX:
+            self._looks.append(_Look(newest["last_id"], running["next_transaction"]))
+        return max((look.last_id for look in over), default=0)

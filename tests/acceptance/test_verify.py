@@ -1,0 +1,55 @@
+"""``paybell verify`` beside a running service."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import PEPPER_SETTING, SECRET, fresh_databases, fresh_user, in_process, run
+from support import Databases, connected, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_the_books_are_right_until_somebody_changes_one(postgres: Databases, tmp_path: Path) -> None:
+    """Exit code 0, then 1 with the row; the service seals its transfers by itself."""
+    urls = await fresh_databases(postgres)
+    settings: dict[str, Any] = {
+        "database_url": urls["pay"],
+        "trade_database_url": urls["trade"],
+        "jwt_secret": SECRET,
+        "pin_pepper": PEPPER_SETTING,
+    }
+
+    async def verify(*arguments: str) -> tuple[int, str]:
+        return await run("verify", *arguments, log=tmp_path / "log", **settings)
+
+    async with in_process(urls) as service, connected(urls["pay"]) as rows:
+        client, user = service.client, fresh_user()
+        await client.fund(user, 1_000)
+        order = await client.order(user, 100)
+        await client.pay(order["payOrderId"], user)
+
+        async def sealed() -> bool:
+            return bool(
+                await rows.fetchval(
+                    "SELECT (SELECT max(last_id) FROM transfer_seals) = (SELECT max(id) FROM transfers)"
+                )
+            )
+
+        await until(sealed)
+        right, said = await verify("--json")
+        await rows.execute("SET session_replication_role = replica")
+        changed = await rows.fetchval(
+            "UPDATE transfers SET amount = amount + 1 WHERE kind = 'payment' RETURNING id"
+        )
+        wrong, found = await verify("--json")
+        _, table = await verify()
+
+    summary = json.loads(said.splitlines()[-1])
+    assert right == 0
+    assert (summary["ok"], summary["transfers"], summary["sealed"], summary["findings"]) == (True, 2, 2, [])
+    assert wrong == 1
+    findings = json.loads(found.splitlines()[-1])["findings"]
+    assert {"table": "transfers", "row": str(changed), "what": "sealed_row_changed", "detail": ""} in findings
+    assert "sealed row changed" in table

@@ -1,0 +1,151 @@
+"""Promise 6: whoever changes a book by hand, in whatever way, is found, and the row is named."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+from relaying import pay
+from support import PaySide, connected, seeded
+
+from paybell.storage import Database
+from paybell.verification.checking import Finding, Progress, verify
+from paybell.wallet.sealing import TransferSealer
+
+ORDERS, CORRUPTIONS = 300, 10
+
+
+async def seal(database: Database) -> int:
+    """Seal everything there is; return how many transfers that were."""
+    sealer, sealed = TransferSealer(database), 0
+    await sealer.run_once()
+    while count := await sealer.run_once():
+        sealed += count
+    return sealed
+
+
+async def books(side: PaySide) -> None:
+    """Make top-ups, payments, refunds, closed and open orders."""
+    await side.fund("7", (ORDERS + 100) * 100)
+    paid = await pay(side, *range(1, ORDERS + 1))
+    for order in paid[:40]:
+        await side.refund(order.id, 30)
+    for number in range(ORDERS + 1, ORDERS + 21):
+        await side.order(number, "7", 100)
+
+
+async def checked(database: Database) -> Progress:
+    """Verify quietly."""
+    return await verify(database, lambda _: None)
+
+
+@asynccontextmanager
+async def by_hand(url: str) -> "AsyncIterator[asyncpg.Connection[Any]]":
+    """Open a connection of somebody who can do anything: triggers and foreign keys look away."""
+    async with connected(url) as rows:
+        await rows.execute("SET session_replication_role = replica")
+        yield rows
+
+
+# Each changes one thing about row $1 of a table; what is found must name that row.
+KINDS: dict[str, tuple[str, str]] = {
+    "transfers.amount": ("transfers", "UPDATE transfers SET amount = amount + 1 WHERE id = $1"),
+    "transfers.created_at": (
+        "transfers",
+        "UPDATE transfers SET created_at = created_at + interval '1 microsecond' WHERE id = $1",
+    ),
+    "transfers.accounts": (
+        "transfers",
+        "UPDATE transfers SET debit_account = credit_account, credit_account = debit_account WHERE id = $1",
+    ),
+    "transfers.gone": ("transfers", "DELETE FROM transfers WHERE id = $1"),
+    "transfers.reference": ("transfers", "UPDATE transfers SET reference = reference || 'x' WHERE id = $1"),
+    "accounts.credits": ("accounts", "UPDATE accounts SET credits = credits + 1 WHERE id = $1"),
+    "pay_orders.amount": ("pay_orders", "UPDATE pay_orders SET amount = amount + 1 WHERE id = $1"),
+    "pay_orders.payer": ("pay_orders", "UPDATE pay_orders SET payer_id = '8' WHERE id = $1"),
+    "pay_orders.refunded": (
+        "pay_orders",
+        "UPDATE pay_orders SET refunded_amount = 31 WHERE id = $1",
+    ),
+    "refunds.amount": ("refunds", "UPDATE refunds SET amount = amount + 1 WHERE id = $1"),
+    "transfer_seals.chain": (
+        "transfer_seals",
+        "UPDATE transfer_seals SET chain = set_byte(chain, 3, 255 - get_byte(chain, 3)) WHERE id = $1",
+    ),
+    "outbox.event": ("outbox", "UPDATE outbox SET event_id = '999-2' WHERE id = $1"),
+}
+
+
+async def test_untouched_books_are_right_also_while_payments_go_on(pay_database: Database) -> None:
+    """And everything is sealed behind them, whatever order the transactions end in."""
+    side = PaySide(pay_database, batch_max=7)
+    await books(side)
+    sealer = TransferSealer(pay_database)
+    over = asyncio.Event()
+
+    async def sealing() -> None:
+        while not over.is_set():
+            await sealer.run_once()
+
+    async def checking() -> list[Finding]:
+        return [one for _ in range(5) for one in (await checked(pay_database)).findings]
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(sealing())
+        paid, found, _ = await asyncio.gather(
+            pay(side, *range(1_001, 1_101)), checking(), side.fund("8", 1_000)
+        )
+        over.set()
+    await seal(pay_database)
+
+    assert found == []
+    last = await checked(pay_database)
+    assert last.findings == []
+    assert last.rows["sealed transfers"] == last.rows["transfers"] == 2 + ORDERS + 40 + len(paid)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_whatever_is_changed_by_hand_is_found_and_named(
+    pay_database: Database, pay_url: str, kind: str
+) -> None:
+    """Ten rows of each kind, one after the other: a hundred and twenty corruptions in all."""
+    rng = seeded()
+    side = PaySide(pay_database)
+    await books(side)
+    sealer = TransferSealer(pay_database)
+    await sealer.run_once()
+    await sealer.run_once()
+    table, change = KINDS[kind]
+    async with by_hand(pay_url) as rows:
+        # Of pay orders the paid ones: what nobody has paid has no counterpart yet.
+        paid = " WHERE status = 3" if table == "pay_orders" else ""
+        ids = [row["id"] for row in await rows.fetch(f"SELECT id FROM {table}{paid} ORDER BY id")]  # noqa: S608
+        chosen = rng.sample(ids, min(CORRUPTIONS, len(ids)))
+        for row in chosen:
+            await rows.execute(change, row)
+        found = (await checked(pay_database)).findings
+
+    named = {one.row for one in found if one.table == table}
+    assert named >= set(chosen)
+    assert named == set(chosen) or table in ("accounts", "transfers")
+
+
+async def test_a_transfer_that_is_slipped_in_is_found(pay_database: Database, pay_url: str) -> None:
+    """Before the last sealed one, with accounts that agree with it."""
+    side = PaySide(pay_database)
+    await books(side)
+    async with by_hand(pay_url) as rows:
+        gap = await rows.fetchval("SELECT nextval('transfers_id_seq')")
+        await side.fund("8", 1)
+        await seal(pay_database)
+        await rows.execute(
+            "INSERT INTO transfers (id, kind, reference, debit_account, credit_account, amount, created_at) "
+            "OVERRIDING SYSTEM VALUE "
+            "SELECT $1, kind, 'x', debit_account, credit_account, 1, created_at FROM transfers LIMIT 1",
+            gap,
+        )
+    found = (await checked(pay_database)).findings
+
+    assert ("transfers", gap, "sealed_row_added") in {(one.table, one.row, one.what) for one in found}
