@@ -59,10 +59,9 @@ class Suite:
 
     async def run(self) -> Results:
         """Prepare, measure round after round, check what can only be checked at the end."""
-        started = time.monotonic()
         await self._prepare()
         async with self._parts:
-            await self._rounds(started)
+            await self._rounds(time.monotonic())
         await self._measure(0, "backlog", self._backlog)
         return self.results
 

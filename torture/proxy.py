@@ -128,25 +128,25 @@ class _Pair:
         self.near, self._far = _End(self), _End(self)
         self.near.other, self._far.other = self._far, self.near
         self._opening: asyncio.Task[None] | None = None
+        self._open_at_both_ends = asyncio.Event()
         self.dead = False
         self._mute = False
 
     def opened(self, end: "_End") -> None:
         if end is self.near:
-            end.pause("far end")
             self._opening = asyncio.create_task(self._open())
 
     async def _open(self) -> None:
         try:
             await self._line.connect(self._far)
         except OSError:
-            self.near.transport.abort()
+            self.abort()
             return
         if not self.near.is_open:
             self._far.transport.abort()
             return
         self._among.add(self)
-        self.near.resume("far end")
+        self._open_at_both_ends.set()
 
     def came(self, source: "_End", data: bytes) -> None:
         if source is self.near and self._line.takes_last_words(data):
@@ -155,7 +155,7 @@ class _Pair:
         elif source is self._far and self._mute:
             self.abort()
             return
-        if self._line.is_clear and source.carrier is None:
+        if self._line.is_clear and source.carrier is None and self._open_at_both_ends.is_set():
             self.pass_on(source, data)
         else:
             source.waiting.append(data)
@@ -163,6 +163,7 @@ class _Pair:
             source.carrier = source.carrier or asyncio.create_task(self._carry(source))
 
     async def _carry(self, source: "_End") -> None:
+        await self._open_at_both_ends.wait()
         while source.waiting:
             data = source.waiting.popleft()
             step = _SLICE if self._line.bytes_per_second else len(data)
@@ -174,7 +175,7 @@ class _Pair:
         source.resume("slow line")
 
     def pass_on(self, source: "_End", data: bytes) -> None:
-        if not self.dead:
+        if not self.dead and source.other.is_open:
             source.other.transport.write(data)
 
     def die(self) -> None:
@@ -189,6 +190,7 @@ class _Pair:
                     end.transport.close()
 
     def abort(self) -> None:
+        self._open_at_both_ends.set()  # nobody waits for what will not come
         self._among.discard(self)
         for end in self.near, self._far:
             if end.is_open:
