@@ -24,11 +24,14 @@ GROUP BY reference, owner_id;
 -- name: wallets
 -- Each wallet beside what its paid orders and its top-ups come to.
 SELECT owner_id, debits, credits,
-       (SELECT coalesce(sum(amount), 0) FROM pay_orders
-        WHERE payer_id = owner_id AND pay_orders.currency = accounts.currency AND status = 3)::bigint AS owed,
-       (SELECT coalesce(sum(amount), 0) FROM transfers
-        WHERE kind = 'top_up' AND credit_account = accounts.id)::bigint AS paid_in
+       coalesce(orders.amount, 0)::bigint AS owed, coalesce(top_ups.amount, 0)::bigint AS paid_in
 FROM accounts
+LEFT JOIN (
+    SELECT payer_id, currency, sum(amount) AS amount FROM pay_orders WHERE status = 3 GROUP BY payer_id, currency
+) AS orders ON orders.payer_id = accounts.owner_id AND orders.currency = accounts.currency
+LEFT JOIN (
+    SELECT credit_account, sum(amount) AS amount FROM transfers WHERE kind = 'top_up' GROUP BY credit_account
+) AS top_ups ON top_ups.credit_account = accounts.id
 WHERE kind = 'wallet';
 
 -- name: unfinished_at_pay
