@@ -28,6 +28,7 @@ from paybell.reconciliation.periodic import PeriodicReconciler
 from paybell.settings import ROLES, Settings
 from paybell.storage import Database
 from paybell.storage.retention import Cleaner, listener_rules, pay_rules
+from paybell.streams import Streams
 from paybell.tokens import Tokens
 from paybell.trade import store as trade_store
 from paybell.trade.books import TradeBooks
@@ -37,6 +38,7 @@ from paybell.trade.listener import PaymentProof, payment_listener
 from paybell.trade.owing import RefundSender
 from paybell.trade.pay_client import PayClient
 from paybell.trade.service import TradeService
+from paybell.trade.watch import POLL_SECONDS, OrderWatch
 from paybell.wallet.ledger import PostingFolder
 from paybell.wallet.pay_password import Pepper
 from paybell.wallet.sealing import TransferSealer
@@ -75,6 +77,8 @@ class Runtime:
     wallets: WalletService | None = None
     statements: Statements | None = None
     trade: TradeService | None = None
+    orders: OrderWatch | None = None
+    streams: Streams = field(default_factory=Streams)
     loops: list[Loop] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     checks: dict[str, Check] = field(default_factory=dict)
@@ -211,12 +215,13 @@ class _Builder:
         pay = await self.stack.enter_async_context(PayClient.open(url, runtime.tokens, runtime.clock))
         ids = SnowflakeIds(runtime.clock, await trade_store.node_number(database))
         runtime.trade = TradeService(database, pay, ids)
+        runtime.orders = watch = OrderWatch(database, runtime.clock)
         (binding,) = topology(settings.queue_type).bindings
         proof = PaymentProof(database, settings.merchant_id, self.signer, pay)
-        self._add_listener("listener", payment_listener(binding, proof), database)
+        self._add_listener("listener", payment_listener(binding, proof, watch.changed), database)
         event_proof = EventProof(settings.merchant_id, self.signer, pay)
         for binding in trade_topology(settings.queue_type).bindings:
-            listener = pay_order_listener(binding, event_proof)
+            listener = pay_order_listener(binding, event_proof, watch.changed)
             self._add_listener(f"listener-{binding.key}", listener, database)
         runtime.checks["listener"] = self._check_listeners
         checker, sender = OrderChecker(database, pay), RefundSender(database, pay)
@@ -224,6 +229,7 @@ class _Builder:
         rules = listener_rules(inbox_days=settings.inbox_days, dead_letter_days=settings.dead_letter_days)
         cleaner = Cleaner(database, rules)
         runtime.loops.append(Loop("trade-cleaner", cleaner.run_once, idle_seconds=_CLEAN_IDLE_SECONDS))
+        runtime.loops.append(Loop("order-watch", watch.look, watch.wake, idle_seconds=POLL_SECONDS))
         failures = FailureStore(database)
 
         async def refresh_failures() -> None:

@@ -17,7 +17,16 @@ from paybell.api.app import create_app
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-OPEN = {"/healthz", "/readyz", "/metrics", "/schema", "/schema/openapi.json", "/schema/{path:str}"}
+OPEN = {
+    "/cashier/{order_id:str}",
+    "/pages/{name:str}",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/schema",
+    "/schema/openapi.json",
+    "/schema/{path:str}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,10 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", "/orders"): Rule("orders:read", other_merchant=NO_SCOPE),
     ("GET", "/orders/{order_id:str}"): Rule(
         "orders:read", (403, "not_the_buyer"), other_merchant=(403, "not_the_buyer")
+    ),
+    # Of a paid order, whose news have an end.
+    ("GET", "/orders/{order_id:str}/events"): Rule(
+        "orders:read", (403, "not_the_buyer"), other_merchant=(403, "not_the_buyer"), paid=True
     ),
     ("POST", "/orders/{order_id:str}/cancel"): Rule(
         "orders:write", (403, "not_the_buyer"), other_merchant=(403, "not_the_buyer")
@@ -209,6 +222,8 @@ async def test_an_owner_needs_no_scope_for_what_is_theirs_and_has_none_beyond_it
     http: Client, route: Route
 ) -> None:
     victim = await Victim.make(http)
+    if RULES[route].paid:
+        await http.pay(victim.order["payOrderId"], victim.user)
 
     reply = await victim.send(route, http.token(victim.user))
 

@@ -231,6 +231,7 @@ async def test_every_route_is_documented_under_a_name_of_its_own(http: Client) -
         ("POST", "/orders"),
         ("GET", "/orders"),
         ("GET", "/orders/{order_id}"),
+        ("GET", "/orders/{order_id}/events"),
         ("POST", "/orders/{order_id}/cancel"),
     }
     assert len({operation["operationId"] for operation in found.values()}) == len(found)

@@ -24,7 +24,7 @@ from paybell.messaging.rabbitmq import broker as rabbit_broker
 from paybell.messaging.rabbitmq import connection, link
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.messaging.rabbitmq.install import ensure_installed
-from paybell.messaging.rabbitmq.node import RabbitmqNode
+from paybell.messaging.rabbitmq.node import Alarm, RabbitmqNode
 from paybell.worker import Task, run_task
 
 pytestmark = pytest.mark.rabbitmq
@@ -278,11 +278,12 @@ async def test_what_was_confirmed_survives_and_publishing_goes_on(
 
 
 @pytest.mark.slow
-async def test_an_alarm_holds_publishing_back_and_nothing_else(node: RabbitmqNode) -> None:
+@pytest.mark.parametrize("alarm", ["memory", "disk"])
+async def test_an_alarm_holds_publishing_back_and_nothing_else(node: RabbitmqNode, alarm: Alarm) -> None:
     """Unknown at the deadline, then refused, so that no copies pile up; consuming and declaring go on."""
     async with rabbit(node.url) as broker:
         assert await broker.publish([message(b"before")], 10) == [Confirm.CONFIRMED]
-        await asyncio.to_thread(node.block)
+        await asyncio.to_thread(node.block, alarm)
         blocked = [message(str(number).encode()) for number in range(2_000)]
         confirms = await broker.publish(blocked, 0.3)
         assert set(confirms) <= {Confirm.CONFIRMED, Confirm.UNKNOWN}
@@ -300,7 +301,7 @@ async def test_an_alarm_holds_publishing_back_and_nothing_else(node: RabbitmqNod
                 await consumer.settle(first)
         assert [one.body for one in first] == [b"before"]
 
-        await asyncio.to_thread(node.unblock)
+        await asyncio.to_thread(node.unblock, alarm)
 
         async def connected() -> bool:
             return broker.connected

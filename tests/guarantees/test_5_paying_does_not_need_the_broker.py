@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from amqp import Line, line, stranger
+from amqp import Line, line, rabbit, stranger
 from notebook import BINDING, notebook
 from relaying import MeanwhileBroker, listening, pay, pending, relay
 from support import PaySide, codes, until
@@ -21,7 +21,7 @@ from paybell.runtime import open_runtime
 from paybell.settings import read_settings
 from paybell.storage import Database
 from paybell.tokens import Principal
-from paybell.worker import run_loop
+from paybell.worker import Loop, Task, run_loop, run_task
 
 NOBODY = "amqp://guest:guest@127.0.0.1:1/%2f"
 # Ten times the day takes on a busy machine, and less than the relay waits for one confirm.
@@ -214,3 +214,40 @@ async def test_with_a_broker_that_is_down_payments_succeed_and_the_relay_catches
             assert await running.run_once() == len(numbers)
         assert await book.written() == list(numbers)
     assert await pending(side) == 0
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.slow
+async def test_ten_thousand_payments_while_rabbitmq_is_away_are_all_heard_of_when_it_is_back(
+    pay_database: Database, trade_url: str
+) -> None:
+    """Nothing is given up meanwhile: every event waits as it was written, and goes when it can."""
+    number, part = 10_000, 2_000
+    ensure_installed(print)
+    with RabbitmqNode.start() as node:
+        async with rabbit(node.url) as broker, notebook(trade_url, SystemClock(), broker) as book:
+            side, stop = PaySide(pay_database), asyncio.Event()
+            await side.fund("7", 100 * number)
+            declares = Topology([BINDING.exchange, PAY_EVENTS], [BINDING])
+            telling = relay(side.outbox, broker, declares=declares)
+            await broker.declare(declares)
+            node.settle()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(run_loop(Loop("relay", telling.run_once), stop, SystemClock()))
+                group.create_task(run_task(Task("listener", book.runner.run), stop, SystemClock()))
+                await asyncio.to_thread(node.kill)
+                for start in range(1, number, part):
+                    await pay(side, *range(start, start + part))
+                waiting = await pending(side)
+                await asyncio.to_thread(node.restart)
+
+                async def all_heard() -> bool:
+                    return len(await book.written()) == number
+
+                await until(all_heard, seconds=60)
+                stop.set()
+
+            assert waiting == number
+            assert await pending(side) == 0
+            assert await book.written() == list(range(1, number + 1))
+            assert await book.kept() == []

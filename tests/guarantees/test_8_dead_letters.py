@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 import pytest
 from notebook import BINDING, Notebook, bare, deliveries, notebook
-from support import connected
+from support import connected, seeded
 
 from paybell.backoff import LISTENER_RETRY_SECONDS
 from paybell.errors import PayServiceUnavailable
@@ -319,6 +319,31 @@ async def test_a_replay_applies_once_under_the_same_event_id(trade_url: str) -> 
         assert await book.runner.retry_once() == 0
         await book.runner.apply(deliveries(1, 2, 3))
         assert await book.written() == [1, 2, 3]
+
+
+async def test_a_thousand_replayed_twice_and_interrupted_are_applied_once_each(trade_url: str) -> None:
+    """Replays that race, replays of what waits already, and a retry that is cut off half way and resumed."""
+    rng, clock = seeded(), FrozenClock()
+    async with notebook(trade_url, clock) as book, notebook(trade_url, clock) as other:
+        numbers = list(range(1, 1_001))
+        book.rejects = dict.fromkeys(numbers, "not_wanted")
+        await book.runner.apply(deliveries(*numbers))
+        book.rejects = {}
+
+        replayed = await asyncio.gather(*(one.failures.replay() for one in (book, other, book, other)))
+        assert sum(replayed) == len(numbers)
+        other.dies = rng.sample(numbers, 10)  # its connection is lost in the middle of a batch
+        retrying = asyncio.create_task(other.runner.retry_once())
+        await asyncio.sleep(0)
+        retrying.cancel()
+        await asyncio.gather(retrying, return_exceptions=True)
+        while (await book.failures.counts())["retry"]:
+            assert await book.failures.replay() == 0
+            await asyncio.gather(book.runner.retry_once(), other.runner.retry_once())
+            clock.advance(LISTENER_RETRY_SECONDS[-1])
+
+        assert await book.written() == await book.remembered() == numbers
+        assert await book.kept() == []
 
 
 async def test_a_replay_takes_what_was_asked_for_and_nothing_else(trade_url: str) -> None:

@@ -39,7 +39,7 @@ from paybell.wallet.idempotency import IdempotencyKey
 from paybell.wallet.ledger import PostingFolder, trial_balance
 from paybell.wallet.pay_password import LOCK, TRIES_MAX
 
-STEPS = 20_000
+STEPS = 200_000
 WRONG = "000000"
 MERCHANT = Principal("merchant", frozenset({"pay-orders:write"}), "1")
 Result = TypeVar("Result")
@@ -144,6 +144,7 @@ class Order:
     expires_at: datetime
     id: int = 0
     status: str = "WAIT_BUYER_PAY"
+    refunded: int = 0
     heard: bool = False
 
     def refusal(self, now: datetime) -> str:
@@ -179,7 +180,7 @@ _WALLETS = Query(
     "SELECT owner_id, credits - debits, failed_tries, locked_until "
     "FROM accounts JOIN wallets ON account_id = id WHERE owner_id = ANY($1::text[]) ORDER BY owner_id"
 )
-_ORDERS = Query("SELECT id, status FROM pay_orders WHERE id = ANY($1::bigint[]) ORDER BY id")
+_ORDERS = Query("SELECT id, status, refunded_amount FROM pay_orders WHERE id = ANY($1::bigint[]) ORDER BY id")
 _TRANSFERS = Query(
     "SELECT reference::bigint, amount FROM transfers "
     "WHERE kind = 'payment' AND reference = ANY($1::text[]) ORDER BY 1"
@@ -211,7 +212,7 @@ class Machine(RuleBasedStateMachine):
     def _order(self, index: int) -> Order | None:
         return self.model.orders[index % len(self.model.orders)] if self.model.orders else None
 
-    @rule(count=st.integers(1, 60), dice=dice)
+    @rule(count=st.integers(1, 100), dice=dice)
     def order(self, count: int, dice: random.Random) -> None:
         """Create orders at both services."""
         made = [
@@ -275,7 +276,7 @@ class Machine(RuleBasedStateMachine):
             assert [replayed for _, replayed in answers] == [False, True][: len(answers)]
             assert answers[0][0] == answers[-1][0]
 
-    @rule(count=st.integers(1, 200), dice=dice)
+    @rule(count=st.integers(1, 2_000), dice=dice)
     def pay(self, count: int, dice: random.Random) -> None:
         """Try to pay, all in one batch: orders several times, as strangers, with wrong passwords."""
         if not self.model.orders:
@@ -301,6 +302,25 @@ class Machine(RuleBasedStateMachine):
             return "insufficient_balance"
         payer.balance -= order.amount
         order.status = "TRADE_SUCCESS"
+        return "paid"
+
+    @rule(count=st.integers(1, 3), dice=dice)
+    def refund(self, count: int, dice: random.Random) -> None:
+        """Give some back, or all, or more than there is left."""
+        for _ in range(count if self.model.orders else 0):
+            order = dice.choice(self.model.orders)
+            amount = dice.choice([1, order.amount, max(1, order.amount - order.refunded)])
+            expected = self._refunds(order, amount)
+            number = f"{self.world.steps}"
+            assert codes([self._do(self.world.side.refund(order.id, amount, number))]) == [expected]
+
+    def _refunds(self, order: Order, amount: int) -> str:
+        if order.status != "TRADE_SUCCESS":
+            return "pay_order_not_paid"
+        if order.refunded + amount > order.amount:
+            return "refund_exceeds_payment"
+        order.refunded += amount
+        order.wallet.balance += amount
         return "paid"
 
     @rule(index=pick)
@@ -367,7 +387,7 @@ class Machine(RuleBasedStateMachine):
         """Balances, tries, statuses on both sides, and one transfer for each paid order and no other."""
         wallets, orders, transfers, marked = self.world.do(self._everything())
         assert wallets == [(w.user_id, w.balance, w.tries, w.locked_until) for w in self.model.wallets]
-        assert orders == [(one.id, one.status) for one in self.model.orders]
+        assert orders == [(one.id, one.status, one.refunded) for one in self.model.orders]
         paid = [one for one in self.model.orders if one.status == "TRADE_SUCCESS"]
         assert transfers == [(one.id, one.amount) for one in paid]
         assert marked == [(one.number,) for one in self.model.orders if one.heard]
@@ -383,7 +403,8 @@ class Machine(RuleBasedStateMachine):
             trade.fetch(_MARKED, [order.number for order in self.model.orders]),
         )
         wallets, orders, transfers, marked = ([tuple(row) for row in rows] for rows in found)
-        return [wallets, [(one, PayStatus(status).name) for one, status in orders], transfers, marked]
+        named = [(one, PayStatus(status).name, refunded) for one, status, refunded in orders]
+        return [wallets, named, transfers, marked]
 
     def teardown(self) -> None:
         """Nobody's money came from nowhere; and the next life hears nothing of this one."""

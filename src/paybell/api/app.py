@@ -12,6 +12,7 @@ from paybell.api.problems import exception_handlers
 from paybell.api.refunds import refund_routes
 from paybell.api.statements import statement_routes
 from paybell.api.wallets import wallet_routes
+from paybell.console.pages import page_routes
 from paybell.runtime import Runtime
 from paybell.trade.routes import order_routes
 from paybell.web import JsonRequest, authenticated
@@ -31,12 +32,15 @@ def create_app(runtime: Runtime) -> Litestar:
         routers.append(wallet_routes(runtime.wallets))
     if runtime.statements is not None:
         routers += statement_routes(runtime.statements)
-    if runtime.trade is not None:
-        routers.append(order_routes(runtime.trade, runtime.settings.merchant_id))
+    if runtime.trade is not None and runtime.orders is not None:
+        trade = order_routes(
+            runtime.trade, runtime.orders, runtime.streams, runtime.clock, runtime.settings.merchant_id
+        )
+        routers.append(trade)
     protected = Router(
         "/", route_handlers=routers, middleware=[authenticated(runtime.tokens)], security=[{"bearer": []}]
     )
-    handlers: list[ControllerRouterHandler] = [protected, *operation_routes(runtime)]
+    handlers: list[ControllerRouterHandler] = [protected, *operation_routes(runtime), *page_routes()]
     return Litestar(
         handlers,
         request_class=JsonRequest,

@@ -115,7 +115,9 @@ async def serving(
         if inner is not None:
             await stack.enter_async_context(_http(app, inner))
         await stack.enter_async_context(_loops(runtime))
-        yield Served(runtime, await stack.enter_async_context(_http(app, listening)))
+        served = Served(runtime, await stack.enter_async_context(_http(app, listening)))
+        stack.callback(runtime.streams.close)  # first of all: a stream is no request that ends by itself
+        yield served
 
 
 def _answering(app: ASGIApp) -> ASGIApp:

@@ -32,7 +32,14 @@ _SERVER_SETTINGS = {
     "lock_timeout": "5s",
     "statement_timeout": "6s",
     "jit": "off",
+    # A machine that vanished does not close its connections; over TCP the server asks after 4 s.
+    "tcp_keepalives_idle": "4",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
 }
+# The others do not run while the server waits for the rest of what a client has begun to say; this one does.
+_TRANSACTION_TIMEOUT = {"transaction_timeout": "8s"}
+_KNOWS_TRANSACTION_TIMEOUT = 17
 # How long a caller waits for a free connection before it is told to come back.
 ACQUIRE_TIMEOUT_SECONDS = 5.0
 # Nothing of ours is under way when we leave; a server that does not return the goodbye is left without.
@@ -191,6 +198,8 @@ class Database:
             with _translated():
                 block = connection.transaction(isolation="repeatable_read")
                 await block.start()
+                if connection.get_server_version().major >= _KNOWS_TRANSACTION_TIMEOUT:
+                    await connection.execute("SET LOCAL transaction_timeout = 0")
             try:
                 yield Transaction(connection, self._clock.now())
             finally:
@@ -267,6 +276,16 @@ def refusal(error: Exception) -> str:
     return f"The database refuses: {error}. Check its URL."
 
 
+async def _session_settings(url: str, timeout_seconds: float) -> dict[str, str]:
+    """Return the settings of every session; a server refuses those it is too old for."""
+    connection = await asyncpg.connect(url, timeout=timeout_seconds)
+    try:
+        major = connection.get_server_version().major
+    finally:
+        await connection.close()
+    return _SERVER_SETTINGS | (_TRANSACTION_TIMEOUT if major >= _KNOWS_TRANSACTION_TIMEOUT else {})
+
+
 async def _connect(url: str, clock: Clock, connections: int, wait_seconds: float) -> _Pool:
     deadline = clock.monotonic() + wait_seconds
     while True:
@@ -277,7 +296,7 @@ async def _connect(url: str, clock: Clock, connections: int, wait_seconds: float
                 max_size=connections,
                 timeout=min(5.0, wait_seconds),
                 command_timeout=STATEMENT_TIMEOUT_SECONDS,
-                server_settings=_SERVER_SETTINGS,
+                server_settings=await _session_settings(url, min(5.0, wait_seconds)),
             )
             async with pool.acquire():
                 return pool

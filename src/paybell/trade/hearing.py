@@ -5,6 +5,7 @@ an order that has heard version 3 does not go back to version 2.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from paybell.errors import PayServiceUnavailable
 from paybell.messaging.broker import Binding
@@ -13,6 +14,7 @@ from paybell.messaging.listening import Listener, Rejected, Verdicts, listener
 from paybell.storage import Transaction
 from paybell.trade import store
 from paybell.trade.pay_client import PayClient
+from paybell.trade.watch import Changed, nobody
 
 
 async def hear(tx: Transaction, said: Iterable[PayOrderData]) -> None:
@@ -57,11 +59,15 @@ class EventProof:
         }
 
 
-def pay_order_listener(binding: Binding, proof: EventProof) -> Listener[SignedEvent]:
-    """Return a listener that brings orders up to what pay says of their pay orders."""
+def pay_order_listener(
+    binding: Binding, proof: EventProof, changed: Changed = nobody
+) -> Listener[SignedEvent]:
+    """Return a listener that brings orders up to what pay says, and says which may have ``changed``."""
 
     @listener(binding, screen=proof)
     async def hear_of_pay_orders(events: Sequence[SignedEvent], tx: Transaction) -> None:
-        await hear(tx, [one.event.data for one in proof.ours(events)])
+        ours = proof.ours(events)
+        await hear(tx, [one.event.data for one in ours])
+        tx.after_commit(partial(changed, [one.biz_order_no for one in ours]))
 
     return hear_of_pay_orders

@@ -1,6 +1,7 @@
 """How the order service hears that an order was paid."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from paybell.errors import PayServiceUnavailable
 from paybell.messaging.broker import Binding
@@ -10,6 +11,7 @@ from paybell.storage import Database, Transaction
 from paybell.trade import store
 from paybell.trade.model import Order, OrderStatus
 from paybell.trade.pay_client import PayClient
+from paybell.trade.watch import Changed, nobody
 
 
 class PaymentProof:
@@ -60,13 +62,16 @@ def _judge(event_id: str, order: Order | None, paid: tuple[int, str] | None) -> 
     return None
 
 
-def payment_listener(binding: Binding, proof: PaymentProof) -> Listener[PaymentSucceeded]:
-    """Return the listener that marks orders paid."""
+def payment_listener(
+    binding: Binding, proof: PaymentProof, changed: Changed = nobody
+) -> Listener[PaymentSucceeded]:
+    """Return the listener that marks orders paid and, after the commit, says which have ``changed``."""
 
     @listener(binding, screen=proof)
     async def mark_order_paid(events: Sequence[PaymentSucceeded], tx: Transaction) -> list[Rejected]:
         numbers = {event.biz_order_no: event for event in events}
         marked = await store.mark_paid(tx, list(numbers))
+        tx.after_commit(partial(changed, marked))
         others = numbers.keys() - marked
         orders = await store.find(tx, list(others)) if others else {}
         cancelled = [number for number in orders if orders[number].status is OrderStatus.CANCELLED]

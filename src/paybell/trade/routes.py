@@ -1,5 +1,7 @@
 """The order service's HTTP routes."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated
 
@@ -7,7 +9,9 @@ import msgspec
 from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
+from litestar.response import Stream
 
+from paybell.clock import Clock
 from paybell.errors import (
     AlreadyPaid,
     InsufficientScope,
@@ -26,8 +30,10 @@ from paybell.errors import (
 )
 from paybell.ids import parse_id
 from paybell.money import DEFAULT_CURRENCY, check_currency
+from paybell.streams import Streams
 from paybell.trade.model import Order, Purchase
 from paybell.trade.service import TradeService
+from paybell.trade.watch import OrderWatch
 from paybell.web import (
     WITH_A_BODY,
     Amount,
@@ -75,6 +81,13 @@ class OrderView(msgspec.Struct, rename="camel"):
     refunded_amount: int
 
 
+class OrderNews(msgspec.Struct):
+    """An order as it is now, and the server's time: a browser's clock may be off."""
+
+    order: OrderView
+    now: datetime
+
+
 class OrderList(msgspec.Struct):
     """Some orders."""
 
@@ -99,7 +112,9 @@ def view(order: Order) -> OrderView:
     )
 
 
-def order_routes(service: TradeService, merchant_id: str) -> Router:
+def order_routes(
+    service: TradeService, watch: OrderWatch, streams: Streams, clock: Clock, merchant_id: str
+) -> Router:
     """Return the routes under ``/orders``, the order service of one merchant."""
 
     @post(
@@ -151,6 +166,23 @@ def order_routes(service: TradeService, merchant_id: str) -> Router:
     async def read_order(request: Caller, order_id: PathId) -> OrderView:
         return view(await service.read(parse_id(order_id), request.user))
 
+    @get(
+        "/{order_id:str}/events",
+        operation_id="followOrder",
+        summary="Follow an order: server-sent events `order`, now and whenever its status changes",
+        media_type="text/event-stream",
+        responses=refusals(InvalidId, NotTheBuyer, OrderNotFound),
+    )
+    async def follow_order(request: Caller, order_id: PathId) -> Stream:
+        order = await service.read(parse_id(order_id), request.user)
+
+        async def news() -> AsyncGenerator[tuple[str, object], None]:
+            async with aclosing(watch.follow(order)) as changes:
+                async for change in changes:
+                    yield "order", OrderNews(view(change), clock.now())
+
+        return streams.respond(news())
+
     @post(
         "/{order_id:str}/cancel",
         operation_id="cancelOrder",
@@ -163,5 +195,5 @@ def order_routes(service: TradeService, merchant_id: str) -> Router:
     async def cancel_order(request: Caller, order_id: PathId) -> OrderView:
         return view(await service.cancel(parse_id(order_id), request.user, trace_of(request)))
 
-    handlers = [create_order, read_orders, read_order, cancel_order]
+    handlers = [create_order, read_orders, read_order, follow_order, cancel_order]
     return Router("/orders", route_handlers=handlers, opt=scopes_of(merchant_id), tags=["orders"])

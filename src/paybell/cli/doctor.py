@@ -1,0 +1,222 @@
+"""``paybell doctor``: what is wrong with this set-up, in plain words, and what to do about it."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from paybell.cli.console import out, print_json
+from paybell.cli.databases import SCHEMAS, databases, named
+from paybell.clock import Clock, SystemClock
+from paybell.errors import BrokerUnavailable, Misconfigured, PaybellError
+from paybell.messaging.broker import Confirm, Message
+from paybell.messaging.events import PAY_EVENTS, topology, trade_topology
+from paybell.messaging.failures import FailureStore
+from paybell.messaging.outbox import Outbox
+from paybell.messaging.rabbitmq.broker import RabbitBroker
+from paybell.settings import Settings, read_settings, with_secrets
+from paybell.storage import Database, Query, migrate
+
+# Machines' clocks further apart than this make deadlines and traces look wrong.
+CLOCK_MOST_SECONDS = 1.0
+# An event is told within milliseconds; one that has waited for so long waits for somebody.
+OUTBOX_MOST_SECONDS = 60.0
+_CONFIRM_SECONDS = 3.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+State = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: ``advice`` says what to do, empty when it is well."""
+
+    part: str
+    state: State
+    what: str
+    advice: str = ""
+
+
+async def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Look at settings, databases, clock, broker and what waits; exit code 1 when something must be mended.
+
+    What the service declares at RabbitMQ when it starts is declared here too; nothing else is changed.
+
+    Args:
+        json: end with one JSON line.
+    """
+    findings = [finding async for finding in examine(SystemClock())]
+    if json:
+        print_json(
+            {
+                "ok": all(one.state != "error" for one in findings),
+                "findings": [
+                    {"part": one.part, "state": one.state, "what": one.what, "advice": one.advice}
+                    for one in findings
+                ],
+            }
+        )
+    else:
+        table = Table("", "part", "what", "what to do")
+        marks = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
+        for one in findings:
+            table.add_row(marks[one.state], one.part, one.what, one.advice)
+        out.print(table)
+    return 1 if any(one.state == "error" for one in findings) else 0
+
+
+async def examine(
+    clock: Clock, environ: Mapping[str, str] = os.environ, **overrides: object
+) -> AsyncIterator[Finding]:
+    """Look at everything, one part after the other; what needs a broken part is left out."""
+    try:
+        settings = with_secrets(read_settings(environ, **overrides))
+    except PaybellError as error:
+        yield _error("settings", error)
+        return
+    yield Finding("settings", "ok", "readable, secrets present")
+    yield await _port(settings)
+    try:
+        with databases(settings) as urls:
+            for name in SCHEMAS:
+                async for finding in _database(name, urls[name], clock):
+                    yield finding
+    except PaybellError as error:  # the embedded server
+        yield _error("database", error)
+    async for finding in _broker(settings):
+        yield finding
+
+
+def _error(part: str, error: PaybellError) -> Finding:
+    """Split a sentence of ours into what is wrong and what to do."""
+    what, _, advice = str(error).partition("; ")
+    return Finding(part, "error", what, advice or "See the sentence; nothing was changed.")
+
+
+async def _port(settings: Settings) -> Finding:
+    where = f"{settings.host}:{settings.port}"
+    try:
+        server = await asyncio.start_server(lambda *_: None, settings.host, settings.port)
+    except OSError as error:
+        return Finding(
+            "port",
+            "warning",
+            f"{where} cannot be listened on: {error.strerror}",
+            "If that is not this service already running, set PAYBELL_PORT to a free one, PAYBELL_HOST to an "
+            "address of this machine.",
+        )
+    server.close()
+    await server.wait_closed()
+    return Finding("port", "ok", f"{where} is free")
+
+
+# Databases -----------------------------------------------------------------------------------------
+
+
+async def _database(name: str, url: str, clock: Clock) -> AsyncIterator[Finding]:
+    part = f"{name} database"
+    try:
+        with named(name):
+            behind = [text for schema in SCHEMAS[name] if (text := await _behind(url, schema))]
+            if behind:
+                advice = "Run paybell migrate, or the release that made it."
+                yield Finding(part, "error", "; ".join(behind), advice)
+                return
+            async with Database.open(url, clock, connections=2, wait_seconds=2) as database:
+                yield Finding(part, "ok", "answers, schema as needed")
+                yield await _clock(part, database, clock)
+                yield await (_outbox(database) if name == "pay" else _dead_letters(database))
+    except PaybellError as error:
+        yield _error(part, error)
+
+
+async def _behind(url: str, schema: str) -> str:
+    found = await migrate.revision(url, schema)
+    if found.current == found.needed:
+        return ""
+    return f"schema {schema} is {found.current or 'not there'}, this version needs {found.needed}"
+
+
+async def _clock(part: str, database: Database, clock: Clock) -> Finding:
+    before = clock.now()
+    row = await database.fetch_one(Query("SELECT clock_timestamp() AS now"))
+    assert row is not None
+    off = (row["now"] - before).total_seconds()
+    if abs(off) > CLOCK_MOST_SECONDS:
+        what = f"this machine and the {part}'s differ by {abs(off):.1f} s"
+        return Finding("clock", "error", what, "Synchronise both with NTP (timedatectl, chronyc).")
+    return Finding("clock", "ok", f"agrees with the {part}'s")
+
+
+async def _outbox(database: Database) -> Finding:
+    pending, oldest = await Outbox(database).state()
+    if pending and oldest > OUTBOX_MOST_SECONDS:
+        return Finding(
+            "outbox",
+            "error",
+            f"{pending:,} events wait, the oldest for {oldest:.0f} s",
+            "Start a relay (paybell serve --role relay) and see that it reaches the broker.",
+        )
+    return Finding("outbox", "ok", f"{pending:,} events wait")
+
+
+async def _dead_letters(database: Database) -> Finding:
+    counts = await FailureStore(database).counts()
+    if counts["dead"]:
+        return Finding(
+            "dead letters",
+            "warning",
+            f"{counts['dead']:,} messages were given up",
+            "paybell dead-letters list shows why; mend the cause and replay them.",
+        )
+    return Finding("dead letters", "ok", f"none; {counts['retry']:,} are tried again by themselves")
+
+
+# The broker ----------------------------------------------------------------------------------------
+
+
+async def _broker(settings: Settings) -> AsyncIterator[Finding]:
+    if settings.broker_url.startswith("local:"):
+        yield Finding("broker", "ok", "local, inside the process")
+        return
+    try:
+        async with _connected(settings) as broker:
+            for declared in (topology(settings.queue_type), trade_topology(settings.queue_type)):
+                await broker.declare(declared)
+            yield Finding("topology", "ok", "exchanges and queues are as they must be")
+            yield await _publishing(broker)
+    except Misconfigured as error:
+        part = "topology" if "refuses the" in str(error) else "broker"
+        yield _error(part, error)
+    except BrokerUnavailable as error:
+        yield _error("broker", error)
+
+
+async def _publishing(broker: RabbitBroker) -> Finding:
+    """Publish what no queue takes, twice: RabbitMQ says that it takes nothing after the first."""
+    key = "paybell.doctor"
+    probe = Message(PAY_EVENTS.name, key, b"", key, "text/plain", key, _EPOCH, must_route=False)
+    confirms = [*await broker.publish([probe], _CONFIRM_SECONDS)]
+    confirms += await broker.publish([probe], _CONFIRM_SECONDS)
+    if set(confirms) == {Confirm.CONFIRMED}:
+        return Finding("broker", "ok", "answers, and takes messages")
+    return Finding(
+        "broker",
+        "error",
+        "RabbitMQ takes no messages: an alarm for memory or disk",
+        "See rabbitmq-diagnostics alarms; events wait in the outbox meanwhile.",
+    )
+
+
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[RabbitBroker]:
+    broker = RabbitBroker(settings.broker_url)
+    try:
+        yield broker
+    finally:
+        await broker.close()

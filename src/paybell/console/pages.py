@@ -1,0 +1,57 @@
+"""The pages and their files: plain HTML, CSS and ES modules out of the package, no build step.
+
+A page is the same for everybody and holds no data; it asks the HTTP API with the token it was opened
+with. Why the token comes in the fragment: `docs/decisions/pages.md`.
+"""
+
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.exceptions import NotFoundException
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+
+_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+# Nothing inline, nothing from elsewhere, in nobody's frame.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",  # asked for again, answered with 304: a new version shows at once
+}
+
+
+def page_routes() -> list[HTTPRouteHandler]:
+    """Return the routes of both pages and of what they load; no token is needed for these."""
+    contents = {file.name: file.read_bytes() for file in (files(__package__) / "static").iterdir()}
+
+    def serve(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+        if name not in contents:
+            raise NotFoundException
+        content = contents[name]
+        tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+        headers = {**_HEADERS, "ETag": tag}
+        if request.headers.get("if-none-match") == tag:
+            return Response(b"", status_code=304, headers=headers)
+        kind = _TYPES[name.rpartition(".")[2]]
+        return Response(content, media_type=kind, headers=headers)
+
+    @get("/cashier/{order_id:str}", include_in_schema=False)
+    async def cashier(request: Request[Any, Any, Any], order_id: FromPath[str]) -> Response[bytes]:
+        del order_id  # the page reads it from its own address
+        return serve(request, "cashier.html")
+
+    @get("/pages/{name:str}", include_in_schema=False)
+    async def page_file(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
+        return serve(request, name)
+
+    return [cashier, page_file]

@@ -1,0 +1,116 @@
+// How both pages speak to the service: one token for this tab, problems as errors, event streams by fetch.
+
+const KEY = "paybell.token";
+const RETRIES_MS = [200, 500, 1000, 2000, 3000, 5000];
+
+export const language = (navigator.languages ?? [navigator.language])
+  .map((tag) => tag.toLowerCase().split("-")[0])
+  .find((tag) => tag === "zh" || tag === "en") ?? "en";
+
+/** Take the token out of the address, so that it is not copied with the link, and keep it for this tab. */
+function takeToken() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given) {
+    sessionStorage.setItem(KEY, given);
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+  return sessionStorage.getItem(KEY) ?? "";
+}
+
+let token = takeToken();
+addEventListener("hashchange", () => {
+  token = takeToken();
+  location.reload();
+});
+
+/** A request the service refused; `problem` is its problem document (RFC 9457). */
+export class Refusal extends Error {
+  constructor(status, problem) {
+    super(problem.detail ?? `HTTP ${status}`);
+    this.status = status;
+    this.code = problem.code ?? "unknown";
+    this.problem = problem;
+  }
+}
+
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+function ask(method, path, body, signal) {
+  const headers = { Authorization: `Bearer ${token}`, "Accept-Language": language };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  return fetch(path, {
+    method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
+    credentials: "omit", cache: "no-store", redirect: "error",
+  });
+}
+
+async function refused(response) {
+  return new Refusal(response.status, await response.json().catch(() => ({})));
+}
+
+/** Send a request once; throws a Refusal, or a TypeError when nobody answers. */
+export async function send(method, path, body) {
+  const response = await ask(method, path, body);
+  if (!response.ok) throw await refused(response);
+  return response.json();
+}
+
+/** Send a request that may be repeated until the service answers it; `waiting` hears of each try. */
+export async function insist(method, path, body, waiting = () => {}) {
+  for (const wait of RETRIES_MS) {
+    try {
+      return await send(method, path, body);
+    } catch (error) {
+      if (error instanceof Refusal && error.status !== 503) throw error;
+      waiting(error);
+      await pause(wait);
+    }
+  }
+  return send(method, path, body);
+}
+
+/** Hand the events of a stream to `hear(name, data)`, connecting again, until it returns false. */
+export async function follow(path, hear, lost = () => {}) {
+  for (let failures = 0; ; failures += 1) {
+    try {
+      const response = await ask("GET", path);
+      if (!response.ok) throw await refused(response);
+      for await (const [name, data] of events(response.body)) {
+        failures = 0;
+        if (hear(name, data) === false) return;
+      }
+    } catch (error) {
+      if (error instanceof Refusal && error.status < 500) throw error;
+      lost(error);
+    }
+    await pause(RETRIES_MS[Math.min(failures, RETRIES_MS.length - 1)]);
+  }
+}
+
+/** Read server-sent events (HTML Standard, 9.2): lines, of which an empty one ends an event. */
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const blocks = (text + value).split("\n\n");
+      text = blocks.pop();
+      for (const block of blocks) {
+        const fields = Object.fromEntries(block.split("\n").map((line) => line.split(/: (.*)/s)));
+        if (fields.data) yield [fields.event, JSON.parse(fields.data)];
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
+/** Write minor units as people do. */
+export function money(amount, currency) {
+  const format = new Intl.NumberFormat(language, { style: "currency", currency, currencyDisplay: "narrowSymbol" });
+  return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
+}
+
+export const $ = (id) => document.getElementById(id);

@@ -1,0 +1,301 @@
+"""The cashier page in a real browser: paying, every refusal, and the news that the order is confirmed."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from browser import DESK, chromium, page_of, shoot, violations
+from playwright.async_api import Browser, Page, expect
+from serving import Client, Service, fresh_user
+from support import PASSWORD, connected
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+WRONG = "000000"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as running:
+        yield running
+
+
+async def purchase(http: Client, *, balance: int = 5000, fee: int = 1234, **more: Any) -> dict[str, Any]:
+    """Return an order of a buyer with this balance."""
+    buyer = fresh_user()
+    await http.fund(buyer, balance)
+    return await http.order(buyer, fee, subject="Two tickets, row 7", **more)
+
+
+async def open_cashier(page: Page, http: Client, order: dict[str, Any], *, user: str = "") -> None:
+    """Open the page as the shop links to it."""
+    token = http.token(user or order["buyerId"])
+    await page.goto(f"{http.url}/cashier/{order['id']}#token={token}")
+
+
+async def type_and_pay(page: Page, password: str = PASSWORD) -> None:
+    """Press the digits on the pad, then the button."""
+    for digit in password:
+        await page.get_by_role("group").get_by_role("button", name=digit, exact=True).click()
+    await page.locator("#pay").click()
+
+
+def phase(page: Page, name: str) -> Any:
+    """Expect the page to get there."""
+    return expect(page.locator("#card")).to_have_attribute("data-phase", name)
+
+
+Opened = AbstractAsyncContextManager[Page]
+
+
+# Paying ----------------------------------------------------------------------------------------
+
+
+async def test_an_order_is_paid_and_seen_to_be_confirmed_without_a_reload(
+    browser: Browser, http: Client
+) -> None:
+    order = await purchase(http)
+    async with page_of(browser, locale="en-GB") as page:
+        await open_cashier(page, http, order)
+        await phase(page, "open")
+        await expect(page.locator("#amount")).to_have_text("¥12.34")
+        await expect(page.locator("#subject")).to_have_text("Two tickets, row 7")
+        await expect(page.locator("#balance")).to_have_text("¥50.00")
+        await expect(page.locator("#left")).to_have_text(re.compile(r"^(01:59|02:00):\d\d$"))
+        await shoot(page, "cashier-open")
+        await type_and_pay(page)
+        await phase(page, "confirmed")
+        await expect(page.get_by_role("status")).to_contain_text("Order confirmed")
+        await shoot(page, "cashier-confirmed")
+
+    assert await http.balance(order["buyerId"]) == 5000 - 1234
+
+
+async def test_the_page_speaks_chinese_to_who_prefers_it(browser: Browser, http: Client) -> None:
+    order = await purchase(http, balance=100)
+    async with page_of(browser, locale="zh-CN") as page:
+        await open_cashier(page, http, order)
+        await expect(page.locator("#message")).to_contain_text("余额不足，还差 ¥11.34")
+        assert await page.locator("html").get_attribute("lang") == "zh-CN"
+        await shoot(page, "cashier-chinese-short")
+        await http.top_up(order["buyerId"], 2000, "more", currency="CNY")
+        await page.get_by_role("button", name="刷新").click()
+        await type_and_pay(page)
+        await expect(page.get_by_role("status")).to_contain_text("订单已确认")
+
+
+async def test_the_keyboard_alone_is_enough(browser: Browser, http: Client) -> None:
+    """Digits, a correction and Enter; nothing has to be pointed at."""
+    order = await purchase(http)
+    async with page_of(browser, locale="en") as page:
+        await open_cashier(page, http, order)
+        await phase(page, "open")
+        await page.keyboard.type(PASSWORD[:5] + "9")
+        await page.keyboard.press("Backspace")
+        await page.keyboard.type(PASSWORD[5])
+        await page.keyboard.press("Enter")
+        await phase(page, "confirmed")
+
+
+async def test_two_clicks_and_a_second_tab_pay_once(browser: Browser, http: Client) -> None:
+    order = await purchase(http)
+    async with page_of(browser) as one, page_of(browser) as other:
+        for page in (one, other):
+            await open_cashier(page, http, order)
+            await phase(page, "open")
+            await page.keyboard.type(PASSWORD)
+        await asyncio.gather(
+            one.evaluate("() => { const pay = document.getElementById('pay'); pay.click(); pay.click(); }"),
+            other.locator("#pay").dblclick(force=True),
+        )
+        await phase(one, "confirmed")
+        await phase(other, "confirmed")
+
+    assert await http.balance(order["buyerId"]) == 5000 - 1234
+
+
+async def test_the_back_button_shows_a_paid_order_as_paid(browser: Browser, http: Client) -> None:
+    order = await purchase(http)
+    async with page_of(browser) as page:
+        await open_cashier(page, http, order)
+        await phase(page, "open")
+        await page.keyboard.type(PASSWORD)
+        await page.locator("#pay").click()
+        await phase(page, "confirmed")
+        await page.goto(f"{http.url}/healthz")
+        await page.go_back()
+        await phase(page, "confirmed")
+        assert not await page.locator("#form").is_visible()
+
+
+async def test_paying_elsewhere_is_seen_here(browser: Browser, http: Client) -> None:
+    order = await purchase(http)
+    async with page_of(browser) as page:
+        await open_cashier(page, http, order)
+        await phase(page, "open")
+        assert (await http.pay(order["payOrderId"], order["buyerId"])).status == 200
+        await phase(page, "confirmed")
+
+
+# Refusals --------------------------------------------------------------------------------------
+
+
+async def test_wrong_passwords_are_counted_down_until_the_lock(browser: Browser, http: Client) -> None:
+    order = await purchase(http)
+    async with page_of(browser, locale="en-GB") as page:
+        await open_cashier(page, http, order)
+        for left in ("4 tries", "3 tries", "2 tries", "One try"):
+            await phase(page, "open")
+            await type_and_pay(page, WRONG)
+            await expect(page.get_by_role("alert")).to_contain_text(f"Wrong pay password. {left}")
+            assert await page.locator("#password").input_value() == ""
+        await shoot(page, "cashier-wrong")
+        await type_and_pay(page, WRONG)
+        await expect(page.get_by_role("alert")).to_contain_text(re.compile(r"locked until \d\d:\d\d"))
+        await expect(page.locator("#pay")).to_be_disabled()
+        await shoot(page, "cashier-locked")
+
+    assert await http.balance(order["buyerId"]) == 5000
+
+
+async def test_money_spent_elsewhere_meanwhile_is_found_out(browser: Browser, http: Client) -> None:
+    order = await purchase(http)
+    other = await http.order(order["buyerId"], 4000)
+    async with page_of(browser, locale="en") as page:
+        await open_cashier(page, http, order)
+        await phase(page, "open")
+        assert (await http.pay(other["payOrderId"], order["buyerId"])).status == 200
+        await type_and_pay(page)
+        await expect(page.get_by_role("alert")).to_contain_text("Your balance is ¥2.34 short")
+        await expect(page.locator("#balance")).to_have_text("¥10.00")
+
+
+async def test_time_that_has_run_out_ends_the_page(browser: Browser, http: Client, service: Service) -> None:
+    order = await purchase(http)
+    async with connected(service.urls["pay"]) as rows:
+        await rows.execute(
+            "UPDATE pay_orders SET created_at = now() - $2::interval, expires_at = now() + interval '3 s' "
+            "WHERE id = $1",
+            int(order["payOrderId"]),
+            timedelta(hours=1),
+        )
+    async with page_of(browser, locale="en") as page:
+        await open_cashier(page, http, order)
+        await phase(page, "closed")
+        await expect(page.get_by_role("alert")).to_contain_text("has run out. Nothing was paid")
+        await shoot(page, "cashier-expired")
+
+
+async def test_a_cancelled_order_says_so_at_once(browser: Browser, http: Client) -> None:
+    order = await purchase(http)
+    async with page_of(browser, locale="en") as page:
+        await open_cashier(page, http, order)
+        await phase(page, "open")
+        await http.post(f"/orders/{order['id']}/cancel", http.token(order["buyerId"]))
+        await phase(page, "closed")
+        await expect(page.get_by_role("alert")).to_contain_text("cancelled")
+
+
+@pytest.mark.parametrize(
+    ("user", "path", "says"),
+    [
+        ("", "", "belongs to somebody else"),
+        ("nobody", "1", "no such order"),
+        (None, "", "not valid any more"),
+    ],
+)
+async def test_who_may_not_pay_is_told_why(
+    browser: Browser, http: Client, user: str | None, path: str, says: str
+) -> None:
+    order = await purchase(http)
+    token = "" if user is None else http.token(user or fresh_user())
+    async with page_of(browser, locale="en") as page:
+        await page.goto(f"{http.url}/cashier/{path or order['id']}#token={token}")
+        await phase(page, "failed")
+        await expect(page.get_by_role("alert")).to_contain_text(says)
+        assert not await page.locator("#form").is_visible()
+
+
+async def test_an_answer_that_got_lost_is_asked_for_again(browser: Browser, http: Client) -> None:
+    """The payment is done and its answer never arrives: the page asks again and pays once."""
+    order = await purchase(http)
+    async with page_of(browser, locale="en") as page:
+        lost = 0
+
+        async def lose(route: Any) -> None:
+            nonlocal lost
+            await route.fetch()
+            lost += 1
+            await route.abort()
+
+        await page.route("**/pay-orders/*/pay", lose, times=2)
+        await page.route("**/orders/*/events", lambda route: route.abort())
+        await open_cashier(page, http, order)
+        await phase(page, "open")
+        await type_and_pay(page)
+        await phase(page, "paid")
+        assert lost == 2
+
+    assert await http.balance(order["buyerId"]) == 5000 - 1234
+
+
+# What must not be ------------------------------------------------------------------------------
+
+
+async def test_the_token_leaves_the_address_and_never_a_url(browser: Browser, http: Client) -> None:
+    order = await purchase(http)
+    token, asked = http.token(order["buyerId"]), list[str]()
+    async with page_of(browser) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        await page.goto(f"{http.url}/cashier/{order['id']}#token={token}")
+        await phase(page, "open")
+        assert page.url == f"{http.url}/cashier/{order['id']}"
+        await page.reload()
+        await phase(page, "open")
+
+    assert not [url for url in asked if token in url.partition("#")[0]]
+
+
+async def test_nothing_inline_and_nothing_foreign_may_run(http: Client) -> None:
+    reply = await http.get("/cashier/1")
+
+    policy = reply.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert b"style=" not in reply.content
+    assert b"<style" not in reply.content
+    assert re.findall(rb"<script(?![^>]* src=)", reply.content) == []
+    assert re.findall(rb'(?:src|href)="(?!/pages/)', reply.content) == []
+
+
+async def test_files_are_known_again_by_their_tag(http: Client) -> None:
+    first = await http.get("/pages/cashier.js")
+    again = await http.send("GET", "/pages/cashier.js", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert first.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    assert (again.status, again.content) == (304, b"")
+    assert (await http.get("/pages/../pages.py")).status == 404
+    assert (await http.get("/pages/missing.js")).refusal == (404, "not_found")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_in_any_phase(browser: Browser, http: Client, scheme: Any) -> None:
+    order = await purchase(http)
+    async with page_of(browser, size=DESK, color_scheme=scheme) as page:
+        await open_cashier(page, http, order)
+        await phase(page, "open")
+        assert await violations(page) == []
+        await type_and_pay(page, WRONG)
+        await expect(page.get_by_role("alert")).to_contain_text("4")
+        assert await violations(page) == []
+        await shoot(page, f"cashier-desk-{scheme}")
+        await type_and_pay(page)
+        await phase(page, "confirmed")
+        assert await violations(page) == []
+        await shoot(page, f"cashier-desk-{scheme}-confirmed")

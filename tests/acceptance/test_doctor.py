@@ -1,0 +1,251 @@
+"""``paybell doctor`` names the cause of whatever is wrong with a set-up, and what to do about it."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+from amqp import stranger
+from serving import PEPPER_SETTING, SECRET, run
+from support import Databases, PaySide, admin, connected
+
+from paybell.cli.doctor import examine
+from paybell.clock import SystemClock
+from paybell.messaging.events import TRADE_QUEUE, topology
+from paybell.messaging.rabbitmq.install import ensure_installed
+from paybell.messaging.rabbitmq.node import RabbitmqNode
+from paybell.messaging.rabbitmq.process import free_port
+from paybell.storage import Database
+from paybell.testing import FrozenClock
+
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
+
+
+@pytest.fixture
+def sound(pay_url: str, trade_url: str, tmp_path: Path) -> dict[str, Any]:
+    """Settings of a set-up that is well, on the local broker."""
+    return {
+        "database_url": pay_url,
+        "trade_database_url": trade_url,
+        "jwt_secret": SECRET,
+        "pin_pepper": PEPPER_SETTING,
+        "home": tmp_path,
+        "port": free_port(),
+    }
+
+
+async def troubles(settings: dict[str, Any], **changes: Any) -> dict[str, str]:
+    """Return what is not well, by part, with the advice."""
+    found = [one async for one in examine(SystemClock(), {}, **settings | changes)]
+    assert all(bool(one.advice) == (one.state != "ok") for one in found)
+    return {one.part: f"{one.what} {one.advice}" for one in found if one.state != "ok"}
+
+
+async def test_a_sound_set_up_has_nothing_wrong(sound: dict[str, Any], rabbitmq_url: str) -> None:
+    with stranger(rabbitmq_url) as outside:
+        outside.forget(topology())
+    found = [one async for one in examine(SystemClock(), {}, **sound, broker_url=rabbitmq_url)]
+
+    assert {one.state for one in found} == {"ok"}
+    assert [one.part for one in found] == [
+        "settings",
+        "port",
+        "pay database",
+        "clock",
+        "outbox",
+        "trade database",
+        "clock",
+        "dead letters",
+        "topology",
+        "broker",
+    ]
+
+
+async def test_a_setting_that_cannot_be_read(sound: dict[str, Any]) -> None:
+    found = [one async for one in examine(SystemClock(), {"PAYBELL_SETTLE_BATCH_MAX": "many"}, **sound)]
+
+    assert [(one.part, one.state) for one in found] == [("settings", "error")]
+    assert "PAYBELL_SETTLE_BATCH_MAX" in found[0].what
+
+
+async def test_short_secrets_where_others_can_reach_us(sound: dict[str, Any]) -> None:
+    found = await troubles(sound, host="0.0.0.0", jwt_secret="short")
+
+    assert "PAYBELL_JWT_SECRET" in found["settings"]
+
+
+async def test_a_database_that_does_not_exist(sound: dict[str, Any]) -> None:
+    url = sound["database_url"].replace("/paybell_", "/no_such_")
+
+    found = await troubles(sound, database_url=url)
+
+    assert set(found) == {"pay database"}
+    assert "PAYBELL_DATABASE_URL" in found["pay database"]
+    assert "does not exist" in found["pay database"]
+
+
+async def test_a_database_that_does_not_answer(sound: dict[str, Any]) -> None:
+    url = f"postgresql://paybell@127.0.0.1:{free_port()}/paybell"
+
+    found = await troubles(sound, trade_database_url=url)
+
+    assert set(found) == {"trade database"}
+    assert "PAYBELL_TRADE_DATABASE_URL" in found["trade database"]
+    assert "check its URL and that it runs" in found["trade database"]
+
+
+async def test_a_database_user_without_the_right_name(sound: dict[str, Any]) -> None:
+    url = sound["database_url"].replace("//postgres:", "//nobody:")
+
+    found = await troubles(sound, database_url=url)
+
+    assert "nobody" in found["pay database"]
+
+
+async def test_migrations_behind(sound: dict[str, Any], trade_url: str) -> None:
+    async with connected(trade_url) as rows:
+        await rows.execute("DELETE FROM paybell_schema_versions WHERE schema = 'trade' AND version > '0001'")
+        found = await troubles(sound)
+
+    assert "schema trade is 0001" in found["trade database"]
+    assert "paybell migrate" in found["trade database"]
+
+
+async def test_an_empty_database(sound: dict[str, Any], postgres: Databases) -> None:
+    await admin(postgres.pay, "DROP DATABASE IF EXISTS doctors_empty")
+    await admin(postgres.pay, "CREATE DATABASE doctors_empty")
+    url = postgres.pay.replace("/paybell_pay", "/doctors_empty")
+
+    found = await troubles(sound, database_url=url)
+
+    assert "schema pay is not there" in found["pay database"]
+
+
+async def test_a_port_that_is_taken(sound: dict[str, Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        found = await troubles(sound, port=taken.getsockname()[1])
+
+    assert set(found) == {"port"}
+    assert "PAYBELL_PORT" in found["port"]
+
+
+async def test_a_clock_that_is_off(sound: dict[str, Any]) -> None:
+    late = FrozenClock(datetime.now(UTC) - timedelta(seconds=90))
+
+    found = [one async for one in examine(late, {}, **sound)]
+
+    clock = next(one for one in found if one.part == "clock")
+    assert clock.state == "error"
+    assert "90" in clock.what
+    assert "NTP" in clock.advice
+
+
+async def test_events_that_nobody_relays(sound: dict[str, Any], pay_url: str) -> None:
+    async with Database.open(pay_url, SystemClock()) as database:
+        side = PaySide(database)
+        await side.fund("7", 100)
+        order = await side.order(1, "7", 100)
+        await side.attempt(order.id, "7")
+    async with connected(pay_url) as rows:
+        await rows.execute("UPDATE outbox SET occurred_at = now() - interval '1 hour'")
+
+    found = await troubles(sound)
+
+    assert set(found) == {"outbox"}
+    assert "--role relay" in found["outbox"]
+
+
+async def test_dead_letters_that_wait_for_a_person(sound: dict[str, Any], trade_url: str) -> None:
+    async with connected(trade_url) as rows:
+        await rows.execute(
+            "INSERT INTO failed_deliveries (listener, event_id, state, reason, error, attempts, exchange,"
+            " routing_key, content_type, headers, body, first_failed_at, last_failed_at)"
+            " VALUES ('q', 'e', 'dead', 'unreadable', '', 1, '', '', '', '{}', '', now(), now())"
+        )
+
+    found = await troubles(sound)
+
+    assert set(found) == {"dead letters"}
+    assert "paybell dead-letters" in found["dead letters"]
+
+
+# RabbitMQ ----------------------------------------------------------------------------------------
+
+
+def changed(url: str, **changes: str) -> str:
+    """Change user or password of an AMQP URL."""
+    parts = pika.URLParameters(url)
+    user = changes.get("user", parts.credentials.username)
+    password = changes.get("password", parts.credentials.password)
+    return f"amqp://{user}:{password}@{parts.host}:{parts.port}/%2f"
+
+
+async def test_a_broker_that_is_away(sound: dict[str, Any]) -> None:
+    found = await troubles(sound, broker_url=f"amqp://guest:guest@127.0.0.1:{free_port()}/%2f")
+
+    assert set(found) == {"broker"}
+    assert "PAYBELL_BROKER_URL" in found["broker"]
+
+
+async def test_a_wrong_password_of_the_broker(sound: dict[str, Any], rabbitmq_url: str) -> None:
+    found = await troubles(sound, broker_url=changed(rabbitmq_url, password="no-secret"))
+
+    assert set(found) == {"broker"}
+    assert "PAYBELL_BROKER_URL" in found["broker"]
+    assert "no-secret" not in found["broker"]
+
+
+async def test_a_queue_with_foreign_arguments(sound: dict[str, Any], rabbitmq_url: str) -> None:
+    with stranger(rabbitmq_url) as outside:
+        outside.forget(topology())
+        outside.channel.queue_declare(TRADE_QUEUE, durable=True, arguments={"x-max-length": 5})
+        try:
+            found = await troubles(sound, broker_url=rabbitmq_url)
+        finally:
+            outside.forget(topology())
+
+    assert set(found) == {"topology"}
+    assert TRADE_QUEUE in found["topology"]
+
+
+@asynccontextmanager
+async def node() -> AsyncIterator[RabbitmqNode]:
+    """Run a node of this test's own."""
+    ensure_installed(print)
+    started = await asyncio.to_thread(RabbitmqNode.start)
+    try:
+        yield started
+    finally:
+        await asyncio.to_thread(started.close)
+
+
+async def test_a_user_without_rights_and_a_broker_in_alarm(sound: dict[str, Any]) -> None:
+    async with node() as own:
+        own.ctl("add_user", "limited", "limited")
+        own.ctl("set_permissions", "limited", "nothing", ".*", ".*")
+        limited = await troubles(sound, broker_url=changed(own.url, user="limited", password="limited"))
+        await asyncio.to_thread(own.block, "disk")
+        alarmed = await troubles(sound, broker_url=own.url)
+
+    assert set(limited) == {"topology"}
+    assert "access" in limited["topology"].lower()
+    assert set(alarmed) == {"broker"}
+    assert "alarm" in alarmed["broker"]
+
+
+async def test_the_command_says_it_in_a_table_and_in_json(sound: dict[str, Any], tmp_path: Path) -> None:
+    well, table = await run("doctor", log=tmp_path / "table", **sound)
+    broken = sound | {"database_url": f"postgresql://paybell@127.0.0.1:{free_port()}/paybell"}
+    ill, said = await run("doctor", "--json", log=tmp_path / "json", **broken)
+
+    assert (well, ill) == (0, 1)
+    assert "schema as needed" in table
+    answer = json.loads(said.splitlines()[-1])
+    assert answer["ok"] is False
+    assert [one["part"] for one in answer["findings"] if one["state"] == "error"] == ["pay database"]
