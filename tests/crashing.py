@@ -31,20 +31,21 @@ class _Fuse:
 
 
 class _Fused(Coroutine[Any, Any, Any]):
-    """A coroutine with two crash points at each await: once it has asked, and once it was answered."""
+    """A coroutine with a crash point at each await: it has asked, and will not hear the answer.
+
+    Whoever was asked does it all the same, so this is also dying after the answer, before anything else.
+    """
 
     def __init__(self, inner: Coroutine[Any, Any, Any], fuse: _Fuse) -> None:
         self._inner = inner
         self._fuse = fuse
 
     def send(self, value: object) -> object:
-        self._fuse.burn()
         asked = self._inner.send(value)
         self._fuse.burn()
         return asked
 
     def throw(self, *error: Any) -> object:
-        self._fuse.burn()
         asked = self._inner.throw(*error)
         self._fuse.burn()
         return asked

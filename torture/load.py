@@ -144,7 +144,7 @@ class Load:
 
     # Name: what to do, and how often in about a hundred.
     _SCENARIOS: ClassVar[dict[str, tuple[Callable[["Load", str], Awaitable[None]], int]]] = {
-        "normal": (_normal, 46),
+        "normal": (_normal, 64),
         "repeated": (_repeated, 8),
         "at_once": (_at_once, 8),
         "careless": (_careless_one, 5),

@@ -700,7 +700,7 @@ def _is_documented(
         code = "{} {}".format(*reply.refusal)
     if code in ("404 not_found", "405 method_not_allowed") or method == "OPTIONS":
         return reply.status < 500
-    plain = unquote(path.partition("?")[0].partition("#")[0])
+    plain = re.sub("/+", "/", unquote(path.partition("?")[0].partition("#")[0]))
     return any(
         code in methods.get(method, ())
         for pattern, methods in documented.items()

@@ -170,6 +170,8 @@ async def test_whatever_bytes_come_each_message_is_kept_and_the_next_one_is_hear
         paid = await world.order(5001, "7", 100)
         assert paid.pay_order_id
         assert isinstance(await world.pay.attempt(paid.pay_order_id, "7"), PayOrder)
+        with stranger(rabbitmq_url) as outside:
+            outside.forget(topology())  # with what other tests left in it
         await broker.declare(topology())
 
         async def kept_are(wanted: int) -> bool:
