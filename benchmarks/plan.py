@@ -48,7 +48,7 @@ class Plan:
 
 FULL = Plan(
     name="full",
-    budget_seconds=660,
+    budget_seconds=420,
     rounds_max=7,
     payments=40_000,
     http_orders=60_000,
