@@ -110,7 +110,7 @@ async def test_untouched_books_are_right_also_while_payments_go_on(pay_database:
 async def test_whatever_is_changed_by_hand_is_found_and_named(
     pay_database: Database, pay_url: str, kind: str
 ) -> None:
-    """Ten rows of each kind, one after the other: a hundred and twenty corruptions in all."""
+    """Up to ten rows of each kind; over a hundred corruptions in all."""
     rng = seeded()
     side = PaySide(pay_database)
     await books(side)

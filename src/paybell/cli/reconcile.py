@@ -116,15 +116,7 @@ def _summary(comparison: Comparison, found: _Found) -> dict[str, object]:
         "buckets": comparison.compared.buckets,
         "waiting": comparison.compared.waiting,
         "kinds": Counter(one.kind.value for one in found.differences),
-        "rows": [
-            {
-                "order": str(one.number),
-                "kind": one.kind.value,
-                "pay": _side(one.pay),
-                "trade": _side(one.trade),
-            }
-            for one in found.differences
-        ],
+        "rows": [_row(one) for one in found.differences],
     }
 
 

@@ -97,7 +97,7 @@ async def match_statement(database: Database, file: Iterable[str], kind: Kind) -
 async def _load(tx: Transaction, file: Iterable[str], result: Matched) -> None:
     await tx.execute(_SQL["begin_statement"])
     reading = read_statement(file)
-    while lines := list(islice(reading, _PAGE)):
+    while lines := _page(reading):
         result.lines += len(lines)
         await tx.execute(
             _SQL["add_lines"],
@@ -107,6 +107,13 @@ async def _load(tx: Transaction, file: Iterable[str], result: Matched) -> None:
             [one.currency for one in lines],
         )
     await tx.execute(_SQL["end_statement"])
+
+
+def _page(reading: Iterator[StatementLine]) -> list[StatementLine]:
+    try:
+        return list(islice(reading, _PAGE))
+    except csv.Error as error:
+        raise InvalidRequest(f"The file is no CSV: {error}.") from error
 
 
 async def _match(tx: Transaction, kind: Kind, result: Matched) -> None:
