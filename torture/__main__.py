@@ -22,11 +22,11 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from paybell.clock import SystemClock
-from paybell.errors import PaybellError
+from paybell.errors import PaybellError, Unavailable
 from torture.checker import Verdict, checker
 from torture.client import client
 from torture.faults import FAULTS, Fault
-from torture.load import Options
+from torture.load import PREPARED, Options
 from torture.nemesis import Nemesis
 from torture.probe import Prober
 from torture.report import Report, announce, fail
@@ -37,6 +37,10 @@ CONCURRENCY = 24
 # A patient client's last request, and a machine out of breath.
 _DRAIN_SECONDS = 90.0
 _PROBES = 32
+# Enough for each client to begin one purchase a second with an order that is there.
+_STOCK_PER_CLIENT_SECOND = 1.0
+# On two cores some 400 are made in a second.
+_PREPARE_SECONDS = 60.0
 _DUPLICATES = re.compile(r'^paybell_listener_events_total\{outcome="duplicate"\} (\S+)$', re.MULTILINE)
 
 
@@ -72,8 +76,14 @@ class Scraper:
 
 
 @asynccontextmanager
-async def _load(stack: Stack, seed: int, concurrency: int) -> AsyncIterator["subprocess.Popen[bytes]"]:
-    """Run the load in a process of its own; at the end it is killed if it still lives."""
+async def _load(
+    stack: Stack, seed: int, concurrency: int, stock: int
+) -> AsyncIterator["subprocess.Popen[bytes]"]:
+    """Run the load in a process of its own, once it is prepared; at the end it is killed if it still lives.
+
+    Raises:
+        Unavailable: it does not get as far.
+    """
     options = Options(
         pay=stack.pay.port,
         trade=stack.trade.port,
@@ -81,15 +91,23 @@ async def _load(stack: Stack, seed: int, concurrency: int) -> AsyncIterator["sub
         journal=str(stack.home / "load.journal"),
         seed=seed,
         concurrency=concurrency,
+        stock=stock,
     )
     process = _start_load(options, stack.home / "load.log")
     try:
+        assert process.stdout
+        prepared = asyncio.to_thread(process.stdout.readline)
+        async with asyncio.timeout(_PREPARE_SECONDS + stock / 50):
+            if (await prepared).strip() != PREPARED:
+                raise Unavailable("The clients ended before they began; see load.log.")
         yield process
     finally:
         process.kill()
         process.wait()
         assert process.stdin
+        assert process.stdout
         process.stdin.close()
+        process.stdout.close()
 
 
 def _start_load(options: Options, log: Path) -> "subprocess.Popen[bytes]":
@@ -97,7 +115,7 @@ def _start_load(options: Options, log: Path) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "torture.load", msgspec.json.encode(options).decode()],
             stdin=subprocess.PIPE,
-            stdout=output,
+            stdout=subprocess.PIPE,
             stderr=output,
             start_new_session=True,  # Ctrl-C is for us
         )
@@ -132,7 +150,9 @@ async def torture(
             scraper = Scraper([part for part in stack.parts.values() if part.role == "trade"])
             scraping = asyncio.create_task(scraper.run())
             nemesis = Nemesis(stack, prober, dice, report.fault, faults)
-            async with _load(stack, seed, concurrency) as load:
+            stock = int(seconds * concurrency * _STOCK_PER_CLIENT_SECOND)
+            report.say(f"Making {stock:,} orders to pay.")
+            async with _load(stack, seed, concurrency, stock) as load:
                 report.say(f"Calm: payments go through after {await prober.recovered():.2f} s.")
                 await nemesis.run(seconds)
                 report.say("Healing everything.")

@@ -141,20 +141,20 @@ async def _unbind(stack: Stack, _: random.Random) -> str:
     return await stack.on_queue(binding)
 
 
-async def _delete_queue(stack: Stack, _: random.Random) -> str:
-    """Delete it once nothing is in it, not even unacknowledged: what is would be gone for good."""
-    lines = [part.lines["broker"] for part in stack.parts.values() if part.role == "relay"]
-    for line in lines:
+async def _delete_queue(stack: Stack, dice: random.Random) -> str:
+    """Delete it with what is in it, delivered or not: gone for good at the broker, and reconciled."""
+    listeners = [part.lines["broker"] for part in stack.parts.values() if part.role == "trade"]
+    for line in listeners:
         line.hold()
-    delete = (
-        "F = fun F(0) -> busy; F(N) -> case rabbit_amqqueue:info(Q, [messages]) of "
-        '[{messages, 0}] -> rabbit_amqqueue:delete(Q, false, true, <<"torture">>), deleted; '
-        "_ -> timer:sleep(20), F(N - 1) end end, F(100)"
-    )
     try:
-        return await stack.on_queue(delete)
+        await asyncio.sleep(dice.uniform(0.0, 1.0))
+        delete = (
+            "[{messages, N}] = rabbit_amqqueue:info(Q, [messages]), "
+            'rabbit_amqqueue:delete(Q, false, false, <<"torture">>), N'
+        )
+        return f"with {await stack.on_queue(delete)} messages"
     finally:
-        for line in lines:
+        for line in listeners:
             line.heal()
 
 
@@ -262,6 +262,7 @@ FAULTS = (
     Fault("kill api", "process", _kill("api")),
     Fault("kill relay", "process", _kill("relay")),
     Fault("kill trade", "process", _kill("trade")),
+    Fault("kill ops", "process", _kill("ops")),
     Fault("freeze api", "process", _freeze("api")),
     Fault("freeze relay", "process", _freeze("relay")),
     Fault("freeze trade", "process", _freeze("trade")),

@@ -1,12 +1,13 @@
 """The load: a process of buyers who pay, refuse, repeat, race and give up, for as long as it is told to.
 
-``python -m torture.load`` with its settings in one JSON argument. It goes on until its standard input
-ends, then finishes what it has begun.
+``python -m torture.load`` with its settings in one JSON argument. It says `PREPARED` when wallets and a
+stock of orders are there, goes on until its standard input ends, then finishes what it has begun.
 """
 
 import asyncio
 import random
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import count
@@ -27,6 +28,10 @@ POOR, POOR_FUNDS = "poor", 5
 PRICE_LEAST, PRICE_MOST = 10, 5_000
 # Nobody waits for ever; some do not even ask again, so that unknown outcomes stay unknown.
 PATIENCE_SECONDS, IMPATIENT_SHARE = 60.0, 0.2
+# So many clients pay orders that were made before anything broke, and need the pay service alone; the others
+# make their orders first. Else all of them would soon wait for the order service whenever it is away.
+PAYERS_SHARE = 0.75
+PREPARED = b"prepared"
 
 
 class Options(msgspec.Struct, kw_only=True):
@@ -38,6 +43,7 @@ class Options(msgspec.Struct, kw_only=True):
     journal: str
     seed: int
     concurrency: int
+    stock: int
 
 
 class Load:
@@ -51,19 +57,30 @@ class Load:
         self._keys = count(1)
         self._careless = count(1)
         self._careless_buyer = ""
+        self._stock: deque[tuple[int, str, int, str]] = deque()
         self.stopping = False
 
-    async def prepare(self) -> None:
-        """Open and fund the wallets, before anything breaks."""
+    async def prepare(self, stock: int, concurrency: int) -> None:
+        """Open and fund the wallets and make a stock of orders, before anything breaks."""
         buyers = (self._new_buyer(f"buyer-{number}", FUNDS) for number in range(BUYERS))
         await asyncio.gather(*buyers, self._new_buyer(POOR, POOR_FUNDS), self._new_careless())
+        left = count(1)
 
-    async def work(self) -> None:
-        """Play scenarios until told to stop."""
-        scenarios = list(self._SCENARIOS)
-        weights = [weight for _, weight in self._SCENARIOS.values()]
+        async def make() -> None:
+            while next(left) <= stock:
+                order, buyer, amount = self._plan("normal")
+                created = await patiently(partial(self._shop.create, order, buyer, amount), PATIENCE_SECONDS)
+                if created.ok:
+                    self._stock.append((order, buyer, amount, created.body["payOrderId"]))
+
+        await asyncio.gather(*(make() for _ in range(concurrency)))
+
+    async def work(self, *, payer: bool) -> None:
+        """Play scenarios until told to stop; a payer only those of the pay service."""
+        names = [name for name in self._SCENARIOS if not payer or name in self._PAYERS]
+        weights = [self._SCENARIOS[name][1] for name in names]
         while not self.stopping:
-            name = self._dice.choices(scenarios, weights)[0]
+            name = self._dice.choices(names, weights)[0]
             await self._SCENARIOS[name][0](self, name)
 
     # Scenarios: the checker knows them by name -------------------------------------------------
@@ -156,6 +173,7 @@ class Load:
         "expiring": (_expiring, 6),
         "top_up": (_top_up, 6),
     }
+    _PAYERS: ClassVar[frozenset[str]] = frozenset(("normal", "repeated", "at_once", "foreign", "closed"))
 
     def _plan(self, name: str, buyer: str = "") -> tuple[int, str, int]:
         order, buyer = next(self._orders), buyer or self._buyer()
@@ -164,7 +182,11 @@ class Load:
         return order, buyer, amount
 
     async def _order(self, name: str, buyer: str = "") -> tuple[int, str, str]:
-        """Create an order; without a pay order's id it came to nothing."""
+        """Take an order or create one; without a pay order's id it came to nothing."""
+        if self._stock and name in self._PAYERS:
+            order, buyer, amount, pay_order = self._stock.popleft()
+            self._shop.plan(order, buyer, amount, name)
+            return order, buyer, pay_order
         order, buyer, amount = self._plan(name, buyer)
         created = await self._patiently(partial(self._shop.create, order, buyer, amount))
         return order, buyer, created.body["payOrderId"] if created.ok else ""
@@ -195,7 +217,9 @@ async def run(options: Options) -> None:
         options.pay, options.trade, options.secret, Path(options.journal), connections=options.concurrency * 5
     ) as shop:
         load = Load(shop, dice)
-        await load.prepare()
+        await load.prepare(options.stock, options.concurrency)
+        sys.stdout.buffer.write(PREPARED + b"\n")
+        sys.stdout.flush()
 
         def told_to_stop() -> None:
             load.stopping = True
@@ -203,8 +227,8 @@ async def run(options: Options) -> None:
 
         loop.add_reader(sys.stdin, told_to_stop)
         async with asyncio.TaskGroup() as group:
-            for _ in range(options.concurrency):
-                group.create_task(load.work())
+            for number in range(options.concurrency):
+                group.create_task(load.work(payer=number < PAYERS_SHARE * options.concurrency))
 
 
 if __name__ == "__main__":

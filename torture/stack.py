@@ -1,4 +1,4 @@
-"""The whole system in real processes: two of each role, PostgreSQL, RabbitMQ, and a line between any two."""
+"""The whole system in real processes: two of each role that pays, PostgreSQL, RabbitMQ, and a line between any two."""
 
 import asyncio
 import os
@@ -21,10 +21,11 @@ from paybell.storage.migrate import migrate
 from torture.postgres import Postgres
 from torture.proxy import Line, line
 
-ROLES = ("api", "relay", "trade")
-COPIES = 2
+COPIES = {"api": 2, "relay": 2, "trade": 2, "ops": 1}
 # Short, so that a run sees many leases end; a frozen process is frozen for longer.
 LEASE_SECONDS, PUBLISH_DEADLINE_SECONDS = 4.0, 2.0
+# How soon what a deleted queue took along comes back.
+RECONCILE_SECONDS = 10
 # A Python process with a web framework starts in 1 s on a free core; six share two here.
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
@@ -195,11 +196,11 @@ async def running_stack(home: Path) -> AsyncIterator[Stack]:
         await asyncio.to_thread(ensure_installed, print)
         rabbit = await asyncio.to_thread(RabbitmqNode.start)
         cleanup.push_async_callback(asyncio.to_thread, rabbit.close)
-        ports = {role: [free_port() for _ in range(COPIES)] for role in ROLES}
+        ports = {role: [free_port() for _ in range(copies)] for role, copies in COPIES.items()}
         pay = await cleanup.enter_async_context(line("pay", *ports["api"]))
         trade = await cleanup.enter_async_context(line("trade", *ports["trade"]))
         stack = Stack(home, secret, postgres, rabbit, {}, pay, trade)
-        for role in ROLES:
+        for role in COPIES:
             for number, port in enumerate(ports[role], 1):
                 part = await _part(cleanup, stack, f"{role}-{number}", role, port)
                 stack.parts[part.name] = part
@@ -215,7 +216,7 @@ async def running_stack(home: Path) -> AsyncIterator[Stack]:
 async def _part(cleanup: AsyncExitStack, stack: Stack, name: str, role: str, port: int) -> Part:
     lines = {"database": await cleanup.enter_async_context(line(f"{name}→database", stack.postgres.socket))}
     broker = "amqp://guest:guest@127.0.0.1:5/"  # not needed, and not there
-    if role != "api":
+    if role in ("relay", "trade"):
         lines["broker"] = await cleanup.enter_async_context(line(f"{name}→broker", stack.rabbit.port))
         broker = f"amqp://guest:guest@{LOOPBACK}:{lines['broker'].port}/%2f"
     database = f"postgresql://postgres@{LOOPBACK}:{lines['database'].port}"
@@ -229,6 +230,7 @@ async def _part(cleanup: AsyncExitStack, stack: Stack, name: str, role: str, por
         "PAYBELL_PIN_PEPPER": "1:" + stack.secret,
         "PAYBELL_RELAY_LEASE_SECONDS": LEASE_SECONDS,
         "PAYBELL_PUBLISH_DEADLINE_SECONDS": PUBLISH_DEADLINE_SECONDS,
+        "PAYBELL_RECONCILE_SECONDS": RECONCILE_SECONDS,
         "PAYBELL_LOG_FORMAT": "json",
     }
     outer = {key: value for key, value in os.environ.items() if not key.startswith("PAYBELL_")}

@@ -107,7 +107,7 @@ async def open_runtime(
     runtime = Runtime(settings, clock, Tokens.from_settings(settings, clock))
     async with AsyncExitStack() as stack:
         builder = _Builder(runtime, stack, databases)
-        if roles & {"api", "relay"}:
+        if roles & {"api", "relay", "ops"}:
             await builder.add_pay(roles)
         if roles & {"relay", "trade"}:
             builder.broker = LocalBroker() if local else RabbitBroker(settings.broker_url)
@@ -118,8 +118,8 @@ async def open_runtime(
         if "trade" in roles:
             await _declare(builder.broker, trade_topology(settings.queue_type), clock)
             await builder.add_trade()
-        if {"relay", "trade"} <= roles and settings.reconcile_seconds:
-            builder.add_reconciler()
+        if "ops" in roles:
+            await builder.add_ops()
         yield runtime
 
 
@@ -147,7 +147,7 @@ class _Builder:
         self.outbox: Outbox
         self.pay_database: Database
         self.runners: list[ListenerRunner[Any]] = []
-        self.trade_database: Database
+        self.trade_database: Database | None = None
 
     async def _open(self, name: str) -> Database:
         database = await self.stack.enter_async_context(
@@ -238,8 +238,12 @@ class _Builder:
 
         runtime.refresh.append(refresh_failures)
 
-    def add_reconciler(self) -> None:
+    async def add_ops(self) -> None:
+        if self.trade_database is None:
+            self.trade_database = await self._open("trade")
         runtime, settings = self.runtime, self.runtime.settings
+        if not settings.reconcile_seconds:
+            return
         reconciler = PeriodicReconciler(
             PayBooks(self.pay_database, self.outbox, settings.merchant_id),
             TradeBooks(self.trade_database),

@@ -17,7 +17,7 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 SECRET_BYTES_MIN = 32
 
 # api: wallets and pay orders. relay: outbox to broker. trade: orders and their listener.
-ROLES = frozenset({"api", "relay", "trade"})
+ROLES = frozenset({"api", "relay", "trade", "ops"})
 
 Text = Annotated[str, Meta(min_length=1)]
 
@@ -97,7 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
         Meta(
             ge=0,
             le=86_400,
-            description="How often pay orders and orders are compared, where one process has both; 0: never.",
+            description="How often the ops role compares pay orders and orders; 0: never.",
         ),
     ] = 60.0
     reconcile_window_seconds: Annotated[

@@ -22,8 +22,10 @@ from paybell.clock import SystemClock
 from paybell.errors import Misconfigured
 from paybell.settings import ROLES, Settings, read_settings, with_secrets
 
-Role = Literal["all", "api", "relay", "trade"]
+Role = Literal["all", "api", "relay", "trade", "ops"]
 WORKERS_MAX = 64
+# Which roles need which database.
+_USERS = {"pay": {"api", "relay", "ops"}, "trade": {"trade", "ops"}}
 
 
 def serve(
@@ -38,7 +40,7 @@ def serve(
 
     Args:
         role: all, or some of: api (wallets and pay orders), relay (outbox to broker), trade (orders and
-            their listener). Repeat it for several.
+            their listener), ops (compares both sides). Repeat it for several.
         host: address to listen on, instead of PAYBELL_HOST.
         port: port to listen on, instead of PAYBELL_PORT; 0 takes a free one.
         workers: processes that share the port, so that several cores are used.
@@ -49,7 +51,7 @@ def serve(
     roles = ROLES if "all" in role else frozenset[str](role)
     if "trade" in roles and not ("api" in roles or settings.pay_url):
         raise Misconfigured("Set PAYBELL_PAY_URL: trade alone must know where the pay service is.")
-    names = [name for name, users in (("pay", {"api", "relay"}), ("trade", {"trade"})) if roles & users]
+    names = [name for name, users in _USERS.items() if roles & users]
     with _stopped_by_sigterm(), _listening(settings, inherited) as listening:
         settings = msgspec.structs.replace(settings, port=listening.getsockname()[1])
         # The web framework loads while the embedded database starts; both take about as long.
