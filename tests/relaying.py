@@ -83,6 +83,7 @@ def relay(
         declares or topology(),
         Wire(Signer(SECRET), content_type),
         observer or RelayObserver(),
+        clock=SystemClock(),
         batch_max=batch_max,
         lease_seconds=lease_seconds,
         deadline_seconds=lease_seconds / 2,

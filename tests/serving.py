@@ -37,6 +37,7 @@ SCOPES = (
     "orders:read",
     "refunds:write",
     "merchants:read",
+    "ops",
 )
 SOCKET = ".s.PGSQL.5432"
 # A process has to import the framework on a machine that others use too.

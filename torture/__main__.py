@@ -165,11 +165,11 @@ async def torture(
                 await asyncio.sleep(1.1)  # the last duplicates are counted
                 scraping.cancel()
                 report.say("Reading the books.")
-                verdict = await judge.check(home)
+                verdict = await judge.check(home, stack.destroyed)
         verdict.wrong += [trouble] if trouble else []
         verdict.wrong += [f"{name}: ended by itself" for name in stack.deaths]
         verdict.wrong += bugs(home)
-        report.finish(nemesis, scraper.duplicates)
+        report.finish(nemesis, scraper.duplicates, stack.destroyed)
         return verdict
 
 

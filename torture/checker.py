@@ -53,10 +53,14 @@ _NOTHING_CHANGED = frozenset(("database_unavailable", "overloaded"))
 
 @dataclass(slots=True)
 class Verdict:
-    """What was found, a sentence for each fault of the system."""
+    """What was found, a sentence for each fault of the system.
+
+    ``asked``: orders that know of their payment because the order service asked, their event being destroyed.
+    """
 
     payments: int = 0
     events: int = 0
+    asked: int = 0
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -95,7 +99,7 @@ class Checker:
         while True:
             pay, trade = await self._row("unfinished_at_pay"), await self._row("unfinished_at_trade")
             waiting = pay["events"] + pay["postings"] + pay["deadlines"] + trade["retries"]
-            if not waiting and trade["applied"] >= pay["paid"]:
+            if not waiting and trade["known"] >= pay["paid"]:
                 return
             now = self._clock.monotonic()
             if (state := (*pay.values(), *trade.values())) != before:
@@ -104,8 +108,8 @@ class Checker:
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def check(self, home: Path) -> Verdict:
-        """Compare everything with everything."""
+    async def check(self, home: Path, destroyed: int) -> Verdict:
+        """Compare everything with everything; so many messages were destroyed at the broker."""
         stories, top_ups = _read(read_journals(home))
         pay_orders = {row["biz_order_no"]: row for row in await self._pay.fetch(_SQL["pay_orders"])}
         orders = {row["id"]: row for row in await self._trade.fetch(_SQL["orders"])}
@@ -113,6 +117,9 @@ class Checker:
         for number, row in pay_orders.items():
             self._check_payment(number, row, orders.get(number), inbox.get(f"{PAY_SUCCESS}:{number}", 0))
         self._check_orders(orders, pay_orders, inbox)
+        if self.verdict.asked > destroyed:
+            text = f"{self.verdict.asked} paid orders without their event, and {destroyed} events destroyed"
+            self.verdict.lost.append(text)
         for number, story in stories.items():
             self._check_story(number, story, pay_orders.get(number), orders.get(number))
         self._check_top_ups(top_ups, await self._pay.fetch(_SQL["top_ups"]))
@@ -137,7 +144,9 @@ class Checker:
             doubled.append(f"{number}: {row['transfers']} transfers moved {row['moved']}")
         if row["moved"] < row["amount"] or not row["rightly"]:
             wrong.append(f"{number}: {row['moved']} moved for {row['amount']}, or between wrong accounts")
-        if not applied or order is None or order["status"] != "PAID":
+        if order is not None and order["status"] == "PAID" and not applied:
+            self.verdict.asked += 1
+        elif not applied or order is None or order["status"] != "PAID":
             status = order["status"] if order else "unknown"
             lost.append(f"{number}: paid, and at trade applied {applied} times, {status}")
         if applied > 1:

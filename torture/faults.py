@@ -152,7 +152,9 @@ async def _delete_queue(stack: Stack, dice: random.Random) -> str:
             "[{messages, N}] = rabbit_amqqueue:info(Q, [messages]), "
             'rabbit_amqqueue:delete(Q, false, false, <<"torture">>), N'
         )
-        return f"with {await stack.on_queue(delete)} messages"
+        destroyed = int(await stack.on_queue(delete))
+        stack.destroyed += destroyed
+        return f"with {destroyed} messages"
     finally:
         for line in listeners:
             line.heal()

@@ -43,7 +43,7 @@ SELECT (SELECT count(*) FROM outbox) AS events,
 
 -- name: unfinished_at_trade
 SELECT (SELECT count(*) FROM failed_deliveries WHERE state = 'retry') AS retries,
-       (SELECT count(*) FROM inbox) AS applied;
+       (SELECT count(*) FROM orders WHERE paid_at IS NOT NULL) AS known;
 
 -- name: orders
 SELECT id, total_fee, status FROM orders;

@@ -30,6 +30,7 @@ class Report:
     recovery: dict[str, float] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
+    destroyed: int = 0
 
     def say(self, sentence: str) -> None:
         """Tell what happens next."""
@@ -47,10 +48,11 @@ class Report:
         if record.recovery_seconds > _SLOW_SECONDS:
             err.print(f"{'':10}{record.troubles}", style="dim", highlight=False, soft_wrap=True)
 
-    def finish(self, nemesis: Nemesis, duplicates: int) -> None:
+    def finish(self, nemesis: Nemesis, duplicates: int, destroyed: int) -> None:
         """Take the run's figures."""
         self.faults, self.recovery = nemesis.counts(), nemesis.slowest()
         self.failed, self.duplicates = dict(nemesis.failed), duplicates
+        self.destroyed = destroyed
 
     def verdict(self, verdict: Verdict, *, json: bool) -> None:
         """Print the table, what was found, and the JSON line if it is asked for."""
@@ -72,6 +74,8 @@ class Report:
         result = {
             "payments": verdict.payments,
             "events": verdict.events,
+            "messagesDestroyed": self.destroyed,
+            "learntByAsking": verdict.asked,
             "faults": self.faults,
             "duplicatesAbsorbed": self.duplicates,
             "recoverySeconds": self.recovery,
@@ -85,6 +89,7 @@ class Report:
             return
         out.print(
             f"{verdict.payments} payments, {verdict.events} events applied, "
+            f"{verdict.asked} learnt by asking, "
             f"{sum(self.faults.values())} faults of {len(self.faults)} kinds, "
             f"{self.duplicates} duplicates absorbed; "
             f"{len(verdict.lost)} lost, {len(verdict.doubled)} doubled, {len(verdict.wrong)} wrong "

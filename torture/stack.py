@@ -1,4 +1,4 @@
-"""The whole system in real processes: two of each role that pays, PostgreSQL, RabbitMQ, and a line between any two."""
+"""The whole system in real processes, PostgreSQL and RabbitMQ, and a line between any two."""
 
 import asyncio
 import os
@@ -115,7 +115,10 @@ class Part:
 
 @dataclass(slots=True)
 class Stack:
-    """Everything that can be broken. ``pay`` and ``trade`` are where clients go."""
+    """Everything that can be broken. ``pay`` and ``trade`` are where clients go.
+
+    ``destroyed`` messages went with a queue that was deleted.
+    """
 
     home: Path
     secret: str
@@ -125,6 +128,7 @@ class Stack:
     pay: Line
     trade: Line
     deaths: list[str] = field(default_factory=list)
+    destroyed: int = 0
 
     @property
     def lines(self) -> list[Line]:
@@ -216,7 +220,7 @@ async def running_stack(home: Path) -> AsyncIterator[Stack]:
 async def _part(cleanup: AsyncExitStack, stack: Stack, name: str, role: str, port: int) -> Part:
     lines = {"database": await cleanup.enter_async_context(line(f"{name}→database", stack.postgres.socket))}
     broker = "amqp://guest:guest@127.0.0.1:5/"  # not needed, and not there
-    if role in ("relay", "trade"):
+    if role != "api":
         lines["broker"] = await cleanup.enter_async_context(line(f"{name}→broker", stack.rabbit.port))
         broker = f"amqp://guest:guest@{LOOPBACK}:{lines['broker'].port}/%2f"
     database = f"postgresql://postgres@{LOOPBACK}:{lines['database'].port}"

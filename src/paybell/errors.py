@@ -282,6 +282,15 @@ class WrongPayPassword(Refused):
     detail_zh = "支付密码错误"
 
 
+class FailureNotFound(Refused):
+    """There is no such failed delivery."""
+
+    code = "failure_not_found"
+    status = 404
+    detail = "There is no such failed delivery; it was applied meanwhile, or never was."
+    detail_zh = "该失败消息不存在，可能已被处理"
+
+
 class PayOrderNotFound(Refused):
     """There is no such pay order."""
 

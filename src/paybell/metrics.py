@@ -62,13 +62,31 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(f"paybell_{name}", text, buckets=buckets, registry=self.registry)
 
-    def exposition(self) -> bytes:
-        """Return all of it in Prometheus' text format; with several workers, of all of them."""
+    def settle_time(self) -> tuple[float, float]:
+        """Return how many settlements there were and the seconds they took together."""
+        found = {
+            sample.name: sample.value
+            for metric in self._collected().collect()
+            if metric.name == "paybell_settle_seconds"
+            for sample in metric.samples
+        }
+        return found.get("paybell_settle_seconds_count", 0.0), found.get("paybell_settle_seconds_sum", 0.0)
+
+    def last_differences(self) -> int:
+        """Return how many differences the last comparison of this process found."""
+        return int(self.registry.get_sample_value("paybell_reconcile_differences") or 0)
+
+    def _collected(self) -> CollectorRegistry:
+        """With several workers, of all of them."""
         if MULTIPROCESS_VARIABLE not in os.environ:
-            return generate_latest(self.registry)
+            return self.registry
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)
-        return generate_latest(registry)
+        return registry
+
+    def exposition(self) -> bytes:
+        """Return all of it in Prometheus' text format; with several workers, of all of them."""
+        return generate_latest(self._collected())
 
 
 class PayMetrics(PayObserver):

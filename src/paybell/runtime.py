@@ -19,6 +19,11 @@ from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.messaging.relay import Relay, Wire
 from paybell.messaging.runner import ListenerRunner
 from paybell.metrics import ListenerMetrics, Metrics, PayMetrics, RelayMetrics
+from paybell.operations.desk import OperatorDesk
+from paybell.operations.monitor import PERIOD_SECONDS, Monitor
+from paybell.operations.repairing import Reconciler
+from paybell.operations.sampling import Sampler
+from paybell.operations.timeline import Timelines
 from paybell.pay import store as pay_store
 from paybell.pay.books import PayBooks
 from paybell.pay.overdue import OverdueCloser
@@ -27,7 +32,7 @@ from paybell.pay.service import PayService
 from paybell.reconciliation.periodic import PeriodicReconciler
 from paybell.settings import ROLES, Settings
 from paybell.storage import Database
-from paybell.storage.retention import Cleaner, listener_rules, pay_rules
+from paybell.storage.retention import Cleaner, Rule, listener_rules, pay_rules
 from paybell.streams import Streams
 from paybell.tokens import Tokens
 from paybell.trade import store as trade_store
@@ -78,6 +83,7 @@ class Runtime:
     statements: Statements | None = None
     trade: TradeService | None = None
     orders: OrderWatch | None = None
+    desk: OperatorDesk | None = None
     streams: Streams = field(default_factory=Streams)
     loops: list[Loop] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
@@ -109,14 +115,15 @@ async def open_runtime(
         builder = _Builder(runtime, stack, databases)
         if roles & {"api", "relay", "ops"}:
             await builder.add_pay(roles)
-        if roles & {"relay", "trade"}:
+        if roles & {"relay", "trade"} or ("ops" in roles and not local):
             builder.broker = LocalBroker() if local else RabbitBroker(settings.broker_url)
             stack.push_async_callback(builder.broker.close)
-            await _declare(builder.broker, topology(settings.queue_type), clock)
+        if roles & {"relay", "trade"}:
+            await _declare(builder.needed_broker, topology(settings.queue_type), clock)
         if "relay" in roles:
             builder.add_relay()
         if "trade" in roles:
-            await _declare(builder.broker, trade_topology(settings.queue_type), clock)
+            await _declare(builder.needed_broker, trade_topology(settings.queue_type), clock)
             await builder.add_trade()
         if "ops" in roles:
             await builder.add_ops()
@@ -143,11 +150,17 @@ class _Builder:
         self.stack = stack
         self.databases = databases
         self.signer = Signer(runtime.settings.jwt_secret)
-        self.broker: Broker
+        self.broker: LocalBroker | RabbitBroker | None = None
         self.outbox: Outbox
         self.pay_database: Database
         self.runners: list[ListenerRunner[Any]] = []
         self.trade_database: Database | None = None
+
+    @property
+    def needed_broker(self) -> LocalBroker | RabbitBroker:
+        """The broker of roles that cannot do without."""
+        assert self.broker is not None
+        return self.broker
 
     async def _open(self, name: str) -> Database:
         database = await self.stack.enter_async_context(
@@ -184,10 +197,11 @@ class _Builder:
         runtime, settings = self.runtime, self.runtime.settings
         relay = Relay(
             self.outbox,
-            self.broker,
+            self.needed_broker,
             topology(settings.queue_type),
             Wire(self.signer, settings.legacy_content_type),
             RelayMetrics(runtime.metrics),
+            clock=runtime.clock,
             batch_max=settings.relay_batch_max,
             lease_seconds=settings.relay_lease_seconds,
             deadline_seconds=settings.publish_deadline_seconds,
@@ -201,7 +215,7 @@ class _Builder:
         runtime.loops.append(Loop("overdue-closer", closer.run_once, idle_seconds=_CLOSER_IDLE_SECONDS))
         folder = PostingFolder(self.pay_database)
         runtime.loops.append(Loop("posting-folder", folder.run_once, idle_seconds=_FOLD_IDLE_SECONDS))
-        cleaner = Cleaner(self.pay_database, pay_rules(idempotency_days=settings.idempotency_days))
+        cleaner = Cleaner(self.pay_database, _pay_rules(settings))
         runtime.loops.append(Loop("pay-cleaner", cleaner.run_once, idle_seconds=_CLEAN_IDLE_SECONDS))
         sealer = TransferSealer(self.pay_database)
         runtime.loops.append(Loop("transfer-sealer", sealer.run_once, idle_seconds=_SEAL_IDLE_SECONDS))
@@ -239,14 +253,31 @@ class _Builder:
         runtime.refresh.append(refresh_failures)
 
     async def add_ops(self) -> None:
-        if self.trade_database is None:
-            self.trade_database = await self._open("trade")
         runtime, settings = self.runtime, self.runtime.settings
+        trade = self.trade_database or await self._open("trade")
+        pay_books = PayBooks(self.pay_database, self.outbox, settings.merchant_id)
+        trade_books = TradeBooks(trade)
+        sampler = Sampler(
+            self.pay_database,
+            trade,
+            self.broker,
+            runtime.clock,
+            settings.merchant_id,
+            settle_time=runtime.metrics.settle_time if runtime.pay else None,
+            differences=runtime.metrics.last_differences,
+        )
+        runtime.desk = OperatorDesk(
+            Monitor(sampler.take),
+            Timelines(self.pay_database, trade),
+            FailureStore(trade),
+            Reconciler(pay_books, trade_books, trade, runtime.clock),
+        )
+        runtime.loops.append(Loop("monitor", runtime.desk.monitor.look, idle_seconds=PERIOD_SECONDS))
         if not settings.reconcile_seconds:
             return
         reconciler = PeriodicReconciler(
-            PayBooks(self.pay_database, self.outbox, settings.merchant_id),
-            TradeBooks(self.trade_database),
+            pay_books,
+            trade_books,
             runtime.clock,
             period_seconds=settings.reconcile_seconds,
             window_seconds=settings.reconcile_window_seconds,
@@ -258,7 +289,7 @@ class _Builder:
         runtime = self.runtime
         runner = ListenerRunner(
             listener,
-            self.broker,
+            self.needed_broker,
             database,
             runtime.clock,
             ListenerMetrics(runtime.metrics),
@@ -275,13 +306,17 @@ class _Builder:
                 raise PaybellError(f"The listener of {runner.queue} is not consuming.")
 
     async def _check_broker(self) -> None:
-        if not self.broker.connected:
+        if not self.needed_broker.connected:
             raise PaybellError("The broker is not connected, or it blocks publishers.")
 
     async def _refresh_outbox(self) -> None:
         pending, oldest_age_seconds = await self.outbox.state()
         self.runtime.metrics.outbox_pending.set(pending)
         self.runtime.metrics.outbox_oldest.set(oldest_age_seconds)
+
+
+def _pay_rules(settings: Settings) -> tuple[Rule, ...]:
+    return pay_rules(idempotency_days=settings.idempotency_days, inbox_days=settings.inbox_days)
 
 
 def _own_host(settings: Settings) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from browser import chromium
+from playwright.async_api import Browser
 from serving import Client, Service, fresh_databases, in_process
 from support import Databases
 
@@ -34,6 +36,13 @@ async def pay_check(service: Service) -> AsyncIterator[Database]:
     """The shared service's pay database, to look at its books."""
     async with Database.open(service.urls["pay"], SystemClock(), connections=2) as database:
         yield database
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """A browser for the tests of the pages; each opens pages of its own."""
+    async with chromium() as running:
+        yield running
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from browser import DESK, chromium, page_of, shoot, violations
+from browser import DESK, page_of, shoot, violations
 from playwright.async_api import Browser, Page, expect
 from serving import Client, Service, fresh_user
 from support import PASSWORD, connected
@@ -17,12 +15,6 @@ from support import PASSWORD, connected
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 WRONG = "000000"
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 async def purchase(http: Client, *, balance: int = 5000, fee: int = 1234, **more: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 from serving import SCOPES, SECRET, Client, Reply, Service, fresh_number, fresh_user, state
-from support import PASSWORD
+from support import PASSWORD, until
 
 from paybell.api.app import create_app
 
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OPEN = {
     "/cashier/{order_id:str}",
+    "/console",
     "/pages/{name:str}",
     "/healthz",
     "/readyz",
@@ -85,6 +86,13 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("POST", "/orders/{order_id:str}/cancel"): Rule(
         "orders:write", (403, "not_the_buyer"), other_merchant=(403, "not_the_buyer")
     ),
+    ("GET", "/ops/now"): Rule("ops", other_merchant=NO_SCOPE),
+    ("GET", "/ops/payments/{name:str}"): Rule("ops", other_merchant=NO_SCOPE),
+    ("GET", "/ops/failures"): Rule("ops", other_merchant=NO_SCOPE),
+    ("GET", "/ops/failures/{failure_id:str}"): Rule("ops", other_merchant=NO_SCOPE),
+    ("POST", "/ops/failures/replay"): Rule("ops", other_merchant=NO_SCOPE, body={}),
+    ("GET", "/ops/actions"): Rule("ops", other_merchant=NO_SCOPE),
+    ("POST", "/ops/reconcile"): Rule("ops", other_merchant=NO_SCOPE, body={"hours": 0.001}),
 }
 EVERY_ROUTE = pytest.mark.parametrize("route", RULES, ids=[f"{method} {path}" for method, path in RULES])
 Route = tuple[str, str]
@@ -104,6 +112,25 @@ def routes(service: Service) -> set[Route]:
     }
 
 
+async def a_dead_letter(client: Client) -> str:
+    """Return the number of one: there is, or will be, a payment no order is known for."""
+
+    async def failures() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await client.get("/ops/failures", client.shop)).json["failures"]
+        return found
+
+    if not await failures():
+        user = fresh_user()
+        await client.fund(user, 1)
+        await client.pay((await client.apply(user, 1))["payOrderId"], user)
+        await until(lambda: _there(failures()))
+    return str((await failures())[0]["id"])
+
+
+async def _there(found: Awaitable[list[dict[str, Any]]]) -> bool:
+    return bool(await found)
+
+
 @dataclass(frozen=True, slots=True)
 class Victim:
     """A user with money, an order and a pay order; somebody tries what is not theirs."""
@@ -111,13 +138,14 @@ class Victim:
     client: Client
     user: str
     order: Mapping[str, Any]
+    failure: str
 
     @classmethod
     async def make(cls, client: Client) -> "Victim":
         """Make one."""
         user = fresh_user()
         await client.fund(user, 1_000)
-        return cls(client, user, await client.order(user, 300))
+        return cls(client, user, await client.order(user, 300), await a_dead_letter(client))
 
     async def send(self, route: Route, token: str | None, **headers: str) -> Reply:
         """Use a route on what is the victim's."""
@@ -130,7 +158,11 @@ class Victim:
             .replace("{order_id:str}", self.order["id"])
             .replace("{user_id:str}", self.user)
             .replace("{merchant_id:str}", "1")
+            .replace("{name:str}", self.order["payOrderId"])
+            .replace("{failure_id:str}", self.failure)
         )
+        if path == "/ops/now":
+            path += "?samples=0"
         if method == "GET" and path in ("/pay-orders", "/orders"):
             path += f"?ids={self.order['id']}&bizOrderNos={self.order['id']}"
         body = None if rule.body is None else {k: known.get(str(v), v) for k, v in rule.body.items()}

@@ -20,6 +20,7 @@ from paybell.backoff import LISTENER_RETRY_SECONDS
 from paybell.errors import AlreadyPaid, PayOrderClosed, WalletExists
 from paybell.messaging.broker import Topology
 from paybell.messaging.events import PAY_EVENTS
+from paybell.messaging.failures import Chosen
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.status import PayStatus
@@ -134,7 +135,7 @@ class Way:
 
     async def replay(self) -> None:
         """Hand it to the listener again."""
-        await self.book.failures.replay(reason="listener_failed")
+        await self.book.failures.replay(Chosen(reason="listener_failed"), "operator")
 
     async def mend(self) -> None:
         """Try it without what made it fail."""

@@ -65,7 +65,7 @@ async def test_a_top_ups_number_stays_taken_when_its_answer_is_gone(pay_url: str
         await side.fund("7", 100)
         clock.advance(timedelta(days=DAYS, seconds=1).total_seconds())
 
-        assert await Cleaner(database, pay_rules(idempotency_days=DAYS)).run_once() == 1
+        assert await Cleaner(database, pay_rules(idempotency_days=DAYS, inbox_days=DAYS)).run_once() == 1
 
         async with connected(pay_url) as rows:
             assert await rows.fetchval("SELECT count(*) FROM idempotency_keys") == 0

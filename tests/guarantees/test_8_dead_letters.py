@@ -17,6 +17,7 @@ from paybell.errors import PayServiceUnavailable
 from paybell.messaging import Binding, PayOrderEvent, Queue, Rejected, listener, runner
 from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Topology
 from paybell.messaging.events import PAY_EVENTS, PaymentSucceeded
+from paybell.messaging.failures import Chosen
 from paybell.messaging.listening import Verdicts
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.runner import RETRY_BATCH_MAX, ListenerObserver, ListenerRunner
@@ -189,7 +190,7 @@ async def test_an_event_that_ends_its_transaction_each_time_is_found_and_kept(
             assert [(row["state"], row["attempts"]) for row in await book.kept()] == [("dead", 5)] * 2
 
         book.runs = {}
-        await book.failures.replay()
+        await book.failures.replay(Chosen(), "operator")
         assert await book.runner.retry_once() == 2
         assert await book.written() == list(range(1, 201))
 
@@ -305,9 +306,9 @@ async def test_a_replay_applies_once_under_the_same_event_id(trade_url: str) -> 
         await exhaust(book, clock)
         book.fails = {}
 
-        replayed = await asyncio.gather(*(one.failures.replay() for one in (book, other)))
+        replayed = await asyncio.gather(*(one.failures.replay(Chosen(), "operator") for one in (book, other)))
         assert sum(replayed) == 3
-        assert await book.failures.replay() == 0
+        assert await book.failures.replay(Chosen(), "operator") == 0
         replaying = True
         taken = await asyncio.gather(*(one.runner.retry_once() for one in (book, other)))
         replaying = False
@@ -315,7 +316,7 @@ async def test_a_replay_applies_once_under_the_same_event_id(trade_url: str) -> 
         assert taken == [3, 3]  # both have found them, and each was applied by one
         assert await book.written() == await book.remembered() == [1, 2, 3]
         assert await book.kept() == []
-        assert await book.failures.replay() == 0
+        assert await book.failures.replay(Chosen(), "operator") == 0
         assert await book.runner.retry_once() == 0
         await book.runner.apply(deliveries(1, 2, 3))
         assert await book.written() == [1, 2, 3]
@@ -330,7 +331,9 @@ async def test_a_thousand_replayed_twice_and_interrupted_are_applied_once_each(t
         await book.runner.apply(deliveries(*numbers))
         book.rejects = {}
 
-        replayed = await asyncio.gather(*(one.failures.replay() for one in (book, other, book, other)))
+        replayed = await asyncio.gather(
+            *(one.failures.replay(Chosen(), "operator") for one in (book, other, book, other))
+        )
         assert sum(replayed) == len(numbers)
         other.dies = rng.sample(numbers, 10)  # its connection is lost in the middle of a batch
         retrying = asyncio.create_task(other.runner.retry_once())
@@ -338,7 +341,7 @@ async def test_a_thousand_replayed_twice_and_interrupted_are_applied_once_each(t
         retrying.cancel()
         await asyncio.gather(retrying, return_exceptions=True)
         while (await book.failures.counts())["retry"]:
-            assert await book.failures.replay() == 0
+            assert await book.failures.replay(Chosen(), "operator") == 0
             await asyncio.gather(book.runner.retry_once(), other.runner.retry_once())
             clock.advance(LISTENER_RETRY_SECONDS[-1])
 
@@ -354,11 +357,18 @@ async def test_a_replay_takes_what_was_asked_for_and_nothing_else(trade_url: str
         await book.runner.apply(deliveries(1, 2, 3, 4))
         ids = {row["event_id"]: row["id"] for row in await book.kept()}
 
-        assert await book.failures.replay(ids=[ids["pay.success:2"], ids["pay.success:4"], 99_999]) == 1
-        assert await book.failures.replay(reason="one_reason") == 1
+        assert (
+            await book.failures.replay(
+                Chosen(ids=[ids["pay.success:2"], ids["pay.success:4"], 99_999]), "operator"
+            )
+            == 1
+        )
+        assert await book.failures.replay(Chosen(reason="one_reason"), "operator") == 1
         assert await book.failures.counts() == {"retry": 3, "dead": 1}
-        assert await book.failures.replay(ids=[]) == 0
-        assert [row["event_id"] for row in await book.failures.list(reason="another")] == ["pay.success:3"]
+        assert await book.failures.replay(Chosen(ids=[]), "operator") == 0
+        assert [row["event_id"] for row in await book.failures.list(Chosen(reason="another"))] == [
+            "pay.success:3"
+        ]
 
 
 async def test_a_replay_that_fails_again_is_bounded_again(trade_url: str) -> None:
@@ -367,7 +377,7 @@ async def test_a_replay_that_fails_again_is_bounded_again(trade_url: str) -> Non
         book.fails[1] = RuntimeError("poison")
         await book.runner.apply(deliveries(1))
         await exhaust(book, clock)
-        await book.failures.replay()
+        await book.failures.replay(Chosen(), "operator")
         for _ in range(20):
             await book.runner.retry_once()
             clock.advance(1_000_000)
@@ -386,7 +396,7 @@ async def test_what_was_applied_meanwhile_is_not_applied_by_its_retry(trade_url:
         await book.runner.apply(deliveries(1, 2))
         book.fails, book.rejects = {}, {}
         await book.runner.apply(deliveries(1, 2))
-        await book.failures.replay()
+        await book.failures.replay(Chosen(), "operator")
         clock.advance(5)
 
         assert await book.runner.retry_once() == 2
@@ -402,7 +412,7 @@ async def test_a_thousand_failures_are_retried_in_bounded_batches(trade_url: str
         book.rejects = dict.fromkeys(numbers, "not_wanted")
         await book.runner.apply(deliveries(*numbers))
         book.rejects = {}
-        assert await book.failures.replay() == len(numbers)
+        assert await book.failures.replay(Chosen(), "operator") == len(numbers)
 
         assert [await book.runner.retry_once() for _ in range(4)] == [RETRY_BATCH_MAX, RETRY_BATCH_MAX, 50, 0]
         assert await book.written() == numbers
@@ -447,7 +457,7 @@ async def test_hostile_headers_and_keys_are_kept_safely(trade_url: str) -> None:
         assert (headers["largest"], headers["yes"], headers["none"]) == (2**64 - 1, True, None)
         assert headers["nul\ufffdname"] == "nul\ufffdvalue"
 
-        assert await book.failures.replay() == 1
+        assert await book.failures.replay(Chosen(), "operator") == 1
         del book.fails[5]
         clock.advance(30)
         assert await book.runner.retry_once() == 2

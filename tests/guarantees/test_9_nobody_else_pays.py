@@ -20,6 +20,7 @@ from paybell.errors import (
     WrongPayPassword,
 )
 from paybell.messaging.events import SIGNATURE_HEADER
+from paybell.messaging.failures import Chosen
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
 from paybell.pay.model import Application, PayOrder
@@ -431,7 +432,7 @@ async def test_a_forged_message_does_not_stand_in_the_way_of_the_real_one(
         await both.hear((1, signed(1)))
         assert await both.statuses() == {1: "PAID", 2: "UNPAID"}
 
-        assert await both.failures.replay() == 2
+        assert await both.failures.replay(Chosen(), "operator") == 2
         assert await both.runner.retry_once() == 2
         assert await both.statuses() == {1: "PAID", 2: "PAID"}
         assert await both.kept() == []

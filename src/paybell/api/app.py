@@ -7,6 +7,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
 from paybell.api.operations import operation_routes
+from paybell.api.ops import ops_routes
 from paybell.api.pay_orders import pay_order_routes
 from paybell.api.problems import exception_handlers
 from paybell.api.refunds import refund_routes
@@ -37,6 +38,8 @@ def create_app(runtime: Runtime) -> Litestar:
             runtime.trade, runtime.orders, runtime.streams, runtime.clock, runtime.settings.merchant_id
         )
         routers.append(trade)
+    if runtime.desk is not None:
+        routers.append(ops_routes(runtime.desk, runtime.streams, runtime.clock, runtime.settings.merchant_id))
     protected = Router(
         "/", route_handlers=routers, middleware=[authenticated(runtime.tokens)], security=[{"bearer": []}]
     )

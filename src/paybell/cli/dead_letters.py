@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from getpass import getuser
 from typing import Annotated, Literal
 
 import cyclopts
@@ -15,7 +16,7 @@ from paybell.cli.databases import databases
 from paybell.clock import SystemClock, rfc3339
 from paybell.errors import InvalidRequest
 from paybell.ids import ID_MAX
-from paybell.messaging.failures import REPLAY_MAX, FailureStore
+from paybell.messaging.failures import Chosen, FailureStore
 from paybell.settings import read_settings
 from paybell.storage import Database, Record
 
@@ -50,7 +51,7 @@ async def list_(
         json: end with one JSON line.
     """
     async with _failures() as store:
-        rows = await store.list(state=state, reason=reason, most=most)
+        rows = await store.list(Chosen(reason=reason), state=state, most=most)
     if json:
         print_json([_members(row) for row in rows])
         return 0
@@ -103,14 +104,10 @@ async def replay(
     if not (row_ids or reason or all_):
         raise InvalidRequest("Say which: row ids, --reason or --all.")
     replayed = 0
+    chosen = Chosen(ids=row_ids or None, reason=reason, until=SystemClock().now())
     async with _failures() as store:
-        # Not more than there are now: what dies again meanwhile waits for the next replay.
-        dead = (await store.counts())["dead"]
-        while replayed < dead:
-            count = await store.replay(ids=list(row_ids) or None, reason=reason)
+        while count := await store.replay(chosen, f"cli:{getuser()}"):
             replayed += count
-            if count < REPLAY_MAX:
-                break
     if json:
         print_json({"replayed": replayed})
     else:

@@ -50,8 +50,12 @@ def page_routes() -> list[HTTPRouteHandler]:
         del order_id  # the page reads it from its own address
         return serve(request, "cashier.html")
 
+    @get("/console", include_in_schema=False)
+    async def console(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return serve(request, "console.html")
+
     @get("/pages/{name:str}", include_in_schema=False)
     async def page_file(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
         return serve(request, name)
 
-    return [cashier, page_file]
+    return [cashier, console, page_file]

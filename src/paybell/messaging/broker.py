@@ -94,6 +94,26 @@ class Delivery:
     cut: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """How many messages of a queue wait for a consumer, and how many consumers it has."""
+
+    ready: int
+    consumers: int
+
+
+class Queues(Protocol):
+    """A broker as operators look at it."""
+
+    async def look_at(self, queue: str) -> QueueState | None:
+        """Return how a queue stands, None when there is none of that name.
+
+        Raises:
+            BrokerUnavailable: no connection.
+        """
+        ...
+
+
 class Consumer(Protocol):
     """A subscription to one queue. Deliveries that are not settled come again, here or elsewhere."""
 

@@ -125,6 +125,30 @@ async def write(tx: Transaction, failures: Sequence[tuple[int, Failure]]) -> Non
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which failures: of these row ids, with this reason, of this listener, failed by then; None: any."""
+
+    ids: Sequence[int] | None = None
+    reason: str | None = None
+    listener: str | None = None
+    until: datetime | None = None
+
+    @property
+    def text(self) -> str:
+        """The same for the record of who did what."""
+        parts = {"reason": self.reason, "listener": self.listener}
+        words = [f"{name} {value}" for name, value in parts.items() if value is not None]
+        return ", ".join(words) or ("all" if self.ids is None else "by number")
+
+
+async def note_action(
+    tx: Transaction, who: str, action: Literal["replay", "repair"], selection: str, rows: Sequence[int]
+) -> None:
+    """Write down, for good, which rows an operator has acted on."""
+    await tx.execute(_SQL["note_action"], tx.now, who, action, selection, rows)
+
+
 class FailureStore:
     """What people do with failures: look at them and replay the dead ones."""
 
@@ -133,19 +157,46 @@ class FailureStore:
         self._database = database
 
     async def list(
-        self, *, state: str | None = "dead", reason: str | None = None, after: int = 0, most: int = 100
+        self, chosen: "Chosen", *, state: str | None = "dead", after: int = 0, most: int = 100
     ) -> Sequence[Record]:
         """Return failures without their bodies, oldest first, after a row id."""
-        return await self._database.fetch(_SQL["list_failures"], state, reason, after, most)
+        return await self._database.fetch(
+            _SQL["list_failures"], state, chosen.reason, after, most, chosen.listener
+        )
+
+    async def groups(self) -> Sequence[Record]:
+        """Return how many there are of each state, listener and reason, and since when; at most 100."""
+        return await self._database.fetch(_SQL["group_failures"])
 
     async def find(self, row_id: int) -> Record | None:
         """Return one failure with its body and headers."""
         return await self._database.fetch_one(_SQL["find_failure"], row_id)
 
-    async def replay(self, *, ids: Sequence[int] | None = None, reason: str | None = None) -> int:
-        """Make dead letters due now, at most `REPLAY_MAX`; return how many. Call again for the rest."""
+    async def replay(self, chosen: "Chosen", who: str, *, most: int = REPLAY_MAX) -> int:
+        """Make dead letters due now and write down who did; return how many. Call again for the rest.
+
+        Args:
+            chosen: which; what died after ``chosen.until`` is left, or a replay might never end.
+            who: the operator.
+            most: at most so many, `REPLAY_MAX` at the most.
+        """
         async with self._database.transaction() as tx:
-            return len(await tx.fetch(_SQL["replay_failures"], ids, reason, REPLAY_MAX, tx.now))
+            rows = await tx.fetch(
+                _SQL["replay_failures"],
+                None if chosen.ids is None else list(chosen.ids),
+                chosen.reason,
+                min(most, REPLAY_MAX),
+                tx.now,
+                chosen.listener,
+                chosen.until,
+            )
+            if rows:
+                await note_action(tx, who, "replay", chosen.text, [row["id"] for row in rows])
+            return len(rows)
+
+    async def actions(self, most: int) -> Sequence[Record]:
+        """Return what operators did last, newest first."""
+        return await self._database.fetch(_SQL["list_actions"], most)
 
     async def counts(self) -> dict[str, int]:
         """Return the number of failures by state."""

@@ -19,6 +19,7 @@ from paybell.messaging.broker import (
     Delivery,
     Exchange,
     Message,
+    QueueState,
     Topology,
 )
 
@@ -57,6 +58,7 @@ class _Queue:
     type: str
     ready: deque[_Published] = field(default_factory=deque)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    consumers: int = 0
 
 
 class LocalBroker:
@@ -72,6 +74,11 @@ class LocalBroker:
     def connected(self) -> bool:
         """Always."""
         return True
+
+    async def look_at(self, queue: str) -> QueueState | None:
+        """Return how a queue stands; see `Queues.look_at`."""
+        there = self._queues.get(queue)
+        return QueueState(len(there.ready), there.consumers) if there else None
 
     async def close(self) -> None:
         """Nothing to let go of: what waits here still stands in the outbox."""
@@ -169,6 +176,7 @@ def _words_match(pattern: list[str], words: list[str]) -> bool:
 class _LocalConsumer:
     def __init__(self, queue: _Queue, prefetch: int) -> None:
         self._queue = queue
+        queue.consumers += 1
         self._prefetch = prefetch
         self._last_tag = 0
         self._unsettled: dict[int, _Published] = {}
@@ -200,6 +208,7 @@ class _LocalConsumer:
         self._queue.changed.set()
 
     def close(self) -> None:
+        self._queue.consumers -= 1
         self._queue.ready.extendleft(reversed(self._unsettled.values()))
         self._unsettled.clear()
         self._queue.changed.set()

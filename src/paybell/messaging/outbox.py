@@ -31,6 +31,11 @@ class OutboxEvent:
     traceparent: str
 
 
+def attempt_of(token: UUID) -> str:
+    """Return the short name of a lease that is in the ids of the messages published under it."""
+    return token.hex[:12]
+
+
 class Outbox:
     """The sending side's table of events that nobody has been told of yet."""
 
@@ -64,12 +69,14 @@ class Outbox:
         rows = await self._database.fetch(_SQL["claim_events"], token, lease_seconds, most)
         return sorted((OutboxEvent(*row.values()) for row in rows), key=lambda event: event.id)
 
-    async def finish(self, ids: Sequence[int], token: UUID) -> int:
-        """Remove published events; return how many were still ours to remove."""
+    async def finish(self, ids: Sequence[int], token: UUID, published_at: datetime) -> int:
+        """Remove events that were published then and are confirmed now; return how many were still ours."""
         if not ids:
             return 0
         async with self._database.transaction() as tx:
-            return await tx.execute(_SQL["finish_events"], ids, token)
+            removed = await tx.execute(_SQL["finish_events"], ids, token)
+            await tx.execute(_SQL["note_batch"], attempt_of(token), published_at, tx.now, len(ids))
+            return removed
 
     async def release(self, ids: Sequence[int], token: UUID, wait_seconds: float) -> None:
         """Give events back, to be tried again after a wait."""

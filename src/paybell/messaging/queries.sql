@@ -22,6 +22,10 @@ RETURNING id, event_id, type, subject, body, occurred_at, traceparent;
 -- Exactly the rows whose own confirms arrived, and only while the lease is still ours.
 DELETE FROM outbox WHERE id = ANY($1::bigint[]) AND lease_token = $2;
 
+-- name: note_batch
+INSERT INTO relay_batches (attempt, published_at, confirmed_at, events) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING;
+
 -- name: release_events
 -- Back to everybody, after a wait in seconds; a lease that is no longer ours is left alone.
 UPDATE outbox
@@ -36,8 +40,8 @@ SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT 100000) AS bounded) AS 
 
 -- name: remember_events
 -- The inbox: answers only the ids this listener has never applied.
-INSERT INTO inbox (listener, event_id, received_at)
-SELECT $1, event_id, $3 FROM unnest($2::text[]) AS arrived (event_id)
+INSERT INTO inbox (listener, event_id, received_at, attempt)
+SELECT $1, event_id, $3, attempt FROM unnest($2::text[], $4::text[]) AS arrived (event_id, attempt)
 ORDER BY event_id
 ON CONFLICT DO NOTHING
 RETURNING event_id;
@@ -89,9 +93,17 @@ SELECT id, listener, event_id, state, reason, attempts, received, routing_key, f
 FROM failed_deliveries
 WHERE ($1::text IS NULL OR state = $1)
   AND ($2::text IS NULL OR reason = $2)
+  AND ($5::text IS NULL OR listener = $5)
   AND id > $3
 ORDER BY id
 LIMIT $4;
+
+-- name: group_failures
+SELECT state, listener, reason, count(*) AS rows, min(first_failed_at) AS since
+FROM failed_deliveries
+GROUP BY state, listener, reason
+ORDER BY state, rows DESC, listener, reason
+LIMIT 100;
 
 -- name: find_failure
 SELECT * FROM failed_deliveries WHERE id = $1;
@@ -103,6 +115,7 @@ SET state = 'retry', due_at = $4, attempts = 1
 WHERE id IN (
     SELECT id FROM failed_deliveries
     WHERE state = 'dead' AND ($1::bigint[] IS NULL OR id = ANY($1)) AND ($2::text IS NULL OR reason = $2)
+      AND ($5::text IS NULL OR listener = $5) AND ($6::timestamptz IS NULL OR last_failed_at <= $6)
     ORDER BY id LIMIT $3
     FOR UPDATE SKIP LOCKED
 )
@@ -110,3 +123,10 @@ RETURNING id;
 
 -- name: count_failures
 SELECT state, count(*) AS rows FROM failed_deliveries GROUP BY state;
+
+-- name: note_action
+INSERT INTO operator_actions (at, who, action, selection, rows) VALUES ($1, $2, $3, $4, $5);
+
+-- name: list_actions
+SELECT id, at, who, action, selection, cardinality(rows) AS rows
+FROM operator_actions ORDER BY id DESC LIMIT $1;

@@ -6,11 +6,12 @@ listener absorbs the double.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID, uuid4
 
 import msgspec
 
-from paybell.clock import rfc3339
+from paybell.clock import Clock, rfc3339
 from paybell.errors import BrokerUnavailable
 from paybell.messaging.broker import Broker, Confirm, Message, Topology
 from paybell.messaging.events import (
@@ -23,7 +24,7 @@ from paybell.messaging.events import (
     PaidOrder,
     Signer,
 )
-from paybell.messaging.outbox import Outbox, OutboxEvent
+from paybell.messaging.outbox import Outbox, OutboxEvent, attempt_of
 
 # A returned event waits for a queue that somebody has unbound; asking each second is enough.
 RETURNED_WAIT_SECONDS = 1.0
@@ -105,6 +106,7 @@ class Relay:
         wire: Wire,
         observer: RelayObserver,
         *,
+        clock: Clock,
         batch_max: int,
         lease_seconds: float,
         deadline_seconds: float,
@@ -116,6 +118,7 @@ class Relay:
         self._topology = topology
         self._wire = wire
         self._observer = observer
+        self._clock = clock
         self._batch_max = batch_max
         self._lease_seconds = lease_seconds
         self._deadline_seconds = deadline_seconds
@@ -141,10 +144,10 @@ class Relay:
         return len(events)
 
     async def _publish(self, events: Sequence[OutboxEvent], token: UUID) -> None:
-        attempt = token.hex[:12]
-        batches = [self._wire.messages(event, attempt) for event in events]
+        batches = [self._wire.messages(event, attempt_of(token)) for event in events]
         flat = [message for messages in batches for message in messages]
         self._observer.in_flight(len(flat))
+        published_at = self._clock.now()
         try:
             confirms = await self._broker.publish(flat, self._deadline_seconds)
         except BrokerUnavailable:
@@ -153,7 +156,7 @@ class Relay:
             raise
         finally:
             self._observer.in_flight(-len(flat))
-        await self._settle(events, batches, confirms, token)
+        await self._settle(events, batches, confirms, token, published_at)
 
     async def _settle(
         self,
@@ -161,6 +164,7 @@ class Relay:
         batches: Sequence[Sequence[Message]],
         confirms: Sequence[Confirm],
         token: UUID,
+        published_at: datetime,
     ) -> None:
         answers = iter(confirms)
         done, unknown, waiting = [], [], []
@@ -172,7 +176,7 @@ class Relay:
                 waiting.append(event.id)
             else:
                 unknown.append(event.id)
-        removed = await self._outbox.finish(done, token)
+        removed = await self._outbox.finish(done, token, published_at)
         await self._outbox.release(unknown, token, 0)
         await self._outbox.release(waiting, token, RETURNED_WAIT_SECONDS)
         if unknown or waiting:

@@ -7,6 +7,7 @@ knows them.
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
@@ -23,6 +24,7 @@ from paybell.messaging.patience import outlast
 from paybell.storage import Database, Transaction, load_queries
 
 _SQL = load_queries(__package__)
+_ATTEMPT = re.compile(r"#([0-9a-f]{12})\.[de]\Z")
 RETRY_BATCH_MAX = 100
 # A handler that does not come back fails. The database ends a transaction without statements sooner.
 HANDLER_TIMEOUT_SECONDS = 30.0
@@ -222,7 +224,8 @@ class ListenerRunner(Generic[Event]):
         """Apply what the inbox does not know, and take out of it again what the listener rejects."""
         name = self._listener.name
         events: Mapping[str, Event] = {item.event.event_id: item.event for item in items}
-        rows = await tx.fetch(_SQL["remember_events"], name, list(events), tx.now)
+        attempts = {item.event.event_id: _attempt(item.delivery) for item in items}
+        rows = await tx.fetch(_SQL["remember_events"], name, list(events), tx.now, list(attempts.values()))
         new = {row["event_id"] for row in rows}
         fresh = [event for event_id, event in events.items() if event_id in new]
         async with asyncio.timeout(HANDLER_TIMEOUT_SECONDS):
@@ -249,6 +252,12 @@ class ListenerRunner(Generic[Event]):
     def _failed(self, item: _Item[Event], error: Exception) -> Failure:
         event_id, now = item.event.event_id, self._clock.now()
         return failures.failed(event_id, item.delivery, error, item.attempts + 1, now)
+
+
+def _attempt(delivery: Delivery) -> str | None:
+    """Return which publishing a delivery of our relay comes from (`paybell.messaging.relay.Wire`)."""
+    match = _ATTEMPT.search(delivery.message_id)
+    return match and match[1]
 
 
 def _dead(item: _Item[Event], rejected: Rejected) -> Failure:

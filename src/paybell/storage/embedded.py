@@ -35,6 +35,7 @@ _NOBODY = str(2**31 - 1)
 _CONFIGURATION = """
 max_connections = 200
 shared_buffers = 256MB
+track_commit_timestamp = on
 max_wal_size = 2GB
 checkpoint_timeout = 15min
 """

@@ -20,9 +20,12 @@ class Rule:
     days: int
 
 
-def pay_rules(*, idempotency_days: int) -> tuple[Rule, ...]:
+def pay_rules(*, idempotency_days: int, inbox_days: int) -> tuple[Rule, ...]:
     """Return what is removed of the pay database; ledger, pay orders and refunds are kept for ever."""
-    return (Rule(_SQL["remove_idempotency_keys"], idempotency_days),)
+    return (
+        Rule(_SQL["remove_idempotency_keys"], idempotency_days),
+        Rule(_SQL["remove_relay_batches"], inbox_days),  # nothing leads to them once the inbox has forgotten
+    )
 
 
 def listener_rules(*, inbox_days: int, dead_letter_days: int) -> tuple[Rule, ...]:

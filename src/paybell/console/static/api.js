@@ -1,4 +1,4 @@
-// How both pages speak to the service: one token for this tab, problems as errors, event streams by fetch.
+// How the pages speak to the service: one token for this tab, problems as errors, event streams by fetch.
 
 const KEY = "paybell.token";
 const RETRIES_MS = [200, 500, 1000, 2000, 3000, 5000];
@@ -85,6 +85,13 @@ export async function follow(path, hear, lost = () => {}) {
     }
     await pause(RETRIES_MS[Math.min(failures, RETRIES_MS.length - 1)]);
   }
+}
+
+/** Send a request whose answer is a stream of events, and hand them out until it ends. */
+export async function* stream(method, path, body) {
+  const response = await ask(method, path, body);
+  if (!response.ok) throw await refused(response);
+  yield* events(response.body);
 }
 
 /** Read server-sent events (HTML Standard, 9.2): lines, of which an empty one ends an event. */

@@ -14,7 +14,16 @@ from functools import partial
 from typing import Any
 
 from paybell.errors import BrokerUnavailable, Misconfigured
-from paybell.messaging.broker import Binding, Confirm, Consumer, Delivery, Exchange, Message, Topology
+from paybell.messaging.broker import (
+    Binding,
+    Confirm,
+    Consumer,
+    Delivery,
+    Exchange,
+    Message,
+    QueueState,
+    Topology,
+)
 from paybell.messaging.rabbitmq.confirms import ConfirmLedger
 from paybell.messaging.rabbitmq.connection import parse_url
 from paybell.messaging.rabbitmq.link import ALARM, Channel, ChannelRefused, Link
@@ -74,6 +83,18 @@ class RabbitBroker:
             yield consumer
         finally:
             consumer.close()
+
+    async def look_at(self, queue: str) -> QueueState | None:
+        """Ask on a channel of its own, which a missing queue ends; see `Queues.look_at`."""
+        channel = await (await self._open_consuming()).channel()
+        try:
+            return await channel.look_at(queue)
+        except ChannelRefused as refusal:
+            if refusal.code == _NOT_FOUND:
+                return None
+            raise BrokerUnavailable(f"RabbitMQ does not say how {queue} stands: {refusal}") from refusal
+        finally:
+            channel.close()
 
     async def close(self) -> None:
         """Say goodbye on both connections."""
@@ -193,6 +214,7 @@ class _RabbitConsumer:
 
 # What an operator has to change (AMQP 0-9-1, 1.7: access-refused, resource-locked, precondition-failed);
 # everything else passes, such as the home node of a queue that is down.
+_NOT_FOUND = 404
 _REFUSALS = {403, 405, 406}
 
 

@@ -12,7 +12,7 @@ from pika import exceptions as amqp
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from paybell.errors import BrokerUnavailable, Misconfigured
-from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Message
+from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Message, QueueState
 from paybell.messaging.rabbitmq.connection import (
     ANSWER_TIMEOUT_SECONDS,
     EncodedProperties,
@@ -142,8 +142,8 @@ class Channel:
         self._raw = raw
         raw.add_on_close_callback(lambda _, reason: resolve(self.ended, reason))
 
-    async def _ask(self, method: Callable[..., object], *arguments: object, **named: object) -> None:
-        """Call one of the client's methods that take a ``callback``, and wait for it."""
+    async def _ask(self, method: Callable[..., object], *arguments: object, **named: object) -> Any:
+        """Call one of the client's methods that take a ``callback``; return what it is called with."""
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         with suppress(amqp.ChannelWrongStateError, amqp.ConnectionWrongStateError):  # `ended` or `lost` tells
             method(*arguments, **named, callback=partial(resolve, answered))
@@ -153,6 +153,7 @@ class Channel:
             if isinstance(reason, amqp.ChannelClosedByBroker):
                 raise ChannelRefused(reason.reply_code, reason.reply_text)
             raise BrokerUnavailable(f"The connection to RabbitMQ was lost: {reason}")
+        return answered.result()
 
     async def declare_exchange(self, name: str, kind: str) -> None:
         """Make sure of a durable exchange."""
@@ -161,6 +162,11 @@ class Channel:
     async def declare_queue(self, name: str, arguments: Mapping[str, str] | None) -> None:
         """Make sure of a durable queue."""
         await self._ask(self._raw.queue_declare, name, durable=True, arguments=arguments)
+
+    async def look_at(self, name: str) -> QueueState:
+        """Ask for a queue's counts (AMQP 0-9-1, Queue.Declare with passive)."""
+        said = (await self._ask(self._raw.queue_declare, name, passive=True)).method
+        return QueueState(said.message_count, said.consumer_count)
 
     async def bind(self, queue: str, exchange: str, key: str) -> None:
         """Make sure of a binding."""

@@ -1,0 +1,18 @@
+"""What an operator works with, in one place."""
+
+from dataclasses import dataclass
+
+from paybell.messaging.failures import FailureStore
+from paybell.operations.monitor import Monitor
+from paybell.operations.repairing import Reconciler
+from paybell.operations.timeline import Timelines
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorDesk:
+    """The parts of the ``ops`` role that answer questions."""
+
+    monitor: Monitor
+    timelines: Timelines
+    failures: FailureStore
+    reconciler: Reconciler

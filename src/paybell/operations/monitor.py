@@ -1,0 +1,42 @@
+"""Keeps the samples of the last quarter of an hour and tells whoever watches of new ones."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from itertools import count
+
+from paybell.operations.sampling import Sample
+
+PERIOD_SECONDS = 2.0
+KEPT = int(15 * 60 / PERIOD_SECONDS)
+
+
+class Monitor:
+    """``look`` is the step of a loop."""
+
+    def __init__(self, take: Callable[[], Awaitable[Sample]]) -> None:
+        """Keep what this takes."""
+        self._take = take
+        self._history: deque[Sample] = deque(maxlen=KEPT)
+        self._changed = asyncio.Condition()
+
+    @property
+    def history(self) -> Sequence[Sample]:
+        """What is kept, oldest first."""
+        return list(self._history)
+
+    async def look(self) -> int:
+        """Take a sample; return 0, so that the loop stays slow."""
+        sample = await self._take()
+        async with self._changed:
+            self._history.append(sample)
+            self._changed.notify_all()
+        return 0
+
+    async def follow(self, most: int | None = None) -> AsyncGenerator[tuple[str, object], None]:
+        """Yield what is kept as ``history``, then ``most`` new ones (None: for ever), each as ``sample``."""
+        yield "history", self.history
+        for _ in count() if most is None else range(most):
+            async with self._changed:
+                await self._changed.wait()
+            yield "sample", self._history[-1]

@@ -1,0 +1,74 @@
+-- name: pay_now
+-- Payments of a closed piece of the past, so that none that commits late is missed; what waits; since when the
+-- oldest deadline has passed.
+SELECT coalesce((SELECT max(id) FROM transfers), 0) AS newest,
+       (SELECT count(*) FROM transfers
+        WHERE id > $1 AND kind = 'payment' AND created_at >= $2 AND created_at < $3) AS payments,
+       coalesce(extract(epoch FROM clock_timestamp()
+                        - (SELECT min(due_at) FROM pay_order_deadlines)), 0)::float8 AS overdue_seconds;
+
+-- name: heard_lately
+-- Some of the payments the order service has heard of in a piece of the past.
+SELECT substring(event_id FROM '[0-9]+$')::bigint AS number, received_at
+FROM inbox
+WHERE listener = $1 AND received_at >= $2 AND received_at < $3 AND event_id LIKE 'pay.success:%'
+LIMIT $4;
+
+-- name: succeeded_at
+SELECT biz_order_no, succeeded_at FROM pay_orders
+WHERE biz_order_no = ANY($1::bigint[]) AND merchant_id = $2 AND succeeded_at IS NOT NULL;
+
+-- name: find_pay_order_ids
+-- A pay order by its own id, the order's number, a refund's id or a transfer's; what is found first by this order.
+SELECT id FROM (
+    SELECT 1 AS rank, id FROM pay_orders WHERE id = $1
+    UNION ALL SELECT 2, id FROM (SELECT id FROM pay_orders WHERE biz_order_no = $1 ORDER BY id DESC LIMIT 1) AS newest
+    UNION ALL SELECT 3, pay_order_id FROM refunds WHERE id = $1
+    UNION ALL SELECT 4, reference::bigint FROM transfers WHERE id = $1 AND kind = 'payment'
+    UNION ALL SELECT 5, pay_order_id FROM refunds
+              WHERE id = (SELECT reference::bigint FROM transfers WHERE id = $1 AND kind = 'refund')
+) AS found
+ORDER BY rank LIMIT 1;
+
+-- name: pay_side
+SELECT pay_orders.*,
+       CASE WHEN current_setting('track_commit_timestamp')::bool
+            THEN pg_xact_commit_timestamp(transfers.xmin) END AS committed_at
+FROM pay_orders
+LEFT JOIN transfers ON transfers.kind = 'payment' AND transfers.reference = pay_orders.id::text
+WHERE pay_orders.id = $1;
+
+-- name: transfers_of
+SELECT moved.id, moved.kind::text AS kind, moved.amount, debit.currency, debit.owner_id AS debit,
+       credit.owner_id AS credit, moved.created_at
+FROM (
+    SELECT * FROM transfers WHERE kind = 'payment' AND reference = $1::bigint::text
+    UNION ALL
+    SELECT transfers.* FROM refunds
+    JOIN transfers ON transfers.kind = 'refund' AND transfers.reference = refunds.id::text
+    WHERE refunds.pay_order_id = $1::bigint
+) AS moved
+JOIN accounts AS debit ON debit.id = debit_account
+JOIN accounts AS credit ON credit.id = credit_account
+ORDER BY moved.id
+LIMIT 1000;
+
+-- name: waiting_events
+SELECT event_id, type, occurred_at, lease_token IS NOT NULL AS held, traceparent FROM outbox WHERE subject = $1 ORDER BY id;
+
+-- name: batches
+SELECT attempt, published_at, confirmed_at FROM relay_batches WHERE attempt = ANY($1::text[]);
+
+-- name: heard
+SELECT listener, event_id, received_at, attempt,
+       CASE WHEN current_setting('track_commit_timestamp')::bool THEN pg_xact_commit_timestamp(xmin) END AS applied_at
+FROM inbox
+WHERE (listener, event_id) IN (SELECT listener, event_id FROM unnest($1::text[], $2::text[]) AS wanted (listener, event_id))
+   OR (listener = ANY($3::text[]) AND event_id LIKE $4)
+ORDER BY received_at;
+
+-- name: failed
+SELECT id, listener, event_id, state, reason, attempts, last_failed_at, due_at
+FROM failed_deliveries
+WHERE (event_id = ANY($1::text[]) OR event_id LIKE $2)
+ORDER BY id LIMIT 100;

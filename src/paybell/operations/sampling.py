@@ -1,0 +1,166 @@
+"""How everything stands, looked at every two seconds from the two databases and the broker.
+
+From the databases, because they are the same whichever processes run; a look costs a few milliseconds,
+however many payments are made meanwhile.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from math import ceil
+from typing import TypeVar
+
+import msgspec
+
+from paybell.clock import Clock
+from paybell.errors import BrokerUnavailable, Outage, PaybellError
+from paybell.messaging.broker import Queues
+from paybell.messaging.events import TRADE_CLOSED_QUEUE, TRADE_QUEUE, TRADE_REFUNDED_QUEUE
+from paybell.messaging.failures import FailureStore
+from paybell.messaging.outbox import Outbox
+from paybell.operations.troubles import Trouble, troubles
+from paybell.storage import Database, load_queries
+
+_SQL = load_queries(__package__)
+QUEUES = (TRADE_QUEUE, TRADE_CLOSED_QUEUE, TRADE_REFUNDED_QUEUE)
+# Transactions that began before this are over, or as good as: what is counted does not change any more.
+_SETTLED_SECONDS = 1.0
+# Payments whose way is timed in each look.
+_TIMED_MAX = 200
+_Found = TypeVar("_Found")
+# No transfer has a higher id.
+_NOTHING = (1 << 63) - 1
+
+# Settlements and the seconds they took together, since the process began.
+SettleTime = Callable[[], tuple[float, float]]
+
+
+class QueueSample(msgspec.Struct, frozen=True):
+    """A queue at the broker; ``consumers`` are -1 when there is no such queue."""
+
+    name: str
+    ready: int
+    consumers: int
+
+
+class Sample(msgspec.Struct, frozen=True, rename="camel"):
+    """How everything stands at a moment; what could not be found out is missing. Times in seconds."""
+
+    at: datetime
+    payments_per_second: float | None = None
+    settle_seconds: float | None = None
+    confirmed_seconds_50: float | None = None
+    confirmed_seconds_99: float | None = None
+    outbox_pending: int | None = None
+    outbox_oldest_seconds: float | None = None
+    overdue_seconds: float | None = None
+    retries: int | None = None
+    dead_letters: int | None = None
+    differences: int | None = None
+    queues: list[QueueSample] | None = None
+    troubles: list[Trouble] = []
+
+
+class Sampler:
+    """Takes samples. ``settle_time`` and ``differences`` are this process's own, None where it has none."""
+
+    def __init__(
+        self,
+        pay: Database,
+        trade: Database,
+        broker: Queues | None,
+        clock: Clock,
+        merchant_id: str,
+        *,
+        settle_time: SettleTime | None,
+        differences: Callable[[], int],
+    ) -> None:
+        """Look at these."""
+        self._pay = pay
+        self._trade = trade
+        self._broker = broker
+        self._clock = clock
+        self._merchant_id = merchant_id
+        self._settle_time = settle_time
+        self._differences = differences
+        self._outbox = Outbox(pay)
+        self._failures = FailureStore(trade)
+        self._until: datetime | None = None
+        # Ids of transfers at the looks before: rows from the older one on are counted.
+        self._newest: tuple[int | None, int | None] = (None, None)
+        self._settled = (0.0, 0.0)
+
+    async def take(self) -> Sample:
+        """Look once."""
+        until = self._clock.now() - timedelta(seconds=_SETTLED_SECONDS)
+        since, self._until = self._until or until, until
+        away: list[str] = []
+        rate, overdue = await _or_none(self._payments(since, until), "pay_database", away) or (None, None)
+        waiting = await _or_none(self._outbox.state(), "pay_database", away) or (None, None)
+        failures = await _or_none(self._failures.counts(), "trade_database", away)
+        ways = await _or_none(self._ways(since, until), "trade_database", away) or []
+        sample = Sample(
+            at=until,
+            payments_per_second=rate,
+            settle_seconds=self._settle_seconds(),
+            confirmed_seconds_50=quantile(ways, 0.50),
+            confirmed_seconds_99=quantile(ways, 0.99),
+            outbox_pending=waiting[0],
+            outbox_oldest_seconds=waiting[1],
+            overdue_seconds=overdue,
+            retries=failures["retry"] if failures else None,
+            dead_letters=failures["dead"] if failures else None,
+            differences=self._differences(),
+            queues=await _or_none(self._queues(), "broker", away),
+        )
+        return msgspec.structs.replace(sample, troubles=troubles(sample, away))
+
+    async def _payments(self, since: datetime, until: datetime) -> tuple[float | None, float]:
+        older, newer = self._newest
+        after = _NOTHING if older is None else older
+        row = await self._pay.fetch_one(_SQL["pay_now"], after, since, until)
+        assert row is not None
+        self._newest = (newer, row["newest"])
+        rate = None if older is None else row["payments"] / (until - since).total_seconds()
+        return rate, max(0.0, row["overdue_seconds"])
+
+    async def _ways(self, since: datetime, until: datetime) -> list[float]:
+        """Return for some payments how long it took from being paid to their orders knowing it."""
+        rows = await self._trade.fetch(_SQL["heard_lately"], TRADE_QUEUE, since, until, _TIMED_MAX)
+        heard = {row["number"]: row["received_at"] for row in rows}
+        if not heard:
+            return []
+        paid = await self._pay.fetch(_SQL["succeeded_at"], list(heard), self._merchant_id)
+        return sorted(
+            max(0.0, (heard[row["biz_order_no"]] - row["succeeded_at"]).total_seconds()) for row in paid
+        )
+
+    def _settle_seconds(self) -> float | None:
+        if self._settle_time is None:
+            return None
+        before, self._settled = self._settled, self._settle_time()
+        batches, seconds = (now - then for now, then in zip(self._settled, before, strict=True))
+        return seconds / batches if batches else None
+
+    async def _queues(self) -> list[QueueSample] | None:
+        if self._broker is None:
+            return None
+        states = {name: await self._broker.look_at(name) for name in QUEUES}
+        return [
+            QueueSample(name, state.ready, state.consumers) if state else QueueSample(name, 0, -1)
+            for name, state in states.items()
+        ]
+
+
+async def _or_none(look: Awaitable[_Found], part: str, away: list[str]) -> _Found | None:
+    try:
+        return await look
+    except (Outage, BrokerUnavailable):
+        away.append(part)
+    except PaybellError:
+        away.append(f"{part}_refuses")
+    return None
+
+
+def quantile(ordered: Sequence[float], share: float) -> float | None:
+    """Return the value that this share of an ordered sequence does not exceed; None if it is empty."""
+    return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else None

@@ -1,0 +1,52 @@
+"""What is stuck or blocked, decided from one sample: pure. The console has the words, in two languages."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from paybell.operations.sampling import Sample
+
+# An event is told within milliseconds, a deadline closed within two seconds.
+OUTBOX_MOST_SECONDS = 30.0
+OVERDUE_MOST_SECONDS = 10.0
+# What listeners of a healthy system leave in a queue for longer than a moment.
+QUEUE_MOST = 10_000
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Something an operator should look at: a stable code, how bad in figures, and of which part."""
+
+    code: str
+    figure: float = 0
+    part: str = ""
+
+
+def troubles(sample: "Sample", away: Sequence[str]) -> list[Trouble]:
+    """Name what needs an operator, the worst first.
+
+    Args:
+        sample: how everything stands.
+        away: parts that did not answer (``pay_database``, ``trade_database``, ``broker``), each perhaps
+            with ``_refuses`` when it answered and refused.
+    """
+    return [Trouble("away", 0, part) for part in dict.fromkeys(away)] + list(_found(sample))
+
+
+def _found(sample: "Sample") -> Iterator[Trouble]:
+    if (sample.outbox_oldest_seconds or 0) > OUTBOX_MOST_SECONDS:
+        yield Trouble("outbox_old", sample.outbox_oldest_seconds or 0)
+    for queue in sample.queues or ():
+        if queue.consumers < 0:
+            yield Trouble("queue_missing", 0, queue.name)
+        elif not queue.consumers:
+            yield Trouble("no_consumer", queue.ready, queue.name)
+        elif queue.ready > QUEUE_MOST:
+            yield Trouble("queue_long", queue.ready, queue.name)
+    if sample.dead_letters:
+        yield Trouble("dead_letters", sample.dead_letters)
+    if sample.differences:
+        yield Trouble("differences", sample.differences)
+    if (sample.overdue_seconds or 0) > OVERDUE_MOST_SECONDS:
+        yield Trouble("overdue", sample.overdue_seconds or 0)
