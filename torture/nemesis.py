@@ -15,7 +15,7 @@ from torture.stack import Stack
 # How many of ten rounds break one thing, two, three or four together, all in different places.
 _TOGETHER = (1, 3, 4, 2)
 # The system comes to rest for so long before the next round, at most.
-_REST_SECONDS = 0.4
+_REST_SECONDS = 0.3
 
 
 @dataclass(slots=True)

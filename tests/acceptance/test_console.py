@@ -98,6 +98,11 @@ async def test_the_console_shows_how_payments_go(browser: Browser, own: Service)
 async def test_payments_are_counted_each_once(own: Service) -> None:
     """The rates of the samples add up to the payments that were made."""
     client, made = own.client, 20
+
+    async def quiet() -> bool:
+        return (await latest(client))["paymentsPerSecond"] == 0.0
+
+    await until(quiet, seconds=20)
     begun = (await latest(client))["at"]
     for _ in range(made):
         await paid_order(client, 1)

@@ -233,6 +233,13 @@ async def test_every_route_is_documented_under_a_name_of_its_own(http: Client) -
         ("GET", "/orders/{order_id}"),
         ("GET", "/orders/{order_id}/events"),
         ("POST", "/orders/{order_id}/cancel"),
+        ("GET", "/ops/now"),
+        ("GET", "/ops/payments/{name}"),
+        ("GET", "/ops/failures"),
+        ("GET", "/ops/failures/{failure_id}"),
+        ("POST", "/ops/failures/replay"),
+        ("GET", "/ops/actions"),
+        ("POST", "/ops/reconcile"),
     }
     assert len({operation["operationId"] for operation in found.values()}) == len(found)
     assert all(operation["summary"] for operation in found.values())

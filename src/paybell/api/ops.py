@@ -129,7 +129,7 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
         "/payments/{name:str}",
         operation_id="readTimeline",
         summary="One payment's way through all parts, by any of its ids",
-        responses=refusals(InsufficientScope, PayOrderNotFound),
+        responses=refusals(InvalidRequest, InsufficientScope, PayOrderNotFound),
     )
     async def timeline(name: FromPath[str]) -> Timeline:
         return await desk.timelines.find(name)
@@ -183,7 +183,7 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
         "/actions",
         operation_id="readActions",
         summary="What operators did by hand",
-        responses=refusals(InsufficientScope),
+        responses=refusals(InvalidRequest, InsufficientScope),
     )
     async def actions() -> Actions:
         rows = await desk.failures.actions(PAGE_MAX)

@@ -13,7 +13,7 @@ export const texts = {
       outboxOldestSeconds: "Oldest of these", ready: "Messages in queues",
       retries: "Waiting for another try", deadLetters: "Dead letters", differences: "Differences at last comparison",
     },
-    notHere: "other processes measure it: see /metrics", ago: "15 min ago", present: "now", most: (text) => `most ${text}`,
+    ago: "15 min ago", present: "now", most: (text) => `most ${text}`,
     queues: "Queues", queue: "Queue", ready: "Waiting", consumers: "Consumers", noQueue: "there is none", localBroker: "No RabbitMQ is asked here.",
     anyId: "Order, pay order, refund, transfer or event id", find: "Find",
     steps: {
@@ -60,7 +60,7 @@ export const texts = {
       outboxPending: "待发布事件", outboxOldestSeconds: "最早的已等待", ready: "队列中的消息",
       retries: "等待重试", deadLetters: "死信", differences: "上次对账差异",
     },
-    notHere: "由其他进程统计，见 /metrics", ago: "15 分钟前", present: "现在", most: (text) => `最高 ${text}`,
+    ago: "15 分钟前", present: "现在", most: (text) => `最高 ${text}`,
     queues: "队列", queue: "队列", ready: "等待中", consumers: "消费者", noQueue: "不存在", localBroker: "此处未使用 RabbitMQ。",
     anyId: "订单号、支付单号、退款号、流水号或事件号", find: "查询",
     steps: {
