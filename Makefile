@@ -18,11 +18,11 @@ SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 help: ## Say what there is
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/runtime ## See orders being paid and marked paid (BROKER=rabbitmq, JSON=1)
-	@$(BIN)/paybell demo --broker $(BROKER) $(json)
+demo: .venv/runtime ## See orders being paid and marked paid (BROKER=rabbitmq, OPEN=1, JSON=1)
+	@$(BIN)/paybell demo --broker $(BROKER) $(if $(OPEN),--open) $(json)
 
 serve: .venv/runtime ## Run the service on the embedded defaults
-	@$(BIN)/paybell serve
+	@$(BIN)/paybell serve --sample
 
 replay: .venv/runtime ## Pay a purchase log (FILE=purchases.csv, JSON=1)
 	@$(BIN)/paybell replay $(FILE) $(json)

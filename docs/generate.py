@@ -1,12 +1,30 @@
-"""Write the pages that follow from code: settings and the states of a pay order. Run by ``make format``."""
+"""Write the pages that follow from code. Run by ``make format``; a test holds them to it."""
 
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import msgspec
 
+from paybell import errors
+from paybell.api.app import create_app
+from paybell.cli import app
+from paybell.clock import SystemClock
+from paybell.messaging.broker import Exchange
+from paybell.messaging.events import (
+    CLOUDEVENTS_JSON,
+    PAY_CLOSED,
+    PAY_DIRECT,
+    PAY_EVENTS,
+    PAY_REFUNDED,
+    PAY_SUCCESS,
+    SIGNATURE_HEADER,
+    PayOrderEvent,
+)
+from paybell.metrics import Metrics
 from paybell.pay.status import TRANSITIONS, PayStatus
+from paybell.runtime import Runtime
 from paybell.settings import Settings
+from paybell.tokens import Tokens
 
 DOCS = Path(__file__).parent
 
@@ -77,7 +95,166 @@ def states_page() -> str:
     )
 
 
-PAGES = {"settings.md": settings_page, "pay-order-states.md": states_page}
+def commands_page() -> str:
+    """Return every command with its arguments, as its own help says."""
+    said = app.generate_docs(output_format="markdown", heading_level=1)
+    exits = [
+        "## Exit codes",
+        "",
+        "| Code | Meaning |",
+        "|---|---|",
+        "| 0 | done; for `verify`, `reconcile`, `doctor`, `demo` and `replay`: and everything is right |",
+        "| 1 | refused or failed, in one sentence on stderr; or something is not right, and the output says what |",
+        "| 2 | the command line is wrong |",
+        "| 130 | interrupted (Ctrl-C) |",
+        "",
+        "Results go to stdout, everything else to stderr; with `--json` the last line on stdout is one JSON value. Completion for bash,",
+        "zsh and fish: `paybell --install-completion`.",
+        "",
+    ]
+    return said.rstrip() + "\n\n" + "\n".join(exits)
+
+
+def errors_page() -> str:
+    """Return every code a request can be refused with."""
+    kinds = sorted(_leaves(errors.PaybellError), key=lambda kind: (kind.status, kind.code))
+    rows = [f"| {kind.status} | `{kind.code}` | {kind.detail} | {kind.detail_zh} |" for kind in kinds]
+    return "\n".join(
+        [
+            "# Errors",
+            "",
+            "Problem documents (RFC 9457) with these codes; [api.md](api.md) says what to make of them. Generated from `errors.py`.",
+            "",
+            "| Status | Code | English | Chinese |",
+            "|---|---|---|---|",
+            *dict.fromkeys(rows),
+            "",
+        ]
+    )
+
+
+def _leaves(kind: type[errors.PaybellError]) -> list[type[errors.PaybellError]]:
+    """Return the classes that are raised, of the public ones: those with a code of their own."""
+    own = [kind] if "code" in vars(kind) and kind.__module__ == errors.__name__ else []
+    return own + [leaf for child in kind.__subclasses__() for leaf in _leaves(child)]
+
+
+def metrics_page() -> str:
+    """Return every metric with its labels."""
+    rows = [
+        f"| `{family.name}` | {family.type} | {family.documentation} |"
+        for family in Metrics().registry.collect()
+    ]
+    return "\n".join(
+        [
+            "# Metrics",
+            "",
+            "What `/metrics` shows; [operations.md](operations.md) says what to alert on. Generated from `metrics.py`. Counters end in",
+            "`_total`, histograms in `_bucket`, `_sum` and `_count`.",
+            "",
+            "| Metric | Kind | Meaning |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def http_page() -> str:
+    """Return every route with what it may refuse, from the OpenAPI document."""
+    document = _openapi()
+    parts = ["# HTTP routes", "", "Generated from the OpenAPI document, which a running service has at `/schema`.", ""]
+    for path, item in sorted(document["paths"].items()):
+        for method, operation in item.items():
+            parts += [f"## {method.upper()} {path}", "", operation["summary"] + ".", ""]
+            names = [one["name"] for one in operation.get("parameters", [])]
+            parts += [f"Parameters: {', '.join(f'`{name}`' for name in names)}.", ""] if names else []
+            for status, response in operation["responses"].items():
+                first = response["description"] if int(status) >= HTTP_REFUSED else "Done."
+                parts.append(f"- **{status}** {first}")
+            parts.append("")
+    return "\n".join(parts)
+
+
+HTTP_REFUSED = 400
+
+
+def _openapi() -> dict[str, Any]:
+    """Return the document of a service with all roles; its parts are never asked for anything."""
+    clock = SystemClock()
+    settings = Settings(jwt_secret="-" * 32, pin_pepper="-" * 32)
+    runtime = Runtime(settings, clock, Tokens.from_settings(settings, clock))
+    nobody = cast("Any", object())
+    runtime.pay = runtime.refunds = runtime.wallets = runtime.statements = nobody
+    runtime.trade = runtime.orders = runtime.desk = nobody
+    schema: dict[str, Any] = create_app(runtime).openapi_schema.to_schema()
+    return schema
+
+
+def asyncapi_page() -> str:
+    """Return the messages as AsyncAPI 3.0 (https://www.asyncapi.com/docs/reference/specification/v3.0.0)."""
+    schema, definitions = msgspec.json.schema_components([PayOrderEvent], ref_template="#/components/schemas/{name}")
+    typed = {
+        "name": "PayOrderEvent",
+        "title": "A pay order was paid, closed or refunded",
+        "contentType": CLOUDEVENTS_JSON,
+        "payload": schema[0],
+        "headers": {"type": "object", "properties": {"traceparent": _TEXT, SIGNATURE_HEADER: _TEXT}},
+    }
+    bare = {
+        "name": "PaidOrderNumber",
+        "title": "The number of an order that was paid, as unmodified Spring services read it",
+        "contentType": "text/x-json",
+        "payload": {"type": "integer", "format": "int64", "minimum": 1},
+    }
+    channels = {
+        **{_name(key): _channel(key, PAY_EVENTS, "event") for key in (PAY_SUCCESS, PAY_CLOSED, PAY_REFUNDED)},
+        "payDirect": _channel(PAY_SUCCESS, PAY_DIRECT, "number"),
+    }
+    document = {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Paybell's messages",
+            "version": "1",
+            "description": "At least once; the id of an event is the same each time. See events.md.",
+        },
+        "defaultContentType": CLOUDEVENTS_JSON,
+        "channels": channels,
+        "operations": {
+            f"tell{name[0].upper()}{name[1:]}": {"action": "send", "channel": {"$ref": f"#/channels/{name}"}}
+            for name in channels
+        },
+        "components": {"messages": {"event": typed, "number": bare}, "schemas": definitions},
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+
+_TEXT = {"type": "string"}
+
+
+def _name(key: str) -> str:
+    first, second = key.split(".")
+    return first + second.capitalize()
+
+
+def _channel(key: str, exchange: Exchange, message: str) -> dict[str, Any]:
+    place = {"name": exchange.name, "type": exchange.type, "durable": True, "autoDelete": False, "vhost": "/"}
+    return {
+        "address": key,
+        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        "bindings": {"amqp": {"is": "routingKey", "exchange": place, "bindingVersion": "0.3.0"}},
+    }
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "pay-order-states.md": states_page,
+    "commands.md": commands_page,
+    "errors.md": errors_page,
+    "metrics.md": metrics_page,
+    "http.md": http_page,
+    "asyncapi.json": asyncapi_page,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

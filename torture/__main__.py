@@ -24,7 +24,7 @@ from cyclopts.validators import Number
 from paybell.clock import SystemClock
 from paybell.errors import PaybellError, Unavailable
 from torture.checker import Verdict, checker
-from torture.client import client
+from torture.client import PASSWORD, WRONG_PASSWORD, client
 from torture.faults import FAULTS, Fault
 from torture.load import PREPARED, Options
 from torture.nemesis import Nemesis
@@ -168,7 +168,7 @@ async def torture(
                 verdict = await judge.check(home, stack.destroyed)
         verdict.wrong += [trouble] if trouble else []
         verdict.wrong += [f"{name}: ended by itself" for name in stack.deaths]
-        verdict.wrong += bugs(home)
+        verdict.wrong += bugs(home) + leaks(home, stack.secret)
         report.finish(nemesis, scraper.duplicates, stack.destroyed)
         return verdict
 
@@ -186,6 +186,21 @@ def bugs(home: Path) -> list[str]:
                 elif fact.get("event") == "loop_refused":
                     found[f"{log.stem} logs loop_refused: {fact.get('detail')}"] += 1
     return [f"{text} ({times} times)" for text, times in found.items()]
+
+
+def leaks(home: Path, secret: str) -> list[str]:
+    """Return where a log holds what no log may: the secret of tokens and pepper, a token, a pay password."""
+    kinds = {
+        "a secret": re.compile(re.escape(secret.encode())),
+        "a token": re.compile(rb"eyJ[\w-]+\.[\w-]+\."),
+        "a pay password": re.compile(rf"(?<![0-9.])(?:{PASSWORD}|{WRONG_PASSWORD})(?![0-9])".encode()),
+    }
+    return [
+        f"{log.name} holds {what}"
+        for log in sorted(home.glob("*.log"))
+        for what, pattern in kinds.items()
+        if pattern.search(log.read_bytes())
+    ]
 
 
 def main(

@@ -106,9 +106,9 @@ class PayMetrics(PayObserver):
             metrics.payments.labels(refusal.code)  # there from the start: a rate needs a zero to rise from
 
     @contextmanager
-    def batch(self, size: int) -> Iterator[None]:
+    def batch(self, traceparents: Sequence[str]) -> Iterator[None]:
         """Measure one settlement."""
-        self._metrics.settle_batch.observe(size)
+        self._metrics.settle_batch.observe(len(traceparents))
         started = time.perf_counter()
         yield
         self._metrics.settle_seconds.observe(time.perf_counter() - started)

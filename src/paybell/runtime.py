@@ -16,8 +16,8 @@ from paybell.messaging.listening import Listener
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
-from paybell.messaging.relay import Relay, Wire
-from paybell.messaging.runner import ListenerRunner
+from paybell.messaging.relay import Relay, RelayObserver, Wire
+from paybell.messaging.runner import ListenerObserver, ListenerRunner
 from paybell.metrics import ListenerMetrics, Metrics, PayMetrics, RelayMetrics
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.monitor import PERIOD_SECONDS, Monitor
@@ -26,6 +26,7 @@ from paybell.operations.sampling import Sampler
 from paybell.operations.timeline import Timelines
 from paybell.pay import store as pay_store
 from paybell.pay.books import PayBooks
+from paybell.pay.observer import PayObserver
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.refunds import RefundService
 from paybell.pay.service import PayService
@@ -35,6 +36,7 @@ from paybell.storage import Database
 from paybell.storage.retention import Cleaner, Rule, listener_rules, pay_rules
 from paybell.streams import Streams
 from paybell.tokens import Tokens
+from paybell.tracing import TracedListener, TracedPay, TracedRelay, Traces, is_wanted
 from paybell.trade import store as trade_store
 from paybell.trade.books import TradeBooks
 from paybell.trade.checking import OrderChecker
@@ -84,6 +86,7 @@ class Runtime:
     trade: TradeService | None = None
     orders: OrderWatch | None = None
     desk: OperatorDesk | None = None
+    traces: Traces | None = None
     streams: Streams = field(default_factory=Streams)
     loops: list[Loop] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
@@ -112,6 +115,9 @@ async def open_runtime(
     clock = SystemClock()
     runtime = Runtime(settings, clock, Tokens.from_settings(settings, clock))
     async with AsyncExitStack() as stack:
+        if is_wanted():
+            runtime.traces = Traces()
+            stack.callback(runtime.traces.close)
         builder = _Builder(runtime, stack, databases)
         if roles & {"api", "relay", "ops"}:
             await builder.add_pay(roles)
@@ -156,6 +162,20 @@ class _Builder:
         self.runners: list[ListenerRunner[Any]] = []
         self.trade_database: Database | None = None
 
+    # What watches a part: its metrics, and traces around them where they are wanted.
+
+    def watched_pay(self) -> PayObserver:
+        counted, traces = PayMetrics(self.runtime.metrics), self.runtime.traces
+        return TracedPay(traces, counted) if traces else counted
+
+    def watched_relay(self) -> RelayObserver:
+        counted, traces = RelayMetrics(self.runtime.metrics), self.runtime.traces
+        return TracedRelay(traces, counted) if traces else counted
+
+    def watched_listener(self, queue: str) -> ListenerObserver:
+        counted, traces = ListenerMetrics(self.runtime.metrics), self.runtime.traces
+        return TracedListener(traces, queue, counted) if traces else counted
+
     @property
     def needed_broker(self) -> LocalBroker | RabbitBroker:
         """The broker of roles that cannot do without."""
@@ -187,7 +207,7 @@ class _Builder:
             self.outbox,
             pepper,
             ids,
-            PayMetrics(runtime.metrics),
+            self.watched_pay(),
             batch_max=settings.settle_batch_max,
         )
         runtime.statements = Statements(database)
@@ -200,7 +220,7 @@ class _Builder:
             self.needed_broker,
             topology(settings.queue_type),
             Wire(self.signer, settings.legacy_content_type),
-            RelayMetrics(runtime.metrics),
+            self.watched_relay(),
             clock=runtime.clock,
             batch_max=settings.relay_batch_max,
             lease_seconds=settings.relay_lease_seconds,
@@ -292,7 +312,7 @@ class _Builder:
             self.needed_broker,
             database,
             runtime.clock,
-            ListenerMetrics(runtime.metrics),
+            self.watched_listener(listener.binding.queue.name),
             batch_max=runtime.settings.listener_batch_max,
         )
         runtime.tasks.append(Task(name, runner.run))

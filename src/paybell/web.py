@@ -201,6 +201,11 @@ def trace_of(request: Caller) -> str:
     return given if _TRACEPARENT.match(given) else new_traceparent()
 
 
+def trace_id_of(traceparent: str) -> str:
+    """Return the trace's id in a W3C trace context; empty if it is none."""
+    return traceparent[3:35] if _TRACEPARENT.match(traceparent) else ""
+
+
 def id_list(name: str) -> QueryParameter:
     """Return the query parameter of routes that read many at once."""
     return QueryParameter(

@@ -100,7 +100,7 @@ async def test_payments_are_counted_each_once(own: Service) -> None:
     client, made = own.client, 20
 
     async def quiet() -> bool:
-        return (await latest(client))["paymentsPerSecond"] == 0.0
+        return bool((await latest(client))["paymentsPerSecond"] == 0.0)
 
     await until(quiet, seconds=20)
     begun = (await latest(client))["at"]
@@ -112,7 +112,7 @@ async def test_payments_are_counted_each_once(own: Service) -> None:
         history = msgspec.json.decode(reply.content.decode().partition("data: ")[2])
         moments = [(datetime.fromisoformat(one["at"]), one) for one in history]
         return sum(
-            one["paymentsPerSecond"] * (at - before).total_seconds()
+            float(one["paymentsPerSecond"]) * (at - before).total_seconds()
             for (before, _), (at, one) in pairwise(moments)
             if one["at"] > begun and one["paymentsPerSecond"]
         )

@@ -25,7 +25,7 @@ from paybell.errors import (
     Refused,
     Unavailable,
 )
-from paybell.web import PROBLEM_JSON, problem_of
+from paybell.web import PROBLEM_JSON, problem_of, trace_id_of
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ async def cut_off(scope: HTTPScope, receive: Receive, send: Send) -> None:
 
 def _paybell_error(request: Request[Any, Any, Any], error: PaybellError) -> Response[bytes]:
     if isinstance(error, Misconfigured):  # while we serve: the operator reads the log, the caller waits
-        log.error("request_failed", path=request.url.path, code=error.code, detail=str(error))
+        log.error("request_failed", **_where(request), code=error.code, detail=str(error))
         error = Unavailable()
     elif not isinstance(error, Refused | Unavailable):
         return _bug(request, error)
@@ -98,8 +98,14 @@ def _invalid(error: HTTPException) -> InvalidRequest:
 
 
 def _bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    log.error("request_failed", path=request.url.path, exc_info=error)
+    log.error("request_failed", **_where(request), exc_info=error)
     return _problem(request, PaybellError())
+
+
+def _where(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """Return what leads from a log line to the request: its path, and its trace's id if it has one."""
+    trace_id = trace_id_of(request.headers.get("traceparent", ""))
+    return {"path": request.url.path} | ({"trace_id": trace_id} if trace_id else {})
 
 
 def _problem(

@@ -19,6 +19,8 @@ for name in ("serve", "migrate", "token", "dead-letters", "demo", "replay", "rec
     module = name.replace("-", "_")
     app.command(f"paybell.cli.{module}:{module}", name=name)
 
+app.register_install_completion_command(help="Install completion for the shell that is running.")
+
 # Exit codes: 0 done, 1 refused or failed with one sentence, 2 the command line is wrong, 130 interrupted.
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 

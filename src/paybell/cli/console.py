@@ -17,6 +17,11 @@ def announce(sentence: str) -> None:
     err.print(Text(sentence, style="dim"), soft_wrap=True)
 
 
+def show_link(name: str, url: str) -> None:
+    """Show a link to click or copy, whole, however narrow the terminal is."""
+    err.print(Text.assemble((f"{name:>9}  ", "dim"), (url, "bold")), soft_wrap=True)
+
+
 def fail(sentence: str) -> None:
     """Tell a person what went wrong and what to do."""
     err.print(Text.assemble(("paybell:", "bold red"), " ", sentence), soft_wrap=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -33,6 +34,7 @@ from paybell.cli.demo_plan import (
     Outcome,
     plan,
 )
+from paybell.cli.links import show_links
 from paybell.cli.service import running_service
 from paybell.cli.work import for_each, percentile, progress, wait_for_statuses
 from paybell.clock import Clock, SystemClock
@@ -54,6 +56,7 @@ async def demo(
     orders: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 200,
     buyers: Annotated[int, Parameter(validator=Number(gte=1, lte=10_000))] = 20,
     broker: Broker = "local",
+    open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Show orders being paid, from creating them to the order service that hears of it by message.
@@ -66,6 +69,7 @@ async def demo(
         orders: how many orders.
         buyers: how many wallets they are paid from.
         broker: local (in process), or rabbitmq (a running one is found, or one is started).
+        open_: leave the service running until Ctrl-C, and show links to the console and to an order to pay.
         json: end with one JSON line.
     """
     clock = SystemClock()
@@ -81,9 +85,19 @@ async def demo(
                     await _Play(client, clock, outcome, bars).run()
             books = await audit(settings, clock)
             outcome.first_paid_seconds = outcome.first_paid - service.started
-        seconds = clock.monotonic() - started
-    _report(outcome, books, broker, seconds, json=json)
+            _report(outcome, books, broker, clock.monotonic() - started, json=json)
+            if open_:
+                await show_links(service.url, settings, clock)
+                announce("Press Ctrl-C to end it.")
+                await _interrupted()
     return 0 if outcome.is_expected(books) else 1
+
+
+async def _interrupted() -> None:
+    loop, interrupted = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGINT, interrupted.set)
+    await interrupted.wait()
+    loop.remove_signal_handler(signal.SIGINT)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ def serve(
     host: str | None = None,
     port: int | None = None,
     workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=WORKERS_MAX))] = 1,
+    sample: Annotated[bool, Parameter(negative="")] = False,
     inherited: Annotated[tuple[int, int] | None, Parameter(show=False)] = None,
 ) -> int:
     """Run the service until it is told to stop (SIGTERM or Ctrl-C).
@@ -44,6 +45,8 @@ def serve(
         host: address to listen on, instead of PAYBELL_HOST.
         port: port to listen on, instead of PAYBELL_PORT; 0 takes a free one.
         workers: processes that share the port, so that several cores are used.
+        sample: make a sample order, and show links to it and to the console with tokens; all roles in one
+            process on the loopback.
         inherited: socket and pipe handed down by the supervisor of workers.
     """
     settings = with_secrets(read_settings(host=host, port=port))
@@ -51,13 +54,15 @@ def serve(
     roles = ROLES if "all" in role else frozenset[str](role)
     if "trade" in roles and not ("api" in roles or settings.pay_url):
         raise Misconfigured("Set PAYBELL_PAY_URL: trade alone must know where the pay service is.")
+    if sample and (not settings.loopback or workers > 1 or roles != ROLES):
+        raise Misconfigured("--sample is for one process with all roles on the loopback; leave it out.")
     names = [name for name, users in _USERS.items() if roles & users]
     with _stopped_by_sigterm(), _listening(settings, inherited) as listening:
         settings = msgspec.structs.replace(settings, port=listening.getsockname()[1])
         # The web framework loads while the embedded database starts; both take about as long.
         loading = ThreadPoolExecutor(1).submit(import_module, "paybell.cli.server")
         with databases(settings, names) as urls:
-            ready = partial(announce, _greeting(settings))
+            ready = partial(_greet, settings, sample=sample)
             if inherited is None:
                 uvloop.run(prepare(settings, urls, SystemClock()))
             server = loading.result()
@@ -106,9 +111,19 @@ def _listening(settings: Settings, inherited: tuple[int, int] | None) -> socket.
     return listening
 
 
-def _greeting(settings: Settings) -> str:
+def _greet(settings: Settings, *, sample: bool) -> None:
+    announce(_greeting(settings))
+    if sample:
+        import_module("paybell.cli.links").show_soon(_url(settings), settings, SystemClock())
+
+
+def _url(settings: Settings) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}"
+
+
+def _greeting(settings: Settings) -> str:
     broker = ",".join(
         re.sub(r"//.*@", "//", part) for part in settings.broker_url.split(",")
     )  # without passwords
-    return f"Paybell listens on http://{host}:{settings.port} (broker {broker}, pid {os.getpid()})"
+    return f"Paybell listens on {_url(settings)} (broker {broker}, pid {os.getpid()})"

@@ -112,6 +112,8 @@ async def serving(
             settings = msgspec.structs.replace(settings, pay_url=url)
         runtime = await stack.enter_async_context(open_runtime(settings, urls, roles))
         app = _answering(create_app(runtime))
+        if runtime.traces is not None:
+            app = runtime.traces.around(app)
         if inner is not None:
             await stack.enter_async_context(_http(app, inner))
         await stack.enter_async_context(_loops(runtime))

@@ -61,7 +61,7 @@ class PayService:
 
     async def settle_batch(self, requests: Sequence[PaymentRequest]) -> Sequence[PayOrder | Exception]:
         """Settle many payments, each with its own outcome; a bad one does not fail the others."""
-        with self._observer.batch(len(requests)):
+        with self._observer.batch([request.traceparent for request in requests]):
             outcomes = await do_or_split(self._settle, requests)
         for outcome in outcomes:
             self._observer.payment(outcome if isinstance(outcome, Exception) else None)

@@ -1,0 +1,59 @@
+"""Ready links to both pages for local use: a purchase to pay, and the operations console."""
+
+import asyncio
+
+from paybell.cli.client import PaybellClient
+from paybell.cli.console import announce, show_link
+from paybell.clock import Clock
+from paybell.errors import Unavailable
+from paybell.ids import SnowflakeIds
+from paybell.money import DEFAULT_CURRENCY
+from paybell.settings import Settings
+from paybell.tokens import Tokens
+
+BUYER, PAY_PASSWORD = "sample-buyer", "123456"
+_PRICE, _FUNDS = 1234, 100_000
+# A working day.
+LIFETIME_SECONDS = 8 * 3600
+
+
+def console_link(url: str, tokens: Tokens) -> str:
+    """Return a link to the operations console with a token in its fragment, which browsers do not send."""
+    return f"{url}/console#token={tokens.mint('operator', 'ops', lifetime_seconds=LIFETIME_SECONDS)}"
+
+
+async def show_links(url: str, settings: Settings, clock: Clock) -> None:
+    """Make a sample buyer with money and an order to pay, and show a link to each page.
+
+    Raises:
+        Unavailable: the service does not do it.
+    """
+    tokens = Tokens.from_settings(settings, clock)
+    order_id = SnowflakeIds(clock, 0).next()
+    async with PaybellClient.open(url, tokens, clock, connections=2) as client:
+        await client.open_wallet(BUYER, PAY_PASSWORD, DEFAULT_CURRENCY)
+        await client.top_up(BUYER, _FUNDS, DEFAULT_CURRENCY, "sample-funds")
+        made = await client.create_order(order_id, BUYER, _PRICE, DEFAULT_CURRENCY, "A sample purchase")
+    if not made.ok:
+        raise Unavailable(f"The sample order was not made: {made.code}.")
+    buyer = tokens.mint(BUYER, lifetime_seconds=LIFETIME_SECONDS)
+    announce(f"Pay a sample order (pay password {PAY_PASSWORD}), and see everything that happens:")
+    show_link("cashier", f"{url}/cashier/{order_id}#token={buyer}")
+    show_link("console", console_link(url, tokens))
+
+
+def show_soon(url: str, settings: Settings, clock: Clock) -> None:
+    """Do the same beside what the event loop does; it goes on also when there is no sample."""
+    task = asyncio.get_running_loop().create_task(show_links(url, settings, clock), name="sample")
+    _running.add(task)
+    task.add_done_callback(_ended)
+
+
+# The loop itself holds its tasks only weakly.
+_running: set["asyncio.Task[None]"] = set()
+
+
+def _ended(task: "asyncio.Task[None]") -> None:
+    _running.discard(task)
+    if not task.cancelled() and (error := task.exception()):
+        announce(str(error))

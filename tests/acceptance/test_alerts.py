@@ -1,0 +1,85 @@
+"""The alert rules and the dashboard, held against Prometheus' own tool and against what Paybell counts."""
+
+import asyncio
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from paybell.metrics import Metrics
+from paybell.packages import Program, ensure_installed
+
+OPS = Path(__file__).parents[2] / "ops"
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def _find() -> Path | None:
+    found = shutil.which("promtool")
+    return Path(found) if found else None
+
+
+PROMTOOL = Program("promtool", _find, ("prometheus",), "install Prometheus so that `promtool` is on PATH")
+_NAME = re.compile(r"\bpaybell_[a-z_]+")
+
+
+@pytest.fixture(scope="module")
+def promtool() -> Path:
+    """Prometheus' tool, found or installed."""
+    return Path(ensure_installed(PROMTOOL, print))
+
+
+async def run(promtool: Path, *arguments: str) -> str:
+    """Run it; what it says when it is content."""
+    process = await asyncio.create_subprocess_exec(
+        promtool, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    return said.decode()
+
+
+def alerts() -> list[str]:
+    return re.findall(r"- alert: (\w+)", (OPS / "alerts.yml").read_text())
+
+
+async def test_every_alert_fires_when_it_must_and_only_then(promtool: Path) -> None:
+    await run(promtool, "check", "rules", str(OPS / "alerts.yml"))
+    await run(promtool, "test", "rules", str(OPS / "alerts_test.yml"))
+
+    tried = (OPS / "alerts_test.yml").read_text()
+    assert all(f"{name} fires" in tried and f"{name} stays quiet" in tried for name in alerts())
+    assert len(alerts()) > 8
+
+
+async def test_every_alert_says_what_to_do_and_is_documented() -> None:
+    rules = (OPS / "alerts.yml").read_text().split("- alert: ")[1:]
+    operations = (DOCS / "operations.md").read_text()
+
+    assert all("summary:" in rule and "action:" in rule and "severity:" in rule for rule in rules)
+    assert [name for name in alerts() if f"`{name}`" not in operations] == []
+
+
+async def test_rules_and_dashboard_ask_for_what_is_counted(promtool: Path, tmp_path: Path) -> None:
+    counted = set(_NAME.findall(Metrics().exposition().decode()))
+    panels = json.loads((OPS / "grafana-dashboard.json").read_text())["panels"]
+    asked = [target["expr"] for panel in panels for target in panel["targets"]]
+
+    assert set(_NAME.findall("\n".join([*asked, (OPS / "alerts.yml").read_text()]))) <= counted
+    # The same expressions as rules: the tool reads them as Prometheus would.
+    records = [
+        {"record": f"panel_{n}", "expr": expr.replace("$__rate_interval", "5m")}
+        for n, expr in enumerate(asked)
+    ]
+    (tmp_path / "panels.yml").write_text(json.dumps({"groups": [{"name": "panels", "rules": records}]}))
+    await run(promtool, "check", "rules", str(tmp_path / "panels.yml"))
+
+
+async def test_every_metric_is_on_the_dashboard() -> None:
+    shown = (OPS / "grafana-dashboard.json").read_text()
+    families = re.findall(
+        r"^# TYPE (paybell_\w+) (?!gauge_created)", Metrics().exposition().decode(), re.MULTILINE
+    )
+
+    assert [name for name in families if not name.endswith("_created") and name not in shown] == []
