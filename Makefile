@@ -13,7 +13,7 @@ SECONDS ?= 60
 TEST_PROCESSES ?= $(if $(PAYBELL_TEST_AMQP_URL),0,2)
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help demo serve replay test check torture bench format lock clean
+.PHONY: help demo serve replay test check torture bench docs format lock clean
 
 help: ## Say what there is
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: .venv/dev ## Seconds: format, lint, types, import contracts, unit and loc
 	 $(BIN)/pytest tests/unit tests/contract -m "not rabbitmq and not slow"; tests=$$?; \
 	 wait $$types && exit $$tests
 
+docs: .venv/dev ## Build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict && echo "The documentation is in site/index.html."
+
 format: .venv/dev ## Format the code and mend what can be mended
 	@$(BIN)/python docs/generate.py && $(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
@@ -52,7 +55,7 @@ lock: .venv/dev ## Resolve the dependencies anew into the two locks
 	@$(BIN)/uv pip compile $(lock_options) --group build --group dev pyproject.toml -o requirements-dev.lock
 
 clean: ## Remove what was made here
-	rm -rf .venv .paybell artefacts .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .paybell artefacts site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # The locks hold versions and hashes and name no index.
 lock_options := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -163,7 +163,12 @@ def metrics_page() -> str:
 def http_page() -> str:
     """Return every route with what it may refuse, from the OpenAPI document."""
     document = _openapi()
-    parts = ["# HTTP routes", "", "Generated from the OpenAPI document, which a running service has at `/schema`.", ""]
+    parts = [
+        "# HTTP routes",
+        "",
+        "Generated from the OpenAPI document, which a running service has at `/schema`.",
+        "",
+    ]
     for path, item in sorted(document["paths"].items()):
         for method, operation in item.items():
             parts += [f"## {method.upper()} {path}", "", operation["summary"] + ".", ""]
@@ -193,7 +198,9 @@ def _openapi() -> dict[str, Any]:
 
 def asyncapi_page() -> str:
     """Return the messages as AsyncAPI 3.0 (https://www.asyncapi.com/docs/reference/specification/v3.0.0)."""
-    schema, definitions = msgspec.json.schema_components([PayOrderEvent], ref_template="#/components/schemas/{name}")
+    schema, definitions = msgspec.json.schema_components(
+        [PayOrderEvent], ref_template="#/components/schemas/{name}"
+    )
     typed = {
         "name": "PayOrderEvent",
         "title": "A pay order was paid, closed or refunded",

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +11,7 @@ import pytest
 
 import paybell
 from paybell import errors
-from paybell.messaging.events import topology, trade_topology
+from paybell.messaging.events import PAY_CLOSED, PAY_REFUNDED, PAY_SUCCESS, topology, trade_topology
 from paybell.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -26,10 +27,40 @@ def _generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["settings.md", "pay-order-states.md"])
+PAGES = _generator().PAGES
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_generated_pages_are_those_of_the_code(name: str) -> None:
-    """Run ``make format`` after changing a setting or a transition."""
-    assert (DOCS / name).read_text() == _generator().PAGES[name]()
+    """Run ``make format`` after changing what they are made from."""
+    assert (DOCS / name).read_text() == PAGES[name]()
+
+
+def test_the_asyncapi_document_describes_what_is_sent() -> None:
+    """Its references lead somewhere, and its schema is that of the class that is sent."""
+    document = json.loads((DOCS / "asyncapi.json").read_text())
+    references = re.findall(r'"\$ref": "#/([^"]+)"', (DOCS / "asyncapi.json").read_text())
+
+    for reference in references:
+        place = document
+        for step in reference.split("/"):
+            place = place[step]
+    assert document["asyncapi"] == "3.0.0"
+    assert {channel["address"] for channel in document["channels"].values()} == {
+        PAY_SUCCESS,
+        PAY_CLOSED,
+        PAY_REFUNDED,
+    }
+
+
+def test_every_log_event_is_documented() -> None:
+    """Read from the calls themselves: the first argument of a logger's method."""
+    operations = (DOCS / "operations.md").read_text()
+    calls = re.compile(r'\blog\.(?:debug|info|warning|error|exception)\(\s*"(\w+)"')
+    events = {name for path in (ROOT / "src").rglob("*.py") for name in calls.findall(path.read_text())}
+
+    assert len(events) > 10
+    assert [name for name in sorted(events) if f"`{name}`" not in operations] == []
 
 
 def test_every_error_code_is_documented() -> None:

@@ -1,0 +1,116 @@
+"""What the documentation says to type is typed here, as it stands."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from amqp import stranger
+from serving import process
+from support import Databases, admin
+
+from paybell.messaging.broker import Binding, Queue, Topology
+from paybell.messaging.events import PAY_EVENTS, topology
+from paybell.messaging.rabbitmq.process import free_port
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+SECONDS = 120.0
+_BLOCK = re.compile(r"^```(\w+)(?: title=\"([\w.]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+async def bash(script: str, folder: Path, environment: Mapping[str, str]) -> str:
+    """Run a script as a person would type it; stop at the first command that fails."""
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("PAYBELL_")}
+    shell = await asyncio.create_subprocess_exec(
+        *("bash", "-m", "-euo", "pipefail", "-c", script),
+        cwd=folder,
+        env=outer | {"PATH": f"{BIN}:{os.environ['PATH']}"} | dict(environment),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        said, _ = await asyncio.wait_for(shell.communicate(), SECONDS)
+    except TimeoutError:
+        pytest.fail(f"it did not end within {SECONDS:g} s:\n{_last_words(folder)}")
+    finally:
+        if shell.returncode is None:
+            os.killpg(shell.pid, signal.SIGKILL)
+    assert shell.returncode == 0, said.decode()
+    return said.decode()
+
+
+def _last_words(folder: Path) -> str:
+    return "\n".join(log.read_text()[-2000:] for log in folder.glob("*.log"))
+
+
+@pytest.mark.slow
+@pytest.mark.rabbitmq
+async def test_the_tutorial_does_what_it_says(postgres: Databases, rabbitmq_url: str, home: Path) -> None:
+    """Every command and the whole program; only the port and the addresses are the test's."""
+    port = free_port()
+    text = (ROOT / "docs" / "tutorial.md").read_text().replace("localhost:8000", f"localhost:{port}")
+    blocks = _BLOCK.findall(text)
+    for language, title, body in blocks:
+        if language == "python":
+            (home / title).write_text(body)
+    await admin(postgres.trade, "DROP DATABASE IF EXISTS tutorial_points")
+    await admin(postgres.trade, "CREATE DATABASE tutorial_points")
+    script = "\n".join(body for language, _, body in blocks if language == "sh")
+
+    with stranger(rabbitmq_url) as outside:
+        outside.forget(topology())
+    said = await bash(
+        script,
+        home,
+        {
+            "PAYBELL_BROKER_URL": rabbitmq_url,
+            "PAYBELL_PORT": str(port),
+            "PAYBELL_HOME": str(home),
+            "POINTS_DATABASE_URL": postgres.trade.replace("/paybell_trade", "/tutorial_points", 1),
+        },
+    )
+
+    with stranger(rabbitmq_url) as outside:
+        outside.forget(Topology([], [Binding(Queue("points.queue"), PAY_EVENTS, "pay.success")]))
+
+    assert said.count('"TRADE_SUCCESS"') == 2
+
+
+async def test_the_readme_can_be_typed(home: Path) -> None:
+    """Its way from nothing to a paid order."""
+    readme = (ROOT / "README.md").read_text()
+    section = readme.partition("## Use it")[2].partition("## ")[0]
+    lines = [line[4:] for line in section.splitlines() if line.startswith("    ")]
+    commands = [line for line in lines if not line.startswith(("make", "echo"))]
+    with process("serve", log=home / "log", home=home, port=0) as service:
+        url = (await service.url()).removeprefix("http://")
+        script = "\n".join(commands).replace(".venv/bin/paybell", "paybell").replace("localhost:8000", url)
+        read = "python -c 'import json, sys; print(json.load(sys.stdin)[\"payOrderId\"])'"
+        script = script.replace("PAY_ORDER_ID", f"$(api $BUYER {url}/orders/1001 | {read})")
+        said = await bash(script, home, {"PAYBELL_HOME": str(home)})
+
+    assert '"TRADE_SUCCESS"' in said
+    assert '"orderId":"1001"' in said
+
+
+async def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    said = await bash(
+        f"mkdocs build --quiet --strict --site-dir {tmp_path}", ROOT, {"NO_MKDOCS_2_WARNING": "1"}
+    )
+
+    assert (tmp_path / "tutorial" / "index.html").exists(), said
+
+
+async def test_commands_can_be_completed(tmp_path: Path) -> None:
+    """The file goes where the shell looks for it."""
+    said = await bash("SHELL=/bin/bash paybell --install-completion", tmp_path, {"HOME": str(tmp_path)})
+
+    found = await bash(f"grep -rl dead-letters {tmp_path}", tmp_path, {})
+    assert found.strip(), said
