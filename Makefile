@@ -33,8 +33,8 @@ test: check ## Everything: checks, then all tests with PostgreSQL, RabbitMQ and 
 torture: .venv/dev ## Break everything under load and count what is lost (SECONDS=60, SEED=…, JSON=1)
 	@$(BIN)/python -m torture --seconds $(SECONDS) --seed $(SEED) $(json)
 
-bench: .venv/bench ## Measure side by side with what else one would use (QUICK=1, JSON=1)
-	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(json)
+bench: .venv/bench ## Measure side by side with what else one would use (QUICK=1, PAGES=1, JSON=1)
+	@$(if $(PAGES),PYTHONPATH=tests $(BIN)/python -m benchmarks.pages,$(BIN)/python -m benchmarks $(if $(QUICK),--quick)) $(json)
 
 check: .venv/dev ## Seconds: format, lint, types, import contracts, unit and local contract tests
 	@$(BIN)/ruff format --check --quiet .

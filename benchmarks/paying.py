@@ -190,7 +190,7 @@ async def http(servers: Servers, pressure: Pressure, *, workers: int, offered: f
     async with servers.fresh(PAY) as pay, servers.fresh(TRADE) as trade:
         async with (
             paybell(servers, pay, trade, "api", workers=workers) as site,
-            paybell(servers, pay, trade, "relay", "trade", pay_url=f"http://127.0.0.1:{site.port}"),
+            paybell(servers, pay, trade, "relay", "trade", "ops", pay_url=f"http://127.0.0.1:{site.port}"),
         ):
             driven = await drive(site, pressure, part=(0, 2))
             count = driven.warm + driven.paid

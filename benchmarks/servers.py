@@ -19,7 +19,7 @@ from paybell.messaging.rabbitmq.node import RabbitmqNode
 from paybell.storage.embedded import PAY_DATABASE, embedded_postgres
 
 # Each connects as a user of its own, so that the CPU of its backends can be told apart.
-ROLES = ("bench_api", "bench_relay", "bench_trade")
+ROLES = ("bench_api", "bench_relay", "bench_trade", "bench_ops")
 
 
 @dataclass(slots=True)

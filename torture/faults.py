@@ -53,7 +53,7 @@ def _freeze(role: str) -> Act:
         """Past its lease, so that what it holds is another one's when it wakes up."""
         part = _part(stack, dice, role)
         part.freeze()
-        seconds = LEASE_SECONDS + dice.uniform(0.5, 1.5) if role == "relay" else dice.uniform(0.5, 4.0)
+        seconds = LEASE_SECONDS + dice.uniform(0.5, 1.5) if role == "relay" else dice.uniform(0.5, 3.0)
         await asyncio.sleep(seconds)
         part.thaw()
         return f"{part.name} for {seconds:.1f} s"
@@ -105,7 +105,7 @@ async def _crash_rabbitmq(stack: Stack, dice: random.Random) -> str:
 
 
 async def _freeze_rabbitmq(stack: Stack, dice: random.Random) -> str:
-    seconds = dice.uniform(0.5, 4.0)
+    seconds = dice.uniform(0.5, 3.0)
     stack.rabbit.suspend()
     await asyncio.sleep(seconds)
     stack.rabbit.resume()
@@ -114,7 +114,7 @@ async def _freeze_rabbitmq(stack: Stack, dice: random.Random) -> str:
 
 def _alarm(raise_it: str, end_it: str) -> Act:
     async def act(stack: Stack, dice: random.Random) -> str:
-        seconds = dice.uniform(0.5, 4.0)
+        seconds = dice.uniform(0.5, 3.0)
         await stack.erlang(raise_it)
         await asyncio.sleep(seconds)
         await stack.erlang(end_it)
@@ -232,7 +232,7 @@ def _slow(place: Place) -> Act:
 
 def _hold(place: Place) -> Act:
     async def act(stack: Stack, dice: random.Random) -> str:
-        lines, seconds = _some(_lines(stack, place), dice), dice.uniform(0.2, 3.0)
+        lines, seconds = _some(_lines(stack, place), dice), dice.uniform(0.2, 2.0)
         for line in lines:
             line.hold()
         await asyncio.sleep(seconds)

@@ -2,9 +2,10 @@
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from paybell.clock import SystemClock
 from paybell.errors import Unavailable
@@ -14,6 +15,8 @@ from torture.stack import Stack
 
 # How many of ten rounds break one thing, two, three or four together, all in different places.
 _TOGETHER = (1, 3, 4, 2)
+# So many cards lie open to find one that fits.
+_CHOICE = 6
 # The system comes to rest for so long before the next round, at most.
 _REST_SECONDS = 0.3
 
@@ -82,16 +85,17 @@ class Nemesis:
 
 
 def _rounds(dice: random.Random, faults: Sequence[Fault]) -> Iterator[list[Fault]]:
-    """Put neighbours of the deck together as long as they touch different places."""
-    deck = _deal(dice, faults)
-    following = next(deck)
+    """Take faults off the deck that touch different places; what does not fit waits for the next round."""
+    deck, waiting = _deal(dice, faults), deque[Fault]()
     while True:
-        together = [following]
-        following = next(deck)
+        together = [waiting.popleft() if waiting else next(deck)]
         for _ in range(dice.choices(range(len(_TOGETHER)), _TOGETHER)[0]):
-            if following.place not in {fault.place for fault in together}:
-                together.append(following)
-                following = next(deck)
+            waiting.extend(islice(deck, max(0, _CHOICE - len(waiting))))
+            places = {fault.place for fault in together}
+            fitting = next((fault for fault in waiting if fault.place not in places), None)
+            if fitting is not None:
+                waiting.remove(fitting)
+                together.append(fitting)
         yield together
 
 

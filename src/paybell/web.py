@@ -74,7 +74,7 @@ def authenticated(tokens: Tokens) -> Middleware:
 
     def wrap(app: ASGIApp) -> ASGIApp:
         async def authenticate(asgi_scope: Scope, receive: Receive, send: Send) -> None:
-            caller = tokens.verify(_bearer(asgi_scope["headers"]))
+            caller = tokens.verify(bearer_of(asgi_scope["headers"]))
             needs = asgi_scope["route_handler"].opt
             if needs.get(_MERCHANT, caller.merchant_id) != caller.merchant_id:
                 caller = replace(caller, scopes=frozenset())
@@ -101,7 +101,12 @@ def scopes_of(merchant_id: str) -> dict[str, str]:
     return {_MERCHANT: merchant_id}
 
 
-def _bearer(headers: Iterable[tuple[bytes, bytes]]) -> str:
+def bearer_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the bearer token among the headers of a request.
+
+    Raises:
+        NotAuthenticated: there is none.
+    """
     for name, value in headers:
         if name == b"authorization":
             kind, _, token = value.decode("latin-1").partition(" ")
@@ -197,7 +202,11 @@ def _invalid(complaint: str) -> InvalidRequest:
 
 def trace_of(request: Caller) -> str:
     """Return the caller's W3C trace context, or a new one."""
-    given = request.headers.get("traceparent", "")
+    return trace_from(request.headers.get("traceparent", ""))
+
+
+def trace_from(given: str) -> str:
+    """Return a W3C trace context as it was given, or a new one if it is none."""
     return given if _TRACEPARENT.match(given) else new_traceparent()
 
 

@@ -56,8 +56,14 @@ def exception_handlers() -> ExceptionHandlersMap:
 
 async def cut_off(scope: HTTPScope, receive: Receive, send: Send) -> None:
     """Answer a request whose process ends before it could: what it asked for may still be done."""
-    response = _paybell_error(Request(scope), OutcomeUnknown())
-    await response.to_asgi_response(app=None, request=Request(scope))(scope, receive, send)
+    await refuse(OutcomeUnknown(), scope, receive, send)
+
+
+async def refuse(error: Exception, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """Answer a request that failed, outside of the framework's own handling."""
+    request = Request[Any, Any, Any](scope)
+    response = _paybell_error(request, error) if isinstance(error, PaybellError) else _bug(request, error)
+    await response.to_asgi_response(app=None, request=request)(scope, receive, send)
 
 
 def _paybell_error(request: Request[Any, Any, Any], error: PaybellError) -> Response[bytes]:

@@ -14,6 +14,7 @@ import uvicorn
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from paybell.api.app import create_app
+from paybell.api.pay_lane import PayLane
 from paybell.api.problems import cut_off
 from paybell.runtime import Runtime, open_runtime
 from paybell.settings import Settings
@@ -111,7 +112,7 @@ async def serving(
             url = f"http://127.0.0.1:{inner.getsockname()[1]}"
             settings = msgspec.structs.replace(settings, pay_url=url)
         runtime = await stack.enter_async_context(open_runtime(settings, urls, roles))
-        app = _answering(create_app(runtime))
+        app = _answering(_app(runtime))
         if runtime.traces is not None:
             app = runtime.traces.around(app)
         if inner is not None:
@@ -120,6 +121,11 @@ async def serving(
         served = Served(runtime, await stack.enter_async_context(_http(app, listening)))
         stack.callback(runtime.streams.close)  # first of all: a stream is no request that ends by itself
         yield served
+
+
+def _app(runtime: Runtime) -> ASGIApp:
+    app = create_app(runtime)
+    return app if runtime.pay is None else PayLane(app, runtime.pay, runtime.tokens)
 
 
 def _answering(app: ASGIApp) -> ASGIApp:
