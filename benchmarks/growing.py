@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from benchmarks.books import BooksWrong, agree, check_pay, check_trade
-from benchmarks.paying import paybell
+from benchmarks.paying import free_port, paybell
 from benchmarks.processes import family, peak_mb
 from benchmarks.servers import Servers, connected
 from benchmarks.settling import Parts, seconds
@@ -45,7 +45,10 @@ async def backlog(servers: Servers, most_seconds: float) -> dict[str, float]:
         BooksWrong: after it stopped, an event is neither in the outbox nor in the queue nor applied.
     """
     before = await _counts(servers)
-    async with paybell(servers, GROWN_PAY, GROWN_TRADE) as site:
+    # Without ops: what has been in the outbox for years and is in the queue now looks lost to a comparison.
+    port = free_port()
+    roles, url = ("api", "relay", "trade"), f"http://127.0.0.1:{port}"
+    async with paybell(servers, GROWN_PAY, GROWN_TRADE, *roles, port=port, pay_url=url) as site:
         started = time.monotonic()
         while time.monotonic() < started + most_seconds and (await _counts(servers))[0]:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)  # another process does the work

@@ -1,5 +1,6 @@
 """Reconciling by itself, again and again: what was lost at the broker comes back within a period."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -13,6 +14,8 @@ from paybell.trade.books import TradeBooks
 
 log = structlog.get_logger()
 _NAME = "reconcile"
+# Orders a log line names; `paybell reconcile` and the console show all.
+_NAMED = 10
 
 
 class PeriodicReconciler:
@@ -46,8 +49,9 @@ class PeriodicReconciler:
         comparison, found = Comparison(self._pay, self._trade, self._clock), 0
         since = self._clock.now() - timedelta(seconds=self._window_seconds)
         async for differences in comparison.differences(since):
-            for one in differences:
-                log.warning("books_differ", order=one.number, kind=one.kind.value)
+            kinds = Counter(one.kind.value for one in differences)
+            orders = [one.number for one in differences[:_NAMED]]
+            log.warning("books_differ", purchases=len(differences), kinds=dict(kinds), orders=orders)
             if not found:
                 await Mender(self._pay, self._trade, self._clock).tell(differences[:BATCH])
             found += len(differences)
