@@ -33,7 +33,7 @@ from torture.report import Report, announce, fail
 from torture.stack import Part, Stack, running_stack
 
 # Enough for batches of many payments, few enough for what else breaks and starts again on two cores.
-CONCURRENCY = 128
+CONCURRENCY = 160
 # A patient client's last request, and a machine out of breath.
 _DRAIN_SECONDS = 90.0
 _PROBES = 32

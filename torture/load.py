@@ -30,7 +30,7 @@ PRICE_LEAST, PRICE_MOST = 10, 5_000
 PATIENCE_SECONDS, IMPATIENT_SHARE = 60.0, 0.2
 # So many clients pay orders that were made before anything broke, and need the pay service alone; the others
 # make their orders first. Else all of them would soon wait for the order service whenever it is away.
-PAYERS_SHARE = 0.75
+PAYERS_SHARE = 0.8
 PREPARED = b"prepared"
 
 
@@ -161,7 +161,7 @@ class Load:
 
     # Name: what to do, and how often in about a hundred.
     _SCENARIOS: ClassVar[dict[str, tuple[Callable[["Load", str], Awaitable[None]], int]]] = {
-        "normal": (_normal, 64),
+        "normal": (_normal, 80),
         "repeated": (_repeated, 8),
         "at_once": (_at_once, 8),
         "careless": (_careless_one, 5),

@@ -23,7 +23,7 @@ from torture.proxy import Line, line
 
 COPIES = {"api": 2, "relay": 2, "trade": 2, "ops": 1}
 # Short, so that a run sees many leases end; a frozen process is frozen for longer.
-LEASE_SECONDS, PUBLISH_DEADLINE_SECONDS = 4.0, 2.0
+LEASE_SECONDS, PUBLISH_DEADLINE_SECONDS = 3.0, 1.5
 # How soon what a deleted queue took along comes back.
 RECONCILE_SECONDS = 10
 # A Python process with a web framework starts in 1 s on a free core; six share two here.

@@ -252,8 +252,9 @@ async def test_the_token_leaves_the_address_and_never_a_url(browser: Browser, ht
     assert not [url for url in asked if token in url.partition("#")[0]]
 
 
-async def test_nothing_inline_and_nothing_foreign_may_run(http: Client) -> None:
-    reply = await http.get("/cashier/1")
+@pytest.mark.parametrize("page", ["/cashier/1", "/console"])
+async def test_nothing_inline_and_nothing_foreign_may_run(http: Client, page: str) -> None:
+    reply = await http.get(page)
 
     policy = reply.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -262,7 +263,7 @@ async def test_nothing_inline_and_nothing_foreign_may_run(http: Client) -> None:
     assert b"style=" not in reply.content
     assert b"<style" not in reply.content
     assert re.findall(rb"<script(?![^>]* src=)", reply.content) == []
-    assert re.findall(rb'(?:src|href)="(?!/pages/)', reply.content) == []
+    assert re.findall(rb'(?:src|href)="(?!/pages/|#)', reply.content) == []
 
 
 async def test_files_are_known_again_by_their_tag(http: Client) -> None:

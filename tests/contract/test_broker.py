@@ -7,10 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
+from typing import cast
 
 import pytest
 from amqp import line, rabbit, unique
-from support import seeded
+from support import seeded, until
 
 from paybell.errors import BrokerUnavailable, Misconfigured
 from paybell.messaging.broker import (
@@ -23,6 +24,8 @@ from paybell.messaging.broker import (
     Exchange,
     Message,
     Queue,
+    Queues,
+    QueueState,
     Topology,
 )
 from paybell.messaging.local import QUEUE_MAX, LocalBroker
@@ -459,3 +462,23 @@ async def test_the_local_broker_takes_no_more_than_it_can_hold() -> None:
     confirms = await broker.publish(route.messages(QUEUE_MAX + 2), 0.01)
 
     assert confirms == [Confirm.UNKNOWN] * QUEUE_MAX + [Confirm.REFUSED] * 2
+
+
+async def test_a_queue_says_what_waits_in_it_and_who_listens(broker: Broker, route: Route) -> None:
+    queues, name = cast("Queues", broker), route.queue.name
+    sending = asyncio.ensure_future(broker.publish(route.messages(3), DEADLINE))
+    try:
+        await until(lambda: _stands(queues, name, QueueState(3, 0)))
+        async with broker.consume(name, 10) as consumer:
+            held = await receive(consumer, 3)
+            await until(lambda: _stands(queues, name, QueueState(0, 1)))
+            await consumer.settle(held)
+    finally:
+        await sending
+    await until(lambda: _stands(queues, name, QueueState(0, 0)))
+
+    assert await queues.look_at(unique("missing")) is None
+
+
+async def _stands(queues: Queues, name: str, expected: QueueState) -> bool:
+    return await queues.look_at(name) == expected

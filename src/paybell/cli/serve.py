@@ -41,7 +41,7 @@ def serve(
 
     Args:
         role: all, or some of: api (wallets and pay orders), relay (outbox to broker), trade (orders and
-            their listener), ops (compares both sides). Repeat it for several.
+            their listener), ops (console, comparison of both sides). Repeat it for several.
         host: address to listen on, instead of PAYBELL_HOST.
         port: port to listen on, instead of PAYBELL_PORT; 0 takes a free one.
         workers: processes that share the port, so that several cores are used.

@@ -4,6 +4,7 @@ From the databases, because they are the same whichever processes run; a look co
 however many payments are made meanwhile.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from math import ceil
@@ -85,8 +86,8 @@ class Sampler:
         self._outbox = Outbox(pay)
         self._failures = FailureStore(trade)
         self._until: datetime | None = None
-        # Ids of transfers at the looks before: rows from the older one on are counted.
-        self._newest: tuple[int | None, int | None] = (None, None)
+        # When there were transfers up to which id: what is newer than a moment has a higher id.
+        self._newest: deque[tuple[datetime, int]] = deque()
         self._settled = (0.0, 0.0)
 
     async def take(self) -> Sample:
@@ -115,12 +116,15 @@ class Sampler:
         return msgspec.structs.replace(sample, troubles=troubles(sample, away))
 
     async def _payments(self, since: datetime, until: datetime) -> tuple[float | None, float]:
-        older, newer = self._newest
-        after = _NOTHING if older is None else older
+        now, seconds = self._clock.now(), (until - since).total_seconds()
+        while len(self._newest) > 1 and self._newest[1][0] <= since:
+            self._newest.popleft()
+        known = bool(self._newest) and self._newest[0][0] <= since and seconds > 0
+        after = self._newest[0][1] if known else _NOTHING
         row = await self._pay.fetch_one(_SQL["pay_now"], after, since, until)
         assert row is not None
-        self._newest = (newer, row["newest"])
-        rate = None if older is None else row["payments"] / (until - since).total_seconds()
+        self._newest.append((now, row["newest"]))
+        rate = row["payments"] / seconds if known else None
         return rate, max(0.0, row["overdue_seconds"])
 
     async def _ways(self, since: datetime, until: datetime) -> list[float]:

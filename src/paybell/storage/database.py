@@ -238,8 +238,12 @@ class Database:
                 self._distrust_idle()
             raise
         finally:
-            with suppress(*_LOST):  # the pool has thrown it away, and opens another one when it needs to
-                await self._pool.release(connection, timeout=STATEMENT_TIMEOUT_SECONDS)
+            # To its end, also when nobody waits for it any more: the driver's own task would complain.
+            await asyncio.shield(self._give_back(connection))
+
+    async def _give_back(self, connection: _Connection) -> None:
+        with suppress(*_LOST):  # the pool has thrown it away, and opens another one when it needs to
+            await self._pool.release(connection, timeout=STATEMENT_TIMEOUT_SECONDS)
 
     def _distrust_idle(self) -> None:
         """Give up what has probably gone the same way; each would cost a request its patience."""

@@ -1,0 +1,68 @@
+"""What an operator is told: decided from one sample."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from paybell.operations.sampling import QueueSample, Sample, quantile
+from paybell.operations.troubles import Trouble, troubles
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+WELL: dict[str, Any] = {
+    "outbox_pending": 3,
+    "outbox_oldest_seconds": 0.1,
+    "overdue_seconds": 0.0,
+    "retries": 0,
+    "dead_letters": 0,
+    "differences": 0,
+    "queues": [QueueSample("q", 5, 1)],
+}
+
+
+def found(*away: str, **changes: Any) -> list[Trouble]:
+    return troubles(Sample(NOON, **{**WELL, **changes}), away)
+
+
+def test_all_is_well() -> None:
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "figure", "part"),
+    [
+        ({"outbox_oldest_seconds": 31.0}, "outbox_old", 31.0, ""),
+        ({"queues": [QueueSample("q", 7, 0)]}, "no_consumer", 7, "q"),
+        ({"queues": [QueueSample("q", 0, -1)]}, "queue_missing", 0, "q"),
+        ({"queues": [QueueSample("q", 10_001, 1)]}, "queue_long", 10_001, "q"),
+        ({"dead_letters": 2}, "dead_letters", 2, ""),
+        ({"differences": 4}, "differences", 4, ""),
+        ({"overdue_seconds": 11.0}, "overdue", 11.0, ""),
+    ],
+)
+def test_each_trouble_is_named_with_its_figure(
+    changes: dict[str, Any], code: str, figure: float, part: str
+) -> None:
+    assert found(**changes) == [Trouble(code, figure, part)]
+
+
+def test_a_backlog_that_moves_is_no_trouble() -> None:
+    """Its age is what counts."""
+    assert found(outbox_pending=90_000, outbox_oldest_seconds=29.0) == []
+
+
+def test_what_does_not_answer_is_named_once_and_first() -> None:
+    """And what could not be found out is nobody's fault."""
+    nothing = dict.fromkeys(WELL)
+
+    assert found("broker", "pay_database", "broker", **nothing) == [
+        Trouble("away", 0, "broker"),
+        Trouble("away", 0, "pay_database"),
+    ]
+
+
+def test_quantiles_are_of_what_was_seen() -> None:
+    assert quantile([], 0.5) is None
+    assert quantile([1.0], 0.99) == 1.0
+    assert quantile([float(n) for n in range(1, 101)], 0.50) == 50.0
+    assert quantile([float(n) for n in range(1, 101)], 0.99) == 99.0
