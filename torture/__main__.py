@@ -180,12 +180,19 @@ def bugs(home: Path) -> list[str]:
         for text in log.read_text(errors="replace").splitlines():
             with suppress(msgspec.DecodeError):
                 fact = msgspec.json.decode(text)
+                if _CUT_OFF in str(fact.get("text", "")):
+                    continue
                 if fact.get("event") in ("loop_failed", "request_failed", "check_failed", "library_log"):
                     what = str(fact.get("exception", fact.get("text", ""))).strip().splitlines() or [""]
                     found[f"{log.stem} logs {fact['event']}: {what[-1][:200]}"] += 1
                 elif fact.get("event") == "loop_refused":
                     found[f"{log.stem} logs loop_refused: {fact.get('detail')}"] += 1
     return [f"{text} ({times} times)" for text, times in found.items()]
+
+
+# What the HTTP server calls an error when a process is told to end while what its requests need is broken: they
+# are answered that their outcome is unknown.
+_CUT_OFF = "timeout graceful shutdown exceeded"
 
 
 def leaks(home: Path, secret: str) -> list[str]:
