@@ -190,8 +190,8 @@ def bugs(home: Path) -> list[str]:
     return [f"{text} ({times} times)" for text, times in found.items()]
 
 
-# What the HTTP server calls an error when a process is told to end while what its requests need is broken: they
-# are answered that their outcome is unknown.
+# What the HTTP server calls an error when a process is told to end while what its requests need is broken:
+# they are answered that their outcome is unknown.
 _CUT_OFF = "timeout graceful shutdown exceeded"
 
 
