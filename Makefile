@@ -10,7 +10,7 @@ json := $(if $(JSON),--json)
 .DEFAULT_GOAL := help
 SECONDS ?= 60
 # Each has its own PostgreSQL and RabbitMQ; a broker that is lent to the tests can only serve one.
-TEST_PROCESSES ?= $(if $(PAYBELL_TEST_AMQP_URL),0,2)
+TEST_PROCESSES ?= $(if $(PAYBELL_TEST_AMQP_URL),0,3)
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
 .PHONY: help demo serve replay test check torture bench docs format lock clean

@@ -114,7 +114,12 @@ async def test_a_database_of_our_own_can_hold_listeners(postgres: Databases, tmp
     assert [(step["schema"], step["from"]) for step in steps] == [("listeners", None)]
     async with connected(url) as rows:
         tables = await rows.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
-    assert [row["tablename"] for row in tables] == ["failed_deliveries", "inbox", "paybell_schema_versions"]
+    assert [row["tablename"] for row in tables] == [
+        "failed_deliveries",
+        "inbox",
+        "operator_actions",
+        "paybell_schema_versions",
+    ]
 
 
 async def test_dead_letters_are_listed_shown_and_replayed(postgres: Databases, tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ function refuse(error) {
 function showLock(time) {
   const until = Date.parse(time);
   show({ phase: "open", mild: false, lockedUntil: until - state.clockOffset,
-    message: text.locked(new Date(until).toLocaleTimeString(language, { timeStyle: "short" })) });
+    message: text.locked(new Date(until).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })) });
 }
 
 function shake() {
