@@ -46,15 +46,17 @@ from paybell.trade.owing import RefundSender
 from paybell.trade.pay_client import PayClient
 from paybell.trade.service import TradeService
 from paybell.trade.watch import POLL_SECONDS, OrderWatch
-from paybell.wallet.ledger import PostingFolder
+from paybell.wallet.ledger import FOLD_MAX, PostingFolder
 from paybell.wallet.pay_password import Pepper
-from paybell.wallet.sealing import TransferSealer
+from paybell.wallet.sealing import SEAL_MAX, TransferSealer
 from paybell.wallet.service import WalletService
 from paybell.wallet.statements import Statements
 from paybell.worker import Loop, Task
 
 # One batch is confirmed by the broker while the other is claimed from the database.
 RELAY_LANES = 2
+# A payment has no events of its own to wait for: those of some milliseconds share a batch.
+_RELAY_REST_SECONDS = 0.005
 _FOLD_IDLE_SECONDS = 0.2
 # Buyers see an order close; what falls due together is worked off in batches without a pause.
 _CLOSER_IDLE_SECONDS = 0.5
@@ -230,15 +232,24 @@ class _Builder:
         for wake in wakes:
             self.outbox.on_append(wake.set)
         for lane, wake in enumerate(wakes):
-            runtime.loops.append(Loop(f"relay-{lane}", relay.run_once, wake))
+            name, full = f"relay-{lane}", settings.relay_batch_max
+            runtime.loops.append(
+                Loop(name, relay.run_once, wake, full=full, rest_seconds=_RELAY_REST_SECONDS)
+            )
         closer = OverdueCloser(self.pay_database, self.outbox)
         runtime.loops.append(Loop("overdue-closer", closer.run_once, idle_seconds=_CLOSER_IDLE_SECONDS))
         folder = PostingFolder(self.pay_database)
-        runtime.loops.append(Loop("posting-folder", folder.run_once, idle_seconds=_FOLD_IDLE_SECONDS))
+        fold_seconds = _FOLD_IDLE_SECONDS
+        runtime.loops.append(
+            Loop("posting-folder", folder.run_once, None, fold_seconds, FOLD_MAX, fold_seconds)
+        )
         cleaner = Cleaner(self.pay_database, _pay_rules(settings))
         runtime.loops.append(Loop("pay-cleaner", cleaner.run_once, idle_seconds=_CLEAN_IDLE_SECONDS))
         sealer = TransferSealer(self.pay_database)
-        runtime.loops.append(Loop("transfer-sealer", sealer.run_once, idle_seconds=_SEAL_IDLE_SECONDS))
+        seal_seconds = _SEAL_IDLE_SECONDS
+        runtime.loops.append(
+            Loop("transfer-sealer", sealer.run_once, None, seal_seconds, SEAL_MAX, seal_seconds)
+        )
         runtime.checks["broker"] = self._check_broker
         runtime.refresh.append(self._refresh_outbox)
 

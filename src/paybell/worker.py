@@ -23,12 +23,17 @@ RETRY_FIRST_SECONDS, RETRY_MOST_SECONDS = 0.1, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """``step`` does one bounded batch and returns how much it found; ``wake`` ends an idle wait."""
+    """``step`` does one bounded batch and returns how much it found; ``wake`` ends an idle wait.
+
+    After a step that found less than ``full`` the loop rests: what comes meanwhile shares the next one.
+    """
 
     name: str
     step: Callable[[], Awaitable[int]]
     wake: asyncio.Event | None = None
     idle_seconds: float = IDLE_SECONDS
+    full: int = 1
+    rest_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ async def run_loop(loop: Loop, stop: asyncio.Event, clock: Clock) -> None:
         trouble = _trouble()
         if found:
             idle = exponential(first=BUSY_SECONDS, most=loop.idle_seconds)
+            if found < loop.full:
+                await _pause(loop.rest_seconds, stop, None, clock)
         else:
             await _pause(next(idle), stop, loop.wake, clock)
 

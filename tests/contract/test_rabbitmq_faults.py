@@ -233,6 +233,11 @@ class Publishing:
             self.batches += 1
             self.said |= zip((one.body for one in batch), confirms, strict=True)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a fault was noticed at all."""
+        return self.unavailable > 0 or Confirm.UNKNOWN in self.said.values()
+
     async def through(self, fault: Callable[[], None]) -> None:
         """Publish before, during and after a fault."""
         stop = asyncio.Event()
@@ -266,13 +271,16 @@ async def test_what_was_confirmed_survives_and_publishing_goes_on(
     """The broker closes all connections, or dies and comes back; what is in flight is unknown at most."""
     async with rabbit(node.url) as broker:
         publishing = Publishing(broker)
-        await publishing.through(lambda: fault(node))
+        for _ in range(5):  # connections may just happen to close between two batches
+            await publishing.through(lambda: fault(node))
+            if publishing.interrupted:
+                break
         # RabbitMQ that is killed may forget acknowledgements: what another test consumed comes back.
         arrived = [body for body in await everything(broker) if body in publishing.said]
 
     said = set(publishing.said.values())
     assert said <= {Confirm.CONFIRMED, Confirm.UNKNOWN}
-    assert publishing.unavailable or Confirm.UNKNOWN in said, "nothing was interrupted"
+    assert publishing.interrupted
     assert {body for body, one in publishing.said.items() if one is Confirm.CONFIRMED} <= set(arrived)
     assert len(arrived) == len(set(arrived)), "the adapter publishes nothing twice by itself"
 

@@ -73,10 +73,11 @@ class Outbox:
         """Remove events that were published then and are confirmed now; return how many were still ours."""
         if not ids:
             return 0
-        async with self._database.transaction() as tx:
-            removed = await tx.execute(_SQL["finish_events"], ids, token)
-            await tx.execute(_SQL["note_batch"], attempt_of(token), published_at, tx.now, len(ids))
-            return removed
+        row = await self._database.fetch_one(
+            _SQL["finish_events"], ids, token, attempt_of(token), published_at, len(ids)
+        )
+        assert row is not None
+        return int(row["removed"])
 
     async def release(self, ids: Sequence[int], token: UUID, wait_seconds: float) -> None:
         """Give events back, to be tried again after a wait."""

@@ -19,12 +19,15 @@ WHERE ctid = ANY(ARRAY(
 RETURNING id, event_id, type, subject, body, occurred_at, traceparent;
 
 -- name: finish_events
--- Exactly the rows whose own confirms arrived, and only while the lease is still ours.
-DELETE FROM outbox WHERE id = ANY($1::bigint[]) AND lease_token = $2;
-
--- name: note_batch
-INSERT INTO relay_batches (attempt, published_at, confirmed_at, events) VALUES ($1, $2, $3, $4)
-ON CONFLICT DO NOTHING;
+-- Exactly the rows whose own confirms arrived, and only while the lease is still ours; and when that was.
+WITH removed AS (
+    DELETE FROM outbox WHERE id = ANY($1::bigint[]) AND lease_token = $2 RETURNING id
+), noted AS (
+    INSERT INTO relay_batches (attempt, published_at, confirmed_at, events)
+    VALUES ($3, $4, clock_timestamp(), $5)
+    ON CONFLICT DO NOTHING
+)
+SELECT count(*) AS removed FROM removed;
 
 -- name: release_events
 -- Back to everybody, after a wait in seconds; a lease that is no longer ours is left alone.

@@ -12,8 +12,8 @@ from paybell.storage import Database, Transaction, load_queries
 
 _SQL = load_queries(__package__, "sealing.sql")
 BLOCK_MAX = 1_000
-# Blocks of one transaction: some 50 ms.
-_BLOCKS_MAX = 10
+# Sealed in one transaction: some 50 ms.
+SEAL_MAX = 10 * BLOCK_MAX
 # One that is about to be over, and a newer one.
 _LOOKS_MAX = 2
 
@@ -42,7 +42,7 @@ class TransferSealer:
             lock = await tx.fetch_one(_SQL["try_lock_sealing"])
             if lock is None or not lock["locked"]:
                 return 0
-            for _ in range(_BLOCKS_MAX):
+            for _ in range(SEAL_MAX // BLOCK_MAX):
                 block = await tx.fetch_one(_SQL["seal_block"], horizon, BLOCK_MAX, tx.now)
                 if block is None:
                     break

@@ -3,6 +3,7 @@
 import atexit
 import fcntl
 import functools
+import itertools
 import os
 import pwd
 import secrets
@@ -156,8 +157,14 @@ def occupied(home: Path) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """Return a port on the loopback that nobody listens on."""
-    return next(port for port in iter(lambda: secrets.choice(_PORTS), None) if is_free(port))
+    """Return a port on the loopback that nobody listens on, and that this process was not given before."""
+    return next(port for port in _ports_in_turn() if is_free(port))
+
+
+@functools.cache
+def _ports_in_turn() -> Iterator[int]:
+    """Go through the ports in an order of this process's own: several start nodes at the same time."""
+    return itertools.cycle(secrets.SystemRandom().sample(_PORTS, len(_PORTS)))
 
 
 def is_free(port: int) -> bool:
