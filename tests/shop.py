@@ -138,7 +138,10 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
     (binding,) = topology().bindings
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        async with serving_http(app, listening), PayClient.open(url, tokens, clock) as client:
+        async with (
+            serving_http(app, listening, 1),
+            PayClient.open(url, tokens, clock) as client,
+        ):
             proof = PaymentProof(trade_database, settings.merchant_id, signer, client)
             runner = ListenerRunner(
                 payment_listener(binding, proof),

@@ -10,6 +10,7 @@ from typing import Self
 import msgspec
 import pytest
 from notebook import BINDING, Notebook, bare, deliveries, notebook
+from structlog.testing import capture_logs
 from support import connected, seeded
 
 from paybell.backoff import LISTENER_RETRY_SECONDS
@@ -70,6 +71,35 @@ async def test_one_poisonous_event_among_five_hundred(trade_url: str) -> None:
         assert (row["reason"], row["error"]) == ("listener_failed", "RuntimeError: poison")
         assert (row["exchange"], row["routing_key"], row["body"]) == ("pay.direct", "pay.success", b"250")
         assert row["due_at"] is None
+
+
+async def test_a_failure_is_in_the_log_with_its_trace(trade_url: str) -> None:
+    """Once for each batch, however many fail; nothing of the body, which may be anything."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    poisonous = replace(deliveries(1)[0], headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+    async with notebook(trade_url, FrozenClock()) as book:
+        book.fails[1] = RuntimeError("poison")
+        with capture_logs() as logs:
+            await book.runner.apply([poisonous, *deliveries(*(b"secret %d" % number for number in range(9)))])
+
+    (line,) = logs
+    assert (line["event"], line["listener"], line["count"]) == ("deliveries_failed", "notebook", 10)
+    assert [one["reason"] for one in line["some"]] == ["unreadable"] * 5
+    assert "secret" not in str(line)
+    async with notebook(trade_url, FrozenClock()) as book:
+        book.fails[1] = RuntimeError("poison")
+        with capture_logs() as logs:
+            await book.runner.apply([poisonous])
+
+    assert logs[0]["some"] == [
+        {
+            "event_id": "pay.success:1",
+            "reason": "listener_failed",
+            "attempts": 1,
+            "state": "retry",
+            "trace_id": trace,
+        }
+    ]
 
 
 @pytest.mark.parametrize(

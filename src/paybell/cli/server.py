@@ -22,8 +22,8 @@ from paybell.settings import Settings
 from paybell.worker import run_loop, run_task
 
 log = structlog.get_logger()
-# Together well under the 10 s that orchestrators usually grant: requests in flight first, then the loops, then
-# what these had asked for inside the process, then the connections to both databases with 1 s each.
+# Together well under the 10 s that orchestrators usually grant: requests in flight first, then the loops,
+# then what these had asked for inside the process, then the connections to both databases with 1 s each.
 REQUESTS_GRACE_SECONDS = 3
 LOOPS_GRACE_SECONDS = 2.0
 INNER_GRACE_SECONDS = 1
@@ -84,7 +84,7 @@ async def run_server(
 
 
 def _collect_less_often() -> None:
-    """Leave what there is at the start out of every collection to come; batches are garbage without cycles."""
+    """Leave what is there from the start out of all collections; a batch leaves hardly any cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
@@ -130,7 +130,9 @@ async def serving(
         if inner is not None:
             await stack.enter_async_context(_http(app, inner, INNER_GRACE_SECONDS))
         await stack.enter_async_context(_loops(runtime))
-        served = Served(runtime, await stack.enter_async_context(_http(app, listening, REQUESTS_GRACE_SECONDS)))
+        served = Served(
+            runtime, await stack.enter_async_context(_http(app, listening, REQUESTS_GRACE_SECONDS))
+        )
         stack.callback(runtime.streams.close)  # first of all: a stream is no request that ends by itself
         yield served
 
@@ -161,7 +163,9 @@ def _answering(app: ASGIApp) -> ASGIApp:
 
 
 @asynccontextmanager
-async def _http(app: ASGIApp, listening: socket.socket, grace_seconds: int) -> AsyncIterator["asyncio.Task[None]"]:
+async def _http(
+    app: ASGIApp, listening: socket.socket, grace_seconds: int
+) -> AsyncIterator["asyncio.Task[None]"]:
     server = _Server(
         uvicorn.Config(
             app,

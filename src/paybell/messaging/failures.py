@@ -5,6 +5,7 @@ come apart, and an outage of that database uses up no attempt. Why not TTL queue
 `docs/decisions/retries-in-the-database.md`.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import msgspec
 from paybell.backoff import listener_retry
 from paybell.messaging.broker import Delivery
 from paybell.storage import Database, Record, Transaction, load_queries
+from paybell.web import trace_id_of
 
 _SQL = load_queries(__package__)
 # A reason is for people; a stack of causes has no end.
@@ -39,6 +41,24 @@ class Failure:
     def state(self) -> Literal["retry", "dead"]:
         """Waiting for another try, or waiting for a person."""
         return "dead" if self.due_at is None else "retry"
+
+    def summary(self) -> dict[str, object]:
+        """Return what a log may say of it: nothing of the body or of the error's text."""
+        traceparent = self.delivery.headers.get("traceparent")
+        return {
+            "event_id": self.event_id,
+            "reason": self.reason,
+            "attempts": self.attempts,
+            "state": self.state,
+            "trace_id": trace_id_of(traceparent) if isinstance(traceparent, str) else "",
+        }
+
+
+def identity(delivery: Delivery) -> str:
+    """Name an unreadable delivery by what it is, so that a redelivery is not a second dead letter."""
+    digest = hashlib.sha256(delivery.body)
+    digest.update(repr((delivery.message_id, delivery.content_type)).encode("utf-8", "replace"))
+    return f"sha256:{digest.hexdigest()}"
 
 
 def dead(event_id: str, delivery: Delivery, reason: str, error: str) -> Failure:

@@ -6,12 +6,13 @@ knows them.
 """
 
 import asyncio
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Generic
+
+import structlog
 
 from paybell.backoff import exponential
 from paybell.clock import Clock
@@ -24,9 +25,12 @@ from paybell.messaging.listening import Event, Listener, Rejected, Verdicts
 from paybell.messaging.patience import outlast
 from paybell.storage import Database, Transaction, load_queries
 
+log = structlog.get_logger()
 _SQL = load_queries(__package__)
 _ATTEMPT = re.compile(r"#([0-9a-f]{12})\.[de]\Z")
 RETRY_BATCH_MAX = 100
+# Failures of one batch that a log line names.
+_NAMED_MAX = 5
 # A handler that does not come back fails. The database ends a transaction without statements sooner.
 HANDLER_TIMEOUT_SECONDS = 30.0
 
@@ -136,8 +140,7 @@ class ListenerRunner(Generic[Event]):
                 failed.append((item.row_id, outcome))
         async with self._database.transaction() as tx:
             await failures.write(tx, failed)
-        for _, failure in failed:
-            self._observer.failed(failure)
+        self._tell([failure for _, failure in failed])
         return len(found)
 
     async def _read_due(self, found: Sequence[Due]) -> tuple[list[tuple[int, Failure]], list[_Item[Event]]]:
@@ -197,7 +200,7 @@ class ListenerRunner(Generic[Event]):
             try:
                 items.append(self._item(delivery))
             except Unreadable as error:
-                kept.append(failures.dead(_identity(delivery), delivery, error.code, str(error)))
+                kept.append(failures.dead(failures.identity(delivery), delivery, error.code, str(error)))
         return kept, items
 
     async def _screen(
@@ -223,8 +226,7 @@ class ListenerRunner(Generic[Event]):
             by_id = {item.event.event_id: item for item in items}
             dead = [_dead(by_id[one.event_id], one) for one in rejected]
             await failures.keep(tx, self._listener.name, dead)
-        for failure in dead:
-            self._observer.failed(failure)
+        self._tell(dead)
         return [None] * len(items)
 
     async def _handle_new(self, tx: Transaction, items: Sequence[_Item[Event]]) -> list[Rejected]:
@@ -253,8 +255,15 @@ class ListenerRunner(Generic[Event]):
                 await self._clock.sleep(next(waits))
             else:
                 break
+        self._tell(kept)
+
+    def _tell(self, kept: Sequence[Failure]) -> None:
+        """Count failures that are on disk; name the first few in the log, with their traces."""
         for failure in kept:
             self._observer.failed(failure)
+        if kept:
+            some = [failure.summary() for failure in kept[:_NAMED_MAX]]
+            log.warning("deliveries_failed", listener=self._listener.name, count=len(kept), some=some)
 
     def _failed(self, item: _Item[Event], error: Exception) -> Failure:
         event_id, now = item.event.event_id, self._clock.now()
@@ -269,10 +278,3 @@ def _attempt(delivery: Delivery) -> str | None:
 
 def _dead(item: _Item[Event], rejected: Rejected) -> Failure:
     return failures.dead(item.event.event_id, item.delivery, rejected.reason, rejected.error)
-
-
-def _identity(delivery: Delivery) -> str:
-    """Name an unreadable delivery by what it is, so that a redelivery is not a second dead letter."""
-    digest = hashlib.sha256(delivery.body)
-    digest.update(repr((delivery.message_id, delivery.content_type)).encode("utf-8", "replace"))
-    return f"sha256:{digest.hexdigest()}"

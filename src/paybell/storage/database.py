@@ -290,8 +290,8 @@ async def _session_settings(url: str, timeout_seconds: float) -> dict[str, str]:
     return _SERVER_SETTINGS | (_TRANSACTION_TIMEOUT if major >= _KNOWS_TRANSACTION_TIMEOUT else {})
 
 
-async def _as_it_is(connection: _Connection) -> None:
-    """Leave a session as it is: nothing of ours outlives its transaction, so a round trip each time is saved."""
+async def _as_it_is(connection: "asyncpg.Connection[Record]") -> None:
+    """Leave a session as it is: nothing of ours outlives its transaction, and a round trip is saved."""
     del connection
 
 

@@ -15,11 +15,9 @@ from paybell.errors import BrokerUnavailable, Misconfigured
 from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Message, QueueState
 from paybell.messaging.rabbitmq.connection import (
     ANSWER_TIMEOUT_SECONDS,
-    EncodedProperties,
     connect,
     resolve,
 )
-from paybell.messaging.rabbitmq.properties import encode_properties
 
 # A connection that misses so many signs of life in a row is given up.
 SIGNS_MISSED_MAX = 3
@@ -140,6 +138,7 @@ class Channel:
         self.link = link
         self.ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._raw = raw
+        self._subscriptions = raw.connection.subscriptions
         raw.add_on_close_callback(lambda _, reason: resolve(self.ended, reason))
 
     async def _ask(self, method: Callable[..., object], *arguments: object, **named: object) -> Any:
@@ -196,13 +195,9 @@ class Channel:
         Raises:
             BrokerUnavailable: the channel is closed.
         """
-        encoded = [EncodedProperties(encode_properties(message)) for message in messages]
-        send = self._raw.basic_publish
-        try:
-            for message, properties in zip(messages, encoded, strict=True):
-                send(message.exchange, message.routing_key, message.body, properties, message.must_route)
-        except amqp.AMQPError as error:  # it is closed, and was before the first
-            raise BrokerUnavailable("The connection to RabbitMQ was lost.") from error
+        if not self._raw.is_open:
+            raise BrokerUnavailable("The connection to RabbitMQ was lost.")
+        self._raw.connection.send(self._raw.channel_number, messages)
 
     async def prefetch(self, most: int) -> None:
         """Have each subscription hold so many unsettled deliveries at most."""
@@ -214,6 +209,9 @@ class Channel:
 
     async def subscribe(self, queue: str, tag: str, on_delivery: Callable[[Delivery], object]) -> None:
         """Consume a queue."""
+        key = self._raw.channel_number, tag.encode()
+        self._subscriptions[key] = on_delivery
+        self.ended.add_done_callback(lambda _: self._subscriptions.pop(key, None))
 
         def deliver(_channel: object, method: Any, properties: Any, body: bytes) -> None:
             on_delivery(
@@ -233,6 +231,7 @@ class Channel:
 
     async def unsubscribe(self, tag: str) -> None:
         """End a subscription; what it still brings goes back into the queue."""
+        self._subscriptions.pop((self._raw.channel_number, tag.encode()), None)
         await self._ask(self._raw.basic_cancel, tag)
 
     def acknowledge(self, tag: int) -> None:
@@ -247,7 +246,9 @@ class Channel:
             raise BrokerUnavailable(f"The subscription at RabbitMQ was lost: {error}") from error
 
     def close(self) -> None:
-        """Close it, without waiting."""
+        """Close it, without waiting; what it still brings is nobody's."""
+        for key in [key for key in self._subscriptions if key[0] == self._raw.channel_number]:
+            del self._subscriptions[key]
         with suppress(amqp.AMQPError):
             self._raw.close()
 
