@@ -73,9 +73,10 @@ class Outbox:
         """Remove events that were published then and are confirmed now; return how many were still ours."""
         if not ids:
             return 0
-        row = await self._database.fetch_one(
-            _SQL["finish_events"], ids, token, attempt_of(token), published_at, len(ids)
-        )
+        async with self._database.transaction() as tx:
+            row = await tx.fetch_one(
+                _SQL["finish_events"], ids, token, attempt_of(token), published_at, tx.now, len(ids)
+            )
         assert row is not None
         return int(row["removed"])
 

@@ -24,7 +24,7 @@ WITH removed AS (
     DELETE FROM outbox WHERE id = ANY($1::bigint[]) AND lease_token = $2 RETURNING id
 ), noted AS (
     INSERT INTO relay_batches (attempt, published_at, confirmed_at, events)
-    VALUES ($3, $4, clock_timestamp(), $5)
+    VALUES ($3, $4, $5, $6)
     ON CONFLICT DO NOTHING
 )
 SELECT count(*) AS removed FROM removed;

@@ -13,13 +13,22 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 
 from paybell.errors import Misconfigured
 from paybell.messaging.broker import Message
-from paybell.messaging.rabbitmq.frames import OnDelivery, cut_frame, read_delivery, write_message
+from paybell.messaging.rabbitmq.frames import (
+    Incomplete,
+    OnAnswer,
+    OnDelivery,
+    cut_frame,
+    read_answer,
+    read_delivery,
+    write_message,
+)
 
 # For each step of connecting and declaring; a broker nearby takes milliseconds.
 ANSWER_TIMEOUT_SECONDS = 5.0
 # The broker says something twice in this time; a connection that misses three such signs of life in a row
 # is given up. The client's own check takes up to four times as long. `?heartbeat=` in the URL overrides it.
 HEARTBEAT_SECONDS = 4
+_READ_BYTES = 64 * 1024
 
 
 def parse_url(url: str) -> Any:
@@ -76,6 +85,7 @@ class _Connection(AsyncioConnection):  # type: ignore[misc]
 
     def __init__(self, parameters: Any, **callbacks: Any) -> None:
         self.subscriptions: dict[tuple[int, bytes], OnDelivery] = {}
+        self.publishers: dict[int, OnAnswer] = {}
         self._unread = b""
         self._unsent: list[bytes] = []
         self._own_loop = asyncio.get_running_loop()
@@ -97,21 +107,31 @@ class _Connection(AsyncioConnection):  # type: ignore[misc]
         if not self.is_closed:
             super()._adapter_emit_data(data)
 
+    def _proto_connection_made(self, transport: Any) -> None:
+        transport._MAX_RECV_BYTES = _READ_BYTES  # noqa: SLF001 - the client reads a handful of messages at once
+        super()._proto_connection_made(transport)
+
     def _on_data_available(self, data_in: bytes) -> None:
         self.bytes_received += len(data_in)
         data, at = self._unread + data_in, 0
-        while at < len(data) and not self.is_closed:
-            delivered = read_delivery(data, at, self.subscriptions)
-            if delivered is not None:
-                hears, delivery, at = delivered
-                hears(delivery)
-                continue
-            end, frame = _decode(cut_frame(data, at))
-            if frame is None:
-                break
-            at += end
-            self._process_frame(frame)
+        with suppress(Incomplete):
+            while not self.is_closed:
+                at = self._read(data, at)
         self._unread = data[at:]
+
+    def _read(self, data: bytes, at: int) -> int:
+        """Take what begins here; return where the next begins."""
+        delivered = read_delivery(data, at, self.subscriptions)
+        if delivered is not None:
+            hears, delivery, end = delivered
+            hears(delivery)
+            return end
+        answered = read_answer(data, at, self.publishers)
+        if answered is not None:
+            return answered
+        size, frame = _decode(cut_frame(data, at))
+        self._process_frame(frame)
+        return at + size
 
 
 def _decode(data: bytes) -> tuple[int, Any]:

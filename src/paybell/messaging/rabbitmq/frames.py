@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from paybell.messaging.broker import BODY_MAX, Delivery, Message
+from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Message
 from paybell.messaging.rabbitmq.properties import encode_properties
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
@@ -22,6 +22,12 @@ _END = 0xCE
 _CONTENT = struct.Struct(">BHIHHQ")
 _CONTENT_SIZE = _CONTENT.size - _FRAME.size
 _TAG = struct.Struct(">Q")
+# A tag and the bits: for all up to it, put it back.
+_ANSWER = struct.Struct(">QB")
+_ANSWERS = {
+    struct.pack(">HH", _BASIC, 80): Confirm.CONFIRMED,
+    struct.pack(">HH", _BASIC, 120): Confirm.REFUSED,
+}
 _LONG = struct.Struct(">I")
 # In the order of the properties; `paybell.messaging.rabbitmq.properties` has the ones we send.
 _CONTENT_TYPE, _ENCODING, _HEADERS, _MODE, _PRIORITY = 1 << 15, 1 << 14, 1 << 13, 1 << 12, 1 << 11
@@ -31,6 +37,10 @@ _MESSAGE_ID, _MORE_FLAGS = 1 << 7, 1
 OnDelivery = Callable[[Delivery], object]
 # Who hears of deliveries, by channel number and consumer tag.
 Subscriptions = Mapping[tuple[int, bytes], OnDelivery]
+# Hears of a tag, its confirm, and whether that is for all tags up to it.
+OnAnswer = Callable[[int, Confirm, bool], object]
+# Who hears of confirms, by channel number.
+Publishers = Mapping[int, OnAnswer]
 
 
 def write_message(channel: int, message: Message, frame_max: int) -> bytes:
@@ -64,39 +74,62 @@ def _publish(channel: int, exchange: str, routing_key: str, mandatory: bool) -> 
     return _FRAME.pack(_METHOD, channel, len(method)) + method + _MARK
 
 
+class Incomplete(Exception):
+    """The rest of what begins here has not arrived."""
+
+
 def read_delivery(
     data: bytes, at: int, subscriptions: Subscriptions
 ) -> tuple[OnDelivery, Delivery, int] | None:
     """Read the delivery that begins here, for one of these subscriptions.
 
     Returns:
-        Who hears of it, the delivery, and where it ends. None: it is not whole yet, or something else,
-        or something about it is unusual, which does not mean wrong.
+        Who hears of it, the delivery, and where it ends. None: it is something else, or something about
+        it is unusual, which does not mean wrong.
+
+    Raises:
+        Incomplete: it has not arrived as a whole.
     """
+    kind, channel, method, method_end = _frame(data, at)
+    if kind != _METHOD or not data.startswith(_DELIVER, method):
+        return None
     try:
-        kind, channel, method, method_end = _frame(data, at)
-        if kind != _METHOD or not data.startswith(_DELIVER, method):
-            return None
         tag_end = method + 5 + data[method + 4]
-        hears = subscriptions.get((channel, data[method + 5 : tag_end]))
-        if hears is None:
-            return None
+        hears = subscriptions[channel, data[method + 5 : tag_end]]
         *header, properties, header_end = _frame(data, method_end + 1)
-        *content, body, body_end = _frame(data, header_end + 1)
         body_size = _TAG.unpack_from(data, properties + 4)[0]
-        if header != [_HEADER, channel] or content != [_BODY, channel] or body_end - body != body_size:
+        if header != [_HEADER, channel] or not 0 < body_size <= BODY_MAX:
             return None
-        if body_size > BODY_MAX:
+        *content, body, body_end = _frame(data, header_end + 1)
+        if content != [_BODY, channel] or body_end - body != body_size:
             return None
         exchange, routing_key = _names(data[tag_end + 9 : method_end])
         content_type, headers, message_id = _properties(data, properties + _CONTENT_SIZE, header_end)
-    except (IndexError, ValueError, struct.error):
+    except (LookupError, ValueError, struct.error):
         return None
     tag = _TAG.unpack_from(data, tag_end)[0]
     delivery = Delivery(
         tag, exchange, routing_key, data[body:body_end], content_type, message_id, headers, False
     )
     return hears, delivery, body_end + 1
+
+
+def read_answer(data: bytes, at: int, publishers: Publishers) -> int | None:
+    """Read the Basic.Ack or Basic.Nack that begins here, and tell the publisher of its channel.
+
+    Returns:
+        Where it ends; None: it is something else.
+
+    Raises:
+        Incomplete: it has not arrived as a whole.
+    """
+    kind, channel, method, end = _frame(data, at)
+    said = _ANSWERS.get(data[method : method + 4]) if kind == _METHOD else None
+    if said is None or channel not in publishers:
+        return None
+    tag, bits = _ANSWER.unpack_from(data, method + 4)
+    publishers[channel](tag, said, bool(bits & 1))
+    return end + 1
 
 
 def cut_frame(data: bytes, at: int) -> bytes:
@@ -107,12 +140,14 @@ def cut_frame(data: bytes, at: int) -> bytes:
 
 
 def _frame(data: bytes, at: int) -> tuple[int, int, int, int]:
-    """Return a frame's type and channel, and where what it holds begins and ends."""
+    """Return a frame's type and channel, and where what it holds begins and ends; 0 for no frame of AMQP."""
+    if len(data) < at + _FRAME.size:
+        raise Incomplete
     kind, channel, size = _FRAME.unpack_from(data, at)
     end = at + _FRAME.size + size
-    if data[end] != _END:
-        raise ValueError
-    return kind, channel, at + _FRAME.size, end
+    if len(data) <= end:
+        raise Incomplete
+    return kind if data[end] == _END else 0, channel, at + _FRAME.size, end
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import pika
 from pika import exceptions as amqp
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
@@ -138,8 +137,18 @@ class Channel:
         self.link = link
         self.ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._raw = raw
-        self._subscriptions = raw.connection.subscriptions
-        raw.add_on_close_callback(lambda _, reason: resolve(self.ended, reason))
+        self._connection = raw.connection
+        raw.add_on_close_callback(self._on_close)
+
+    def _on_close(self, _channel: object, reason: Exception) -> None:
+        self._fall_silent()
+        resolve(self.ended, reason)
+
+    def _fall_silent(self) -> None:
+        """Hear nothing more; a channel that is opened later may have the same number."""
+        self._connection.publishers.pop(self._raw.channel_number, None)
+        for key in [key for key in self._connection.subscriptions if key[0] == self._raw.channel_number]:
+            del self._connection.subscriptions[key]
 
     async def _ask(self, method: Callable[..., object], *arguments: object, **named: object) -> Any:
         """Call one of the client's methods that take a ``callback``; return what it is called with."""
@@ -180,14 +189,9 @@ class Channel:
             on_answer: hears of a tag, its confirm, and whether that is for all tags up to it.
             on_return: hears the id of a message that found no queue, before its confirm.
         """
-
-        def answer(frame: Any) -> None:
-            method = frame.method
-            said = Confirm.CONFIRMED if isinstance(method, pika.spec.Basic.Ack) else Confirm.REFUSED
-            on_answer(method.delivery_tag, said, method.multiple)
-
+        self._connection.publishers[self._raw.channel_number] = on_answer
         self._raw.add_on_return_callback(lambda _channel, _method, given, _body: on_return(given.message_id))
-        await self._ask(self._raw.confirm_delivery, answer)
+        await self._ask(self._raw.confirm_delivery, lambda _: None)  # the connection tells, not the client
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Send a batch, all of it or, if one cannot be written, nothing.
@@ -197,7 +201,7 @@ class Channel:
         """
         if not self._raw.is_open:
             raise BrokerUnavailable("The connection to RabbitMQ was lost.")
-        self._raw.connection.send(self._raw.channel_number, messages)
+        self._connection.send(self._raw.channel_number, messages)
 
     async def prefetch(self, most: int) -> None:
         """Have each subscription hold so many unsettled deliveries at most."""
@@ -209,9 +213,7 @@ class Channel:
 
     async def subscribe(self, queue: str, tag: str, on_delivery: Callable[[Delivery], object]) -> None:
         """Consume a queue."""
-        key = self._raw.channel_number, tag.encode()
-        self._subscriptions[key] = on_delivery
-        self.ended.add_done_callback(lambda _: self._subscriptions.pop(key, None))
+        self._connection.subscriptions[self._raw.channel_number, tag.encode()] = on_delivery
 
         def deliver(_channel: object, method: Any, properties: Any, body: bytes) -> None:
             on_delivery(
@@ -231,7 +233,7 @@ class Channel:
 
     async def unsubscribe(self, tag: str) -> None:
         """End a subscription; what it still brings goes back into the queue."""
-        self._subscriptions.pop((self._raw.channel_number, tag.encode()), None)
+        self._connection.subscriptions.pop((self._raw.channel_number, tag.encode()), None)
         await self._ask(self._raw.basic_cancel, tag)
 
     def acknowledge(self, tag: int) -> None:
@@ -247,8 +249,7 @@ class Channel:
 
     def close(self) -> None:
         """Close it, without waiting; what it still brings is nobody's."""
-        for key in [key for key in self._subscriptions if key[0] == self._raw.channel_number]:
-            del self._subscriptions[key]
+        self._fall_silent()
         with suppress(amqp.AMQPError):
             self._raw.close()
 
