@@ -31,7 +31,7 @@ export const texts = {
     replaying: "Replaying", replayed: (count) => `${count} handed to their listeners.`, noDead: "No dead letters.",
     event: "Event", reason: "Reason", listener: "Listener", attempts: "Attempts", lastFailed: "Last failed", look: "Look",
     open: "Open", more: "More", actions: "What was done by hand", noActions: "Nothing yet.",
-    action: (one, when) => `${when} · ${one.who} · ${one.action} · ${one.selection} · ${one.rows} rows`,
+    action: (one, when) => `${when} · ${one.who} · ${one.action} · ${one.selection} · ${one.rows} ${one.rows === 1 ? "row" : "rows"}`,
     error: "Error", headers: "Headers", contentType: "Content type", received: "Received", binary: "binary, as base64:",
     booksText: "Compares every pay order with its order. Repairing tells the events of what was not heard again, under the same ids.",
     compare: "Compare", repair: "Compare and repair", comparing: (n, d) => `${n} pay orders compared, ${d} differ …`,
