@@ -73,11 +73,16 @@ def _version(package: str) -> str:
 
 def write(results: Results, plan: Plan, around: dict[str, str]) -> None:
     """Replace this run's section of the page."""
-    begin, end = f"<!-- {plan.name} run -->", f"<!-- end of {plan.name} run -->"
+    replace_section(plan.name, list(_section(results, plan, around)))
+
+
+def replace_section(name: str, lines: list[str]) -> None:
+    """Put these lines into the section of a kind of run."""
+    begin, end = f"<!-- {name} run -->", f"<!-- end of {name} run -->"
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(begin)
     after = rest.partition(end)[2]
-    section = "\n".join(_section(results, plan, around))
+    section = "\n".join(lines)
     PAGE.write_text(f"{before}{begin}\n{section}\n{end}{after}", encoding="utf-8")
 
 
