@@ -183,6 +183,8 @@ async def main(spec: dict[str, Any]) -> dict[str, object]:
     if watch and watching:
         await asyncio.wait_for(watching, _ARRIVAL_SECONDS)
         report["toPaidMs"] = spread(watch.seconds)
+    for connection in load.idle:
+        connection.transport.close()
     return report | {"warm": first, "answerMs": spread(load.latencies[first : load.sent])}
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.paying import Driven, Pressure, check_paid, drive, paybell, until_paid
-from benchmarks.processes import cpu_seconds, family, postgres_cpu
+from benchmarks.paying import Driven, Pressure, check_paid, drive, load_generator, paybell, until_paid
+from benchmarks.processes import cpu_seconds, family, postgres_cpu, together
 from benchmarks.servers import Servers
 from benchmarks.stock import PAY, TRADE
 
@@ -42,12 +42,10 @@ async def outage(servers: Servers, pressure: Pressure, *, settle_micros: float) 
     async with servers.fresh(PAY) as pay, servers.fresh(TRADE) as trade:
 
         async def pay_some(nth: int, *, arrives: bool) -> Driven:
-            return await drive(api, pressure, part=(nth, 3), arrives=arrives)
+            return await drive(load, api, pressure, part=(nth, 3), arrives=arrives)
 
-        async with (
-            paybell(servers, pay, trade, "api") as api,
-            paybell(servers, pay, trade, "relay") as relaying,
-        ):
+        always = paybell(servers, pay, trade, "api"), paybell(servers, pay, trade, "relay")
+        async with load_generator() as load, together(*always) as (api, relaying):
             pay_url = f"http://127.0.0.1:{api.port}"
             trade_role = partial(paybell, servers, pay, trade, "trade", pay_url=pay_url)
             async with trade_role() as trading:

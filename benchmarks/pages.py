@@ -18,7 +18,7 @@ from rich.console import Console
 
 from benchmarks.page import replace_section
 from benchmarks.parts import JWT_SECRET
-from benchmarks.paying import WARMUP, Pressure, drive, paybell
+from benchmarks.paying import WARMUP, Pressure, drive, load_generator, paybell
 from benchmarks.processes import cpu_seconds, family, postgres_cpu
 from benchmarks.servers import Servers, running_servers
 from benchmarks.stock import PASSWORD, PAY, TRADE, biz_order_no, make_pay, make_trade, payer_of
@@ -68,9 +68,10 @@ async def console_cost(servers: Servers, seconds: float) -> dict[str, float]:
         paybell(servers, pay, trade, "relay", "trade", pay_url=f"http://127.0.0.1:{api.port}") as rest,
         paybell(servers, pay, trade, "ops") as ops,
         _watching(ops.port) as seen,
+        load_generator() as load,
     ):
         before, started = _cpu(servers, api.pid, rest.pid, ops.pid), time.monotonic()
-        driven = await drive(api, Pressure(ORDERS, 64, seconds))
+        driven = await drive(load, api, Pressure(ORDERS, 64, seconds))
         after, lasted = _cpu(servers, api.pid, rest.pid, ops.pid), time.monotonic() - started
     spent = {name: after[name] - before[name] for name in before}
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(seen)]

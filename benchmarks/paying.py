@@ -4,13 +4,13 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.books import BooksWrong, agree, check_pay, check_trade
 from benchmarks.parts import JWT_SECRET
-from benchmarks.processes import child, server
+from benchmarks.processes import Child, child, server, together
 from benchmarks.servers import Servers, connected
 from benchmarks.stock import PASSWORD, PAY, PEPPER, TRADE, biz_order_no, pay_order_id, payer_of
 from paybell.clock import SystemClock
@@ -75,7 +75,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def load_generator() -> AbstractAsyncContextManager[Child]:
+    """Start the process that sends the requests; it can do so again and again."""
+    return child("benchmarks.load")
+
+
 async def drive(
+    load: Child,
     site: Site,
     pressure: Pressure,
     *,
@@ -88,6 +94,7 @@ async def drive(
     """Pay orders; the first few are a warm-up.
 
     Args:
+        load: sends the requests.
         site: the service.
         pressure: how many orders, for how long, how many at the same time.
         part: (0, 3) is the first third of the orders.
@@ -119,11 +126,10 @@ async def drive(
         orders = [biz_order_no(n) for n in numbers]
         spec["watch"] = {"url": site.trade_url, "orders": orders, "every": watch_every}
     before = await _count_paid(site)
-    async with child("benchmarks.load") as load:
-        await load.prepare(spec)
-        if arrives:
-            await until_paid(site, before + WARMUP)
-        report = await load.run()
+    await load.prepare(spec)
+    if arrives:
+        await until_paid(site, before + WARMUP)
+    report = await load.run()
     paid = report["statuses"].get("200", 0)
     if not refusals:
         agree("load", answers=(report["statuses"], {"200": paid}))
@@ -188,11 +194,11 @@ async def http(servers: Servers, pressure: Pressure, *, workers: int, offered: f
         BooksWrong: something was lost or doubled, or refused.
     """
     async with servers.fresh(PAY) as pay, servers.fresh(TRADE) as trade:
-        async with (
-            paybell(servers, pay, trade, "api", workers=workers) as site,
-            paybell(servers, pay, trade, "relay", "trade", "ops", pay_url=f"http://127.0.0.1:{site.port}"),
-        ):
-            driven = await drive(site, pressure, part=(0, 2))
+        port = free_port()
+        behind = paybell(servers, pay, trade, "relay", "trade", "ops", pay_url=f"http://127.0.0.1:{port}")
+        api = paybell(servers, pay, trade, "api", workers=workers, port=port)
+        async with load_generator() as load, together(api, behind) as (site, _):
+            driven = await drive(load, site, pressure, part=(0, 2))
             count = driven.warm + driven.paid
             found = {
                 "httpPaid": driven.arrived_rate,
@@ -201,7 +207,7 @@ async def http(servers: Servers, pressure: Pressure, *, workers: int, offered: f
             }
             if offered:
                 rate = max(20.0, min(offered, driven.arrived_rate * 0.8 // 10 * 10))
-                timed = await drive(site, pressure, part=(1, 2), rate=rate, watch_every=5)
+                timed = await drive(load, site, pressure, part=(1, 2), rate=rate, watch_every=5)
                 count += timed.warm + timed.paid
                 found |= _latency(timed) | {"latencyOffered": rate}
         await check_paid(servers, pay, trade, count)
@@ -232,7 +238,7 @@ async def generator_limit(connections: int, seconds: float) -> dict[str, float]:
     requests = [[f"/pay-orders/{pay_order_id(n)}/pay", "1"] for n in range(int(60_000 * seconds))]
     spec = {"host": "127.0.0.1", "port": port, "connections": connections, "warmup": 100}
     spec |= {"seconds": seconds, "body": "{}", "tokens": {"1": "x" * 200}, "requests": requests}
-    async with child("benchmarks.responder") as responder, child("benchmarks.load") as load:
+    async with child("benchmarks.responder") as responder, load_generator() as load:
         await responder.prepare({"port": port})
         await load.prepare(spec)
         report = await load.run()

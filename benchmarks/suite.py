@@ -122,7 +122,9 @@ class Suite:
         except (BooksWrong, Failed) as error:
             self.results.discarded.append(f"{name}: {error}")
             self._say(f"Does not count: {name}: {error}")
-        return time.monotonic() - started
+        lasted = time.monotonic() - started
+        self._say(f"         {lasted:.1f} s")
+        return lasted
 
     async def _pgbench(self) -> Figures:
         plan = self._plan

@@ -16,9 +16,9 @@ import uvloop
 from aio_pika.abc import AbstractIncomingMessage
 from fastapi import Depends, FastAPI
 
-from benchmarks.paying import Pressure, Site, drive, free_port
+from benchmarks.paying import Pressure, Site, drive, free_port, load_generator
 from benchmarks.peers import article
-from benchmarks.processes import server
+from benchmarks.processes import server, together
 from benchmarks.servers import Servers
 
 QUEUE = "article.pay.success.queue"
@@ -35,8 +35,8 @@ async def measure(servers: Servers, pressure: Pressure, *, workers: int) -> dict
         BooksWrong: something was lost or doubled.
     """
     async with servers.fresh(article.PAY) as pay, servers.fresh(article.TRADE) as trade:
-        async with _running(servers, pay, trade, workers) as site:
-            driven = await drive(site, pressure)
+        async with load_generator() as load, _running(servers, pay, trade, workers) as site:
+            driven = await drive(load, site, pressure)
         count = driven.warm + driven.paid
         await article.check(servers, _NAME, pay, trade, paid=count, marked=count)
         await servers.empty_queue(QUEUE)
@@ -61,10 +61,9 @@ async def _running(servers: Servers, pay: str, trade: str, workers: int) -> Asyn
         str(workers),
         "--no-access-log",
     ]
-    async with (
-        server(["-m", __name__], environment, started="listening"),
-        server(app, environment, started="startup complete", times=workers) as pid,
-    ):
+    listening = server(["-m", __name__], environment, started="listening")
+    paying = server(app, environment, started="startup complete", times=workers)
+    async with together(paying, listening) as (pid, _):
         yield Site(port, pid, servers.url(trade), article.PAID_QUERY, article.payer_of)
 
 

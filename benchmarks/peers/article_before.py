@@ -12,7 +12,7 @@ from typing import Annotated
 import httpx
 from fastapi import Depends, FastAPI, HTTPException
 
-from benchmarks.paying import Driven, Pressure, Site, drive, free_port
+from benchmarks.paying import Driven, Pressure, Site, drive, free_port, load_generator
 from benchmarks.peers import article
 from benchmarks.processes import server
 from benchmarks.servers import Servers
@@ -36,9 +36,12 @@ async def measure(servers: Servers, pressure: Pressure, *, workers: int) -> dict
         }
 
         async def pay_some(nth: int) -> Driven:
-            return await drive(site, pressure, part=(nth, 3), arrives=False, refusals=True)
+            return await drive(load, site, pressure, part=(nth, 3), arrives=False, refusals=True)
 
-        async with server(_uvicorn("app", port, workers), environment, started=_STARTED, times=workers):
+        async with (
+            load_generator() as load,
+            server(_uvicorn("app", port, workers), environment, started=_STARTED, times=workers),
+        ):
             async with server(_uvicorn("trade", trade_port, 1), environment, started=_STARTED):
                 healthy = await pay_some(0)
                 async with httpx.AsyncClient() as operator:

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from benchmarks.books import agree
 from benchmarks.child import Meter, ready, serve
 from benchmarks.peers import article
-from benchmarks.processes import child
+from benchmarks.processes import child, together
 from benchmarks.servers import Servers, connected
 
 DATABASE = "faststream_pay"
@@ -62,8 +62,7 @@ async def measure(servers: Servers, events: int) -> dict[str, float]:
     async with (
         servers.fresh(DATABASE) as outbox,
         servers.fresh(article.TRADE) as trade,
-        child(__name__, "relay") as relay_child,
-        child(__name__, "consume") as consumer,
+        together(child(__name__, "relay"), child(__name__, "consume")) as (relay_child, consumer),
     ):
         spec = {"broker": servers.rabbitmq.url, "events": events}
         await consumer.prepare(spec | {"url": article.sqlalchemy_url(servers, trade)})
