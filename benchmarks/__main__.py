@@ -37,7 +37,7 @@ async def run(plan: Plan, console: Console) -> Results:
 def main() -> int:
     """Return 0 when every run of every contender counted."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under a minute, with smaller sizes")
+    parser.add_argument("--quick", action="store_true", help="about a minute, with smaller sizes")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     arguments = parser.parse_args()
     plan = QUICK if arguments.quick else FULL

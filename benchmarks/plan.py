@@ -26,6 +26,7 @@ class Plan:
         many_merchants: beside one merchant for all.
         grown: what the grown database holds.
         backlog_seconds: how long a whole service works the grown backlog off.
+        before: also measure contender (b), which has no ratio of its own.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Plan:
     many_merchants: int
     grown: Grown
     backlog_seconds: float
+    before: bool
 
 
 FULL = Plan(
@@ -63,22 +65,24 @@ FULL = Plan(
     many_merchants=10_000,
     grown=Grown(5_000_000, 1_000_000),
     backlog_seconds=15.0,
+    before=True,
 )
 QUICK = Plan(
     name="quick",
     budget_seconds=1,
     rounds_max=1,
-    payments=6_000,
-    http_orders=9_000,
-    http_seconds=1.0,
+    payments=5_000,
+    http_orders=7_500,
+    http_seconds=0.8,
     connections=64,
     workers=(2,),
     pgbench_scale=10,
     pgbench_clients=(8,),
     pgbench_seconds=1,
     offered=1_000,
-    faststream_events=800,
-    many_merchants=5_000,
-    grown=Grown(60_000, 24_000),
+    faststream_events=600,
+    many_merchants=4_000,
+    grown=Grown(40_000, 16_000),
     backlog_seconds=1.0,
+    before=False,
 )

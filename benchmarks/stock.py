@@ -1,5 +1,6 @@
 """What there is before a measurement begins: wallets with money, orders to pay, years of paid ones."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,11 +94,14 @@ async def make_grown(servers: Servers, pay: str, trade: str, orders: int, grown:
     Only for making it, foreign keys are not looked up row by row; the books are checked afterwards.
     """
     last, untold = _PAID_FROM + grown.paid, _PAID_FROM + grown.paid - grown.pending + 1
+    await asyncio.gather(
+        _grow_pay(servers, pay, orders, last, untold), _grow_trade(servers, trade, orders, last, untold)
+    )
+
+
+async def _grow_pay(servers: Servers, pay: str, orders: int, last: int, untold: int) -> None:
     await servers.execute(f"CREATE DATABASE {pay}")
-    await servers.execute(f"CREATE DATABASE {trade}")
     await migrate(servers.url(pay), "pay")
-    for schema in ("trade", "listeners"):
-        await migrate(servers.url(trade), schema)
     async with connected(servers.url(pay)) as connection:
         await connection.execute("SET session_replication_role = replica")
         await connection.execute("SET synchronous_commit = off")
@@ -107,6 +111,12 @@ async def make_grown(servers: Servers, pay: str, trade: str, orders: int, grown:
             await connection.execute(_SQL[step])
         await connection.execute(_SQL["grow_outbox"], untold)
         await connection.execute("VACUUM ANALYZE")
+
+
+async def _grow_trade(servers: Servers, trade: str, orders: int, last: int, untold: int) -> None:
+    await servers.execute(f"CREATE DATABASE {trade}")
+    for schema in ("trade", "listeners"):
+        await migrate(servers.url(trade), schema)
     async with connected(servers.url(trade)) as connection:
         await connection.execute("SET synchronous_commit = off")
         await connection.execute(_SQL["grow_trade_orders"], _PAID_FROM + 1, untold - 1, AMOUNT, BUYERS)

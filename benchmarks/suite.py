@@ -92,7 +92,7 @@ class Suite:
     def _measures(self) -> dict[str, Measure]:
         servers, plan = self._servers, self._plan
         pressure = Pressure(plan.http_orders, plan.connections, plan.http_seconds)
-        return {
+        measures: dict[str, Measure] = {
             "pgbench": lambda _: self._pgbench(),
             "settle, relay, listen": lambda _: settling.pipeline(self._parts, plan.payments),
             "raw AMQP": lambda _: raw_amqp.rates(servers, plan.payments),
@@ -109,8 +109,10 @@ class Suite:
             "trade healthy, ill, down": lambda _: outage.outage(
                 servers, pressure, settle_micros=self.results.median("settlePythonMicros")
             ),
-            "the article, before": lambda _: article_before.measure(servers, pressure, workers=1),
         }
+        if plan.before:
+            measures["the article, before"] = lambda _: article_before.measure(servers, pressure, workers=1)
+        return measures
 
     async def _measure(self, nth: int, name: str, measure: Measure) -> float:
         self._say(f"Round {nth + 1}: {name} …")
