@@ -50,7 +50,7 @@ class Plan:
 
 FULL = Plan(
     name="full",
-    budget_seconds=420,
+    budget_seconds=500,
     rounds_max=7,
     payments=40_000,
     http_orders=60_000,
