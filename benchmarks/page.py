@@ -126,10 +126,11 @@ def _sentences(results: Results, plan: Plan) -> Iterator[str]:
     def median(name: str) -> str:
         return number(results.median(name))
 
-    yield f"Latency: at {median('latencyOffered')} payments/s offered, answered after"
-    yield f"{median('answerP50')} ms (p99 {median('answerP99')} ms), PAID {median('paidP50')} ms after that"
-    yield f"(p99 {median('paidP99')} ms). Over HTTP with {median('httpPaidWorkers')} workers, the article's"
-    yield f"port with {median('articlePaidWorkers')}. The load generator used"
+    yield f"Latency, with {plan.workers[0]} worker(s): at {median('latencyOffered')} payments/s offered,"
+    yield f"answered after {median('answerP50')} ms (p99 {median('answerP99')} ms),"
+    yield f"PAID {median('paidP50')} ms after that (p99 {median('paidP99')} ms)."
+    yield f"Over HTTP with {median('httpPaidWorkers')} workers at best, the article's port with"
+    yield f"{median('articlePaidWorkers')}. The load generator used"
     yield f"{results.median('loadShare'):.0%} of a core. {plan.payments:,} payments in each run of the bare"
     yield f"parts, {plan.http_seconds:g} s in each over HTTP; {plan.grown.paid:,} paid orders and"
     yield f"{plan.grown.pending:,} pending events in the grown databases."

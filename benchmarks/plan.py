@@ -17,7 +17,8 @@ class Plan:
         http_orders: orders there are for one run over HTTP.
         http_seconds: how long one run over HTTP goes on.
         connections: requests on their way at the same time.
-        workers: numbers of workers of ``paybell serve`` to try; the article's port gets as many.
+        workers: numbers of workers of ``paybell serve`` to try, fewest first; the article's port gets as
+            many, and the latency is taken with the first.
         pgbench_scale: branches of pgbench, more than clients.
         pgbench_clients: numbers of clients to try; the best is taken.
         pgbench_seconds: of one run of pgbench.

@@ -97,7 +97,8 @@ class Shop:
         """Take all events out of pay's outbox; return the deliveries they come to at the order service."""
         wire, token = Wire(Signer(SECRET), "text/x-json"), uuid4()
         events = await self.pay.outbox.claim(token, 60, 10_000)
-        await self.pay.outbox.finish([event.id for event in events], token, SystemClock().now())
+        now = SystemClock().now()
+        await self.pay.outbox.finish([event.id for event in events], token, now, now)
         messages = [wire.messages(event, "1")[0] for event in events]
         return [
             Delivery(

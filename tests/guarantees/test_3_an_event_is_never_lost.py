@@ -196,7 +196,8 @@ async def test_a_relay_that_was_too_slow_removes_nothing_and_says_so(
             "SELECT id FROM outbox WHERE lease_token = $1 AND leased_until > now()", new_owner
         )
     assert len(held) == 2
-    assert await side.outbox.finish([row["id"] for row in held], new_owner, SystemClock().now()) == 2
+    now = SystemClock().now()
+    assert await side.outbox.finish([row["id"] for row in held], new_owner, now, now) == 2
     await wrote(book, 5001, 5002)
 
 

@@ -69,22 +69,22 @@ class Outbox:
         rows = await self._database.fetch(_SQL["claim_events"], token, lease_seconds, most)
         return sorted((OutboxEvent(*row.values()) for row in rows), key=lambda event: event.id)
 
-    async def finish(self, ids: Sequence[int], token: UUID, published_at: datetime) -> int:
-        """Remove events that were published then and are confirmed now; return how many were still ours."""
+    async def finish(
+        self, ids: Sequence[int], token: UUID, published_at: datetime, confirmed_at: datetime
+    ) -> int:
+        """Remove events that are published and confirmed; return how many were still ours."""
         if not ids:
             return 0
-        async with self._database.transaction() as tx:
-            row = await tx.fetch_one(
-                _SQL["finish_events"], ids, token, attempt_of(token), published_at, tx.now, len(ids)
-            )
+        row = await self._database.fetch_one(
+            _SQL["finish_events"], ids, token, attempt_of(token), published_at, confirmed_at, len(ids)
+        )
         assert row is not None
         return int(row["removed"])
 
     async def release(self, ids: Sequence[int], token: UUID, wait_seconds: float) -> None:
         """Give events back, to be tried again after a wait."""
         if ids:
-            async with self._database.transaction() as tx:
-                await tx.execute(_SQL["release_events"], ids, token, wait_seconds)
+            await self._database.fetch(_SQL["release_events"], ids, token, wait_seconds)
 
     async def state(self) -> tuple[int, float]:
         """Return how many events wait (at most 100,000) and the age of the oldest in seconds."""

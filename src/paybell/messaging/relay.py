@@ -183,7 +183,7 @@ class Relay:
                 waiting.append(event.id)
             else:
                 unknown.append(event.id)
-        removed = await self._outbox.finish(done, token, published_at)
+        removed = await self._outbox.finish(done, token, published_at, self._clock.now())
         await self._outbox.release(unknown, token, 0)
         await self._outbox.release(waiting, token, RETURNED_WAIT_SECONDS)
         if unknown or waiting:
