@@ -14,15 +14,15 @@ from benchmarks.child import Meter, ready, serve
 from benchmarks.stock import PEPPER, requests
 from paybell.clock import SystemClock
 from paybell.messaging.events import Signer, topology
+from paybell.messaging.listener_runner import ListenerObserver, ListenerRunner
 from paybell.messaging.rabbitmq.broker import RabbitBroker
-from paybell.messaging.runner import ListenerObserver, ListenerRunner
 from paybell.pay.settlement import PaymentRequest
 from paybell.runtime import open_runtime
 from paybell.settings import Settings
 from paybell.storage import Database
 from paybell.tokens import Tokens
-from paybell.trade.listener import PaymentProof, payment_listener
 from paybell.trade.pay_client import PayClient
+from paybell.trade.payment_listener import PaymentProof, payment_listener
 from paybell.wallet.ledger import PostingFolder
 from paybell.worker import Loop, run_loop
 

@@ -14,9 +14,9 @@ import asyncpg
 import pika
 
 from paybell.messaging.events import TRADE_QUEUE
-from paybell.messaging.rabbitmq.install import ensure_installed
-from paybell.messaging.rabbitmq.node import RabbitmqNode
 from paybell.storage.embedded import PAY_DATABASE, embedded_postgres
+from paybell.testing.rabbitmq_install import ensure_installed
+from paybell.testing.rabbitmq_node import RabbitmqNode
 
 # Each connects as a user of its own, so that the CPU of its backends can be told apart.
 ROLES = ("bench_api", "bench_relay", "bench_trade", "bench_ops")

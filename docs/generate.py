@@ -6,7 +6,6 @@ from typing import Any, cast, get_args, get_type_hints
 import msgspec
 
 from paybell import errors
-from paybell.api.app import create_app
 from paybell.cli import app
 from paybell.clock import SystemClock
 from paybell.messaging.broker import Exchange
@@ -20,10 +19,11 @@ from paybell.messaging.events import (
     SIGNATURE_HEADER,
     PayOrderEvent,
 )
-from paybell.metrics import Metrics
 from paybell.pay.status import TRANSITIONS, PayStatus
 from paybell.runtime import Runtime
+from paybell.serving.application import create_app
 from paybell.settings import Settings
+from paybell.telemetry.metrics import Metrics
 from paybell.tokens import Tokens
 
 DOCS = Path(__file__).parent
@@ -149,7 +149,7 @@ def metrics_page() -> str:
         [
             "# Metrics",
             "",
-            "What `/metrics` shows; [operations.md](operations.md) says what to alert on. Generated from `metrics.py`. Counters end in",
+            "What `/metrics` shows; [operations.md](operations.md) says what to alert on. Generated from `telemetry/metrics.py`. Counters end in",
             "`_total`, histograms in `_bucket`, `_sum` and `_count`.",
             "",
             "| Metric | Kind | Meaning |",

@@ -9,7 +9,7 @@ from typing import Any
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright
 
-from paybell.packages import Program, ensure_installed
+from paybell.testing.system_packages import Program, ensure_installed
 
 # Screenshots of a run, to be looked at; git does not see the folder.
 SHOTS = Path(__file__).parents[1] / "artefacts" / "screenshots"

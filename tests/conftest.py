@@ -71,7 +71,7 @@ async def trade_database(trade_url: str) -> AsyncIterator[Database]:
 @pytest.fixture(scope="session")
 def rabbitmq_url() -> Iterator[str]:
     """A real RabbitMQ: the one at PAYBELL_TEST_AMQP_URL, or a private node (design section 8)."""
-    from paybell.messaging.rabbitmq.node import find_or_start  # noqa: PLC0415 - only where it is needed
+    from paybell.testing.rabbitmq_node import find_or_start  # noqa: PLC0415 - only where it is needed
 
     with find_or_start(print) as url:
         yield url

@@ -15,7 +15,7 @@ _Steps: TypeAlias = "Coroutine[Any, Any, Any] | Generator[Any, Any, Any]"
 _FINISHED = 0
 _processes = multiprocessing.get_context("forkserver")
 # What takes long to import is imported once.
-_processes.set_forkserver_preload(["pytest", "paybell.cli.server", "paybell.messaging.rabbitmq.broker"])
+_processes.set_forkserver_preload(["pytest", "paybell.serving.process", "paybell.messaging.rabbitmq.broker"])
 
 
 class _Fuse:

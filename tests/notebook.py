@@ -10,9 +10,9 @@ from paybell.clock import Clock
 from paybell.messaging import Binding, Exchange, PaymentSucceeded, Queue, Rejected, listener
 from paybell.messaging.broker import Broker, Delivery, Message
 from paybell.messaging.failures import FailureStore
-from paybell.messaging.listening import Screen
+from paybell.messaging.listener import Screen
+from paybell.messaging.listener_runner import ListenerObserver, ListenerRunner
 from paybell.messaging.local import LocalBroker
-from paybell.messaging.runner import ListenerObserver, ListenerRunner
 from paybell.storage import Database, Query, Record, Transaction
 
 BINDING = Binding(Queue("notebook"), Exchange("pay.direct"), "pay.success")

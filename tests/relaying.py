@@ -11,12 +11,12 @@ from support import PaySide, connected
 from paybell.clock import SystemClock
 from paybell.messaging.broker import Broker, Confirm, Message, Topology
 from paybell.messaging.events import PaymentSucceeded, Signer, topology
+from paybell.messaging.listener_runner import ListenerObserver, ListenerRunner
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.relay import Relay, RelayObserver, Wire
-from paybell.messaging.runner import ListenerObserver, ListenerRunner
 from paybell.pay.model import PayOrder
 from paybell.testing import FaultyBroker
-from paybell.trade.listener import payment_listener
+from paybell.trade.payment_listener import payment_listener
 
 
 class Said(RelayObserver):

@@ -18,9 +18,9 @@ import aiohttp
 import msgspec
 from support import PASSWORD, Databases, admin, connected, until
 
-from paybell.cli.databases import SCHEMAS
-from paybell.cli.server import Served, serving
 from paybell.clock import SystemClock
+from paybell.serving.databases import SCHEMAS
+from paybell.serving.process import Served, serving
 from paybell.settings import ROLES, Settings
 from paybell.storage.migrate import migrate
 from paybell.tokens import Tokens

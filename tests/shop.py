@@ -8,8 +8,6 @@ from uuid import uuid4
 
 from support import PaySide
 
-from paybell.api.app import create_app
-from paybell.cli.server import _http as serving_http
 from paybell.clock import SystemClock
 from paybell.errors import PaybellError
 from paybell.ids import new_traceparent
@@ -25,20 +23,22 @@ from paybell.messaging.events import (
     trade_topology,
 )
 from paybell.messaging.failures import FailureStore
+from paybell.messaging.listener_runner import ListenerObserver, ListenerRunner
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.relay import Wire
-from paybell.messaging.runner import ListenerObserver, ListenerRunner
 from paybell.runtime import Runtime
+from paybell.serving.application import create_app
+from paybell.serving.process import _http as serving_http
 from paybell.settings import read_settings
 from paybell.storage import Database, Query, Record
 from paybell.testing import SequentialIds
 from paybell.tokens import Principal, Tokens
-from paybell.trade.checking import OrderChecker
-from paybell.trade.hearing import EventProof, pay_order_listener
-from paybell.trade.listener import PaymentProof, payment_listener
+from paybell.trade.event_listener import EventProof, pay_order_listener
 from paybell.trade.model import Order, Purchase
-from paybell.trade.owing import RefundSender
+from paybell.trade.order_checker import OrderChecker
 from paybell.trade.pay_client import PayClient
+from paybell.trade.payment_listener import PaymentProof, payment_listener
+from paybell.trade.refund_sender import RefundSender
 from paybell.trade.service import TradeService
 
 SECRET = "a secret that both services hold, of 32 bytes"

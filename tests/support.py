@@ -12,6 +12,7 @@ import asyncpg
 import msgspec
 
 from paybell.errors import PaybellError
+from paybell.idempotency.keys import IdempotencyKey
 from paybell.ids import new_traceparent
 from paybell.messaging.outbox import Outbox
 from paybell.pay.model import Application, PayOrder
@@ -21,7 +22,6 @@ from paybell.pay.service import PayService
 from paybell.pay.settlement import PaymentRequest
 from paybell.storage import Database
 from paybell.testing import SequentialIds
-from paybell.wallet.idempotency import IdempotencyKey
 from paybell.wallet.pay_password import Pepper
 from paybell.wallet.service import WalletService
 

@@ -12,8 +12,8 @@ import aiohttp
 import msgspec
 
 from paybell.clock import SystemClock
-from paybell.messaging.rabbitmq.process import LOOPBACK
 from paybell.settings import read_settings
+from paybell.testing.rabbitmq_process import LOOPBACK
 from paybell.tokens import Tokens
 
 PASSWORD, WRONG_PASSWORD = "123456", "654321"

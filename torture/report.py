@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from paybell.cli.console import announce, err, fail, out, print_json
+from paybell.cli.output import announce, err, fail, out, print_json
 from torture.checker import Verdict
 from torture.nemesis import Nemesis, Record
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from paybell.clock import SystemClock
 from paybell.errors import Unavailable
 from paybell.messaging.events import TRADE_QUEUE
-from paybell.messaging.rabbitmq.install import ensure_installed
-from paybell.messaging.rabbitmq.node import RabbitmqNode
-from paybell.messaging.rabbitmq.process import LOOPBACK, free_port
 from paybell.storage.migrate import migrate
+from paybell.testing.rabbitmq_install import ensure_installed
+from paybell.testing.rabbitmq_node import RabbitmqNode
+from paybell.testing.rabbitmq_process import LOOPBACK, free_port
 from torture.postgres import Postgres
 from torture.proxy import Line, line
 

@@ -7,7 +7,7 @@
       Misconfigured   the operator must change something
 
 A class carries its stable ``code`` and its sentence in English and Chinese;
-`paybell.api.problems` turns it into an RFC 9457 problem. Bugs are assertions and
+`paybell.web.problems` turns it into an RFC 9457 problem. Bugs are assertions and
 are not caught.
 """
 

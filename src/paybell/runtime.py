@@ -12,38 +12,37 @@ from paybell.ids import SnowflakeIds
 from paybell.messaging.broker import Broker, Topology
 from paybell.messaging.events import Signer, topology, trade_topology
 from paybell.messaging.failures import FailureStore
-from paybell.messaging.listening import Listener
+from paybell.messaging.listener import Listener
+from paybell.messaging.listener_runner import ListenerObserver, ListenerRunner
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.messaging.relay import Relay, RelayObserver, Wire
-from paybell.messaging.runner import ListenerObserver, ListenerRunner
-from paybell.metrics import ListenerMetrics, Metrics, PayMetrics, RelayMetrics
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.monitor import PERIOD_SECONDS, Monitor
-from paybell.operations.repairing import Reconciler
 from paybell.operations.sampling import Sampler
 from paybell.operations.timeline import Timelines
 from paybell.pay import store as pay_store
-from paybell.pay.books import PayBooks
 from paybell.pay.observer import PayObserver
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.refunds import RefundService
 from paybell.pay.service import PayService
+from paybell.reconciliation.pay_books import PayBooks
 from paybell.reconciliation.periodic import PeriodicReconciler
+from paybell.reconciliation.reconciler import Reconciler
+from paybell.reconciliation.trade_books import TradeBooks
 from paybell.settings import ROLES, Settings
 from paybell.storage import Database
 from paybell.storage.retention import Cleaner, Rule, listener_rules, pay_rules
-from paybell.streams import Streams
+from paybell.telemetry.metrics import ListenerMetrics, Metrics, PayMetrics, RelayMetrics
+from paybell.telemetry.traces import TracedListener, TracedPay, TracedRelay, Traces, is_wanted
 from paybell.tokens import Tokens
-from paybell.tracing import TracedListener, TracedPay, TracedRelay, Traces, is_wanted
 from paybell.trade import store as trade_store
-from paybell.trade.books import TradeBooks
-from paybell.trade.checking import OrderChecker
-from paybell.trade.hearing import EventProof, pay_order_listener
-from paybell.trade.listener import PaymentProof, payment_listener
-from paybell.trade.owing import RefundSender
+from paybell.trade.event_listener import EventProof, pay_order_listener
+from paybell.trade.order_checker import OrderChecker
 from paybell.trade.pay_client import PayClient
+from paybell.trade.payment_listener import PaymentProof, payment_listener
+from paybell.trade.refund_sender import RefundSender
 from paybell.trade.service import TradeService
 from paybell.trade.watch import POLL_SECONDS, OrderWatch
 from paybell.wallet.ledger import FOLD_MAX, PostingFolder
@@ -51,6 +50,7 @@ from paybell.wallet.pay_password import Pepper
 from paybell.wallet.sealing import SEAL_MAX, TransferSealer
 from paybell.wallet.service import WalletService
 from paybell.wallet.statements import Statements
+from paybell.web.event_streams import Streams
 from paybell.worker import Loop, Task
 
 # One batch is confirmed by the broker while the other is claimed from the database.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from paybell.metrics import Metrics
-from paybell.packages import Program, ensure_installed
+from paybell.telemetry.metrics import Metrics
+from paybell.testing.system_packages import Program, ensure_installed
 
 OPS = Path(__file__).parents[2] / "ops"
 DOCS = Path(__file__).parents[2] / "docs"

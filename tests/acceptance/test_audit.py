@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from serving import PEPPER_SETTING, SECRET, fresh_databases, fresh_user, in_process
+from serving import fresh_databases, fresh_user, in_process
 from support import Databases, connected
 
-from paybell.cli.audit import Audit, audit
 from paybell.clock import SystemClock
-from paybell.settings import Settings
+from paybell.verification.audit import Audit, audit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -62,30 +61,23 @@ async def books(postgres: Databases) -> AsyncIterator[Mapping[str, str]]:
 
 
 async def test_the_audit_sees_everything_that_is_wrong_in_the_databases(books: Mapping[str, str]) -> None:
-    settings = Settings(
-        database_url=books["pay"],
-        trade_database_url=books["trade"],
-        jwt_secret=SECRET,
-        pin_pepper=PEPPER_SETTING,
-    )
-    assert await audit(settings, SystemClock()) == CLEAN
+    assert await audit(books, "1", SystemClock()) == CLEAN
 
     for database, spoil, expected, mend in SPOILED:
         async with connected(books[database]) as connection:
             await connection.execute(spoil)
-            found = await audit(settings, SystemClock())
+            found = await audit(books, "1", SystemClock())
             assert not found.clean
             assert {name: getattr(found, name) for name in expected} == expected, spoil
             await connection.execute(mend)
 
 
 async def test_the_audit_of_some_orders_says_nothing_of_others(books: Mapping[str, str]) -> None:
-    settings = Settings(database_url=books["pay"], trade_database_url=books["trade"])
     async with connected(books["trade"]) as connection:
         numbers = [row["id"] for row in await connection.fetch("SELECT id FROM orders ORDER BY id")]
 
-    of_one = await audit(settings, SystemClock(), numbers[:1])
-    of_none = await audit(settings, SystemClock(), [])
+    of_one = await audit(books, "1", SystemClock(), numbers[:1])
+    of_none = await audit(books, "1", SystemClock(), [])
 
     assert (of_one.paid, of_one.debited, of_one.marked_paid) == (1, 100, 1)
     assert (of_none.paid, of_none.debited, of_none.marked_paid) == (0, 0, 0)

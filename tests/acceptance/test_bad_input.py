@@ -12,8 +12,8 @@ import pytest
 from serving import Client, Reply, Service, fresh_databases, fresh_number, fresh_user, in_process, state
 from support import PASSWORD, Databases, connected, seeded
 
-from paybell.api.app import BODY_MAX, create_app
 from paybell.money import AMOUNT_MAX
+from paybell.serving.application import BODY_MAX, create_app
 from paybell.storage import Database
 from paybell.wallet.ledger import trial_balance
 

@@ -18,11 +18,11 @@ from support import Databases, PaySide, admin, connected
 from paybell.cli.doctor import examine
 from paybell.clock import SystemClock
 from paybell.messaging.events import TRADE_QUEUE, topology
-from paybell.messaging.rabbitmq.install import ensure_installed
-from paybell.messaging.rabbitmq.node import RabbitmqNode
-from paybell.messaging.rabbitmq.process import free_port
 from paybell.storage import Database
 from paybell.testing import FrozenClock
+from paybell.testing.rabbitmq_install import ensure_installed
+from paybell.testing.rabbitmq_node import RabbitmqNode
+from paybell.testing.rabbitmq_process import free_port
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 

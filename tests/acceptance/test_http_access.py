@@ -13,7 +13,7 @@ from litestar.routes import HTTPRoute
 from serving import SCOPES, SECRET, Client, Reply, Service, fresh_number, fresh_user, state
 from support import PASSWORD, until
 
-from paybell.api.app import create_app
+from paybell.serving.application import create_app
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

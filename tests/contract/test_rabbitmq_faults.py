@@ -23,8 +23,8 @@ from paybell.messaging.broker import Binding, Confirm, Exchange, Message, Queue,
 from paybell.messaging.rabbitmq import broker as rabbit_broker
 from paybell.messaging.rabbitmq import connection, link
 from paybell.messaging.rabbitmq.broker import RabbitBroker
-from paybell.messaging.rabbitmq.install import ensure_installed
-from paybell.messaging.rabbitmq.node import Alarm, RabbitmqNode
+from paybell.testing.rabbitmq_install import ensure_installed
+from paybell.testing.rabbitmq_node import Alarm, RabbitmqNode
 from paybell.worker import Task, run_task
 
 pytestmark = pytest.mark.rabbitmq

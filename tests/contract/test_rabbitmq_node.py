@@ -16,9 +16,9 @@ import pika
 import pytest
 
 from paybell.errors import Misconfigured, Unavailable
-from paybell.messaging.rabbitmq.install import ensure_installed
-from paybell.messaging.rabbitmq.node import Alarm, RabbitmqNode, find_or_start
-from paybell.messaging.rabbitmq.process import answers
+from paybell.testing.rabbitmq_install import ensure_installed
+from paybell.testing.rabbitmq_node import Alarm, RabbitmqNode, find_or_start
+from paybell.testing.rabbitmq_process import answers
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 
@@ -131,7 +131,7 @@ def test_a_node_that_dies_while_starting_says_why() -> None:
 
 def test_a_node_dies_with_the_process_that_started_it() -> None:
     program = (
-        "import pathlib, sys; from paybell.messaging.rabbitmq.node import RabbitmqNode;"
+        "import pathlib, sys; from paybell.testing.rabbitmq_node import RabbitmqNode;"
         "print(RabbitmqNode.start(pathlib.Path(sys.argv[1])).port, flush=True); sys.stdin.read()"
     )
     with (

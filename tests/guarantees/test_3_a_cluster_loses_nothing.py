@@ -17,9 +17,9 @@ from paybell.messaging import Binding, Exchange, Queue
 from paybell.messaging.broker import Topology
 from paybell.messaging.events import PAY_EVENTS
 from paybell.messaging.rabbitmq.broker import RabbitBroker
-from paybell.messaging.rabbitmq.install import ensure_installed
-from paybell.messaging.rabbitmq.node import RabbitmqNode
 from paybell.storage import Database
+from paybell.testing.rabbitmq_install import ensure_installed
+from paybell.testing.rabbitmq_node import RabbitmqNode
 from paybell.worker import Loop, Task, run_loop, run_task
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]

@@ -31,11 +31,11 @@ from paybell.messaging.broker import Broker, Confirm, Message, Topology
 from paybell.messaging.events import PAY_CLOSED, PAY_DIRECT, PAY_EVENTS, PAY_SUCCESS, topology
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
-from paybell.messaging.rabbitmq.install import ensure_installed
-from paybell.messaging.rabbitmq.node import RabbitmqNode
 from paybell.messaging.relay import Relay, RelayObserver
 from paybell.storage import Database
 from paybell.testing import FaultyBroker
+from paybell.testing.rabbitmq_install import ensure_installed
+from paybell.testing.rabbitmq_node import RabbitmqNode
 
 # The listener of these tests alone, because the local broker confirms when every queue is settled.
 NOTEBOOK = Topology([PAY_DIRECT, PAY_EVENTS], [BINDING])

@@ -18,6 +18,7 @@ from support import PASSWORD, PaySide, codes, connected, payment, until
 
 from paybell.backoff import LISTENER_RETRY_SECONDS
 from paybell.errors import AlreadyPaid, PayOrderClosed, WalletExists
+from paybell.idempotency.keys import IdempotencyKey
 from paybell.messaging.broker import Topology
 from paybell.messaging.events import PAY_EVENTS
 from paybell.messaging.failures import Chosen
@@ -27,7 +28,6 @@ from paybell.pay.status import PayStatus
 from paybell.storage import Database, Query
 from paybell.testing import FrozenClock
 from paybell.tokens import Principal
-from paybell.wallet.idempotency import IdempotencyKey
 from paybell.wallet.ledger import PostingFolder, trial_balance
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]

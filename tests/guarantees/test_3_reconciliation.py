@@ -14,14 +14,14 @@ from paybell.clock import SystemClock
 from paybell.ids import ID_MINUTE
 from paybell.messaging.broker import Broker
 from paybell.messaging.events import TRADE_QUEUE, topology
-from paybell.pay.books import PayBooks
-from paybell.reconciliation.comparing import Comparison
-from paybell.reconciliation.judging import Difference, Kind
+from paybell.reconciliation.comparison import Comparison
+from paybell.reconciliation.differences import Difference, Kind
 from paybell.reconciliation.mending import Mender
+from paybell.reconciliation.pay_books import PayBooks
 from paybell.reconciliation.periodic import PeriodicReconciler
+from paybell.reconciliation.trade_books import TradeBooks
 from paybell.storage import Database, Query
 from paybell.testing import FrozenClock
-from paybell.trade.books import TradeBooks
 from paybell.wallet.ledger import trial_balance
 
 CLASSIC = (1658453559437434882, 1659160216593354754)

@@ -15,11 +15,11 @@ from paybell.errors import BrokerUnavailable
 from paybell.messaging.broker import Topology
 from paybell.messaging.events import PAY_DIRECT, PAY_EVENTS, TRADE_QUEUE, topology
 from paybell.messaging.local import LocalBroker
-from paybell.messaging.rabbitmq.install import ensure_installed
-from paybell.messaging.rabbitmq.node import RabbitmqNode
 from paybell.runtime import open_runtime
 from paybell.settings import read_settings
 from paybell.storage import Database
+from paybell.testing.rabbitmq_install import ensure_installed
+from paybell.testing.rabbitmq_node import RabbitmqNode
 from paybell.tokens import Principal
 from paybell.worker import Loop, Task, run_loop, run_task
 

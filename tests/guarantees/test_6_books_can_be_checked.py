@@ -11,7 +11,7 @@ from relaying import pay
 from support import PaySide, connected, seeded
 
 from paybell.storage import Database
-from paybell.verification.checking import Finding, Progress, verify
+from paybell.verification.ledger_check import Finding, Progress, verify
 from paybell.wallet.sealing import TransferSealer
 
 ORDERS, CORRUPTIONS = 300, 10

@@ -6,7 +6,7 @@ from support import PaySide
 
 from paybell.errors import InvalidRequest
 from paybell.storage import Database
-from paybell.verification.statement import Mismatch, match_statement
+from paybell.verification.bank_file import Mismatch, match_statement
 
 HEAD = "date,reference,amount,currency\n"
 

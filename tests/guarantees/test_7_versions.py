@@ -22,8 +22,8 @@ from paybell.messaging.events import (
     Signer,
 )
 from paybell.storage import Database
-from paybell.trade.checking import CHECK_SECONDS, DEADLINE_GRACE_SECONDS, LATER_SECONDS, next_check
 from paybell.trade.model import Order, OrderStatus
+from paybell.trade.order_checker import CHECK_SECONDS, DEADLINE_GRACE_SECONDS, LATER_SECONDS, next_check
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PRICE = 100

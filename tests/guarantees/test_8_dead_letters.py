@@ -15,13 +15,13 @@ from support import connected, seeded
 
 from paybell.backoff import LISTENER_RETRY_SECONDS
 from paybell.errors import PayServiceUnavailable
-from paybell.messaging import Binding, PayOrderEvent, Queue, Rejected, listener, runner
+from paybell.messaging import Binding, PayOrderEvent, Queue, Rejected, listener, listener_runner
 from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Topology
 from paybell.messaging.events import PAY_EVENTS, PaymentSucceeded
 from paybell.messaging.failures import Chosen
-from paybell.messaging.listening import Verdicts
+from paybell.messaging.listener import Verdicts
+from paybell.messaging.listener_runner import RETRY_BATCH_MAX, ListenerObserver, ListenerRunner
 from paybell.messaging.local import LocalBroker
-from paybell.messaging.runner import RETRY_BATCH_MAX, ListenerObserver, ListenerRunner
 from paybell.storage import Database, Query, Transaction
 from paybell.testing import FrozenClock
 
@@ -228,7 +228,7 @@ async def test_an_event_that_ends_its_transaction_each_time_is_found_and_kept(
 async def test_a_handler_that_does_not_come_back_fails(
     trade_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "HANDLER_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(listener_runner, "HANDLER_TIMEOUT_SECONDS", 0.05)
     clock = FrozenClock()
     async with notebook(trade_url, clock) as book:
         book.runs[2] = Query("SELECT pg_sleep(60)")

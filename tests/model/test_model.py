@@ -20,10 +20,11 @@ from shop import SECRET
 from support import PASSWORD, PaySide, codes, payment, seeded
 
 from paybell.errors import PaybellError
+from paybell.idempotency.keys import IdempotencyKey
 from paybell.messaging.broker import Confirm, Delivery, Message
 from paybell.messaging.events import PaymentSucceeded, Signer, topology
+from paybell.messaging.listener_runner import ListenerObserver, ListenerRunner
 from paybell.messaging.local import LocalBroker
-from paybell.messaging.runner import ListenerObserver, ListenerRunner
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.status import PayStatus
@@ -32,10 +33,9 @@ from paybell.storage import Database, Query
 from paybell.testing import FrozenClock
 from paybell.tokens import Principal, Tokens
 from paybell.trade import store as trade_store
-from paybell.trade.listener import PaymentProof, payment_listener
 from paybell.trade.model import Purchase
 from paybell.trade.pay_client import PayClient
-from paybell.wallet.idempotency import IdempotencyKey
+from paybell.trade.payment_listener import PaymentProof, payment_listener
 from paybell.wallet.ledger import PostingFolder, trial_balance
 from paybell.wallet.pay_password import LOCK, TRIES_MAX
 

@@ -12,7 +12,7 @@ import pytest
 import paybell
 from paybell import errors
 from paybell.messaging.events import PAY_CLOSED, PAY_REFUNDED, PAY_SUCCESS, topology, trade_topology
-from paybell.metrics import Metrics
+from paybell.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

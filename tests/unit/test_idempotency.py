@@ -3,7 +3,7 @@
 import pytest
 
 from paybell.errors import IdempotencyKeyMissing
-from paybell.wallet.idempotency import IdempotencyKey
+from paybell.idempotency.keys import IdempotencyKey
 
 
 @pytest.mark.parametrize("key", ["a", "!", "~", "8e03978e-40d5-43e8-bc93-6894a57f9324", "x" * 255])

@@ -3,7 +3,7 @@
 import pytest
 
 from paybell import errors
-from paybell.api.problems import _prefers_chinese
+from paybell.web.problems import _prefers_chinese
 
 
 @pytest.mark.parametrize(

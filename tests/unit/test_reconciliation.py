@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from paybell.entries import Entry, Standing
-from paybell.reconciliation.judging import Kind, judge
+from paybell.reconciliation.differences import Kind, judge
+from paybell.reconciliation.entries import Entry, Standing
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ import sys
 import cyclopts
 
 from paybell import __version__
-from paybell.cli.console import fail
+from paybell.cli.output import fail
 from paybell.errors import PaybellError
 
 app = cyclopts.App(

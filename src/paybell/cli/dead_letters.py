@@ -11,12 +11,12 @@ from cyclopts import Parameter, validators
 from rich.table import Table
 from rich.text import Text
 
-from paybell.cli.console import out, print_json
-from paybell.cli.databases import databases
+from paybell.cli.output import out, print_json
 from paybell.clock import SystemClock, rfc3339
 from paybell.errors import InvalidRequest
 from paybell.ids import ID_MAX
 from paybell.messaging.failures import Chosen, FailureStore
+from paybell.serving.databases import databases
 from paybell.settings import read_settings
 from paybell.storage import Database, Record
 

@@ -16,9 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import Progress
 from rich.table import Table
 
-from paybell.cli.audit import Audit, audit
 from paybell.cli.client import Answer, PaybellClient
-from paybell.cli.console import announce, out, print_json
 from paybell.cli.demo_plan import (
     CANCELLED,
     CASES,
@@ -35,14 +33,17 @@ from paybell.cli.demo_plan import (
     plan,
 )
 from paybell.cli.links import show_links
-from paybell.cli.service import running_service
-from paybell.cli.work import for_each, percentile, progress, wait_for_statuses
+from paybell.cli.output import announce, out, print_json
+from paybell.cli.workload import for_each, percentile, progress, wait_for_statuses
 from paybell.clock import Clock, SystemClock
-from paybell.messaging.rabbitmq.node import find_or_start
 from paybell.money import DEFAULT_CURRENCY
+from paybell.serving.child import running_service
+from paybell.serving.databases import databases
 from paybell.settings import read_settings, with_secrets
 from paybell.storage.embedded import embedded_postgres
+from paybell.testing.rabbitmq_node import find_or_start
 from paybell.tokens import Tokens
+from paybell.verification.audit import Audit, audit
 
 Broker = Literal["local", "rabbitmq"]
 
@@ -83,7 +84,8 @@ async def demo(
                 outcome = Outcome(plan(orders, buyers, clock))
                 with progress(quiet=json) as bars:
                     await _Play(client, clock, outcome, bars).run()
-            books = await audit(settings, clock)
+            with databases(settings) as urls:
+                books = await audit(urls, settings.merchant_id, clock)
             outcome.first_paid_seconds = outcome.first_paid - service.started
             _report(outcome, books, broker, clock.monotonic() - started, json=json)
             if open_:

@@ -5,9 +5,9 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass, field
 
-from paybell.cli.audit import Audit
 from paybell.clock import Clock
 from paybell.ids import NODES, SnowflakeIds
+from paybell.verification.audit import Audit
 
 PAID = "paid"
 # Prices in fen: up to 500 yuan. The poor buyer owns less than any of their orders costs.

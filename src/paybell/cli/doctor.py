@@ -11,8 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from paybell.cli.console import out, print_json
-from paybell.cli.databases import SCHEMAS, databases, named
+from paybell.cli.output import out, print_json
 from paybell.clock import Clock, SystemClock
 from paybell.errors import BrokerUnavailable, Misconfigured, PaybellError
 from paybell.messaging.broker import Confirm, Message
@@ -20,6 +19,7 @@ from paybell.messaging.events import PAY_EVENTS, topology, trade_topology
 from paybell.messaging.failures import FailureStore
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
+from paybell.serving.databases import SCHEMAS, databases, named
 from paybell.settings import Settings, read_settings, with_secrets
 from paybell.storage import Database, Query, migrate
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from paybell.cli.client import PaybellClient
-from paybell.cli.console import announce, show_link
+from paybell.cli.output import announce, show_link
 from paybell.clock import Clock
 from paybell.errors import Unavailable
 from paybell.ids import SnowflakeIds

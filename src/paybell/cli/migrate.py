@@ -4,8 +4,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from paybell.cli.console import out, print_json
-from paybell.cli.databases import SCHEMAS, databases, named
+from paybell.cli.output import out, print_json
+from paybell.serving.databases import SCHEMAS, databases, named
 from paybell.settings import read_settings
 from paybell.storage import migrate as migrations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from paybell.errors import InvalidAmount, InvalidRequest, UnknownCurrency
 from paybell.ids import parse_id
 from paybell.money import check_amount, check_currency
-from paybell.web import check_text, check_user_id
+from paybell.web.fields import check_text, check_user_id
 
 COLUMNS = ("biz_order_no", "user_id", "amount", "currency", "subject", "purchased_on")
 # Six short columns need a few hundred bytes; a line beyond this is not one of a purchase log.

@@ -14,20 +14,20 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from paybell.cli.console import err, out, print_json
-from paybell.cli.databases import databases
+from paybell.cli.output import err, out, print_json
 from paybell.clock import Clock, SystemClock
-from paybell.entries import Entry
 from paybell.errors import InvalidRequest
 from paybell.messaging.outbox import Outbox
-from paybell.pay.books import PayBooks
-from paybell.reconciliation.comparing import Comparison
-from paybell.reconciliation.judging import Difference
+from paybell.reconciliation.comparison import Comparison
+from paybell.reconciliation.differences import Difference
+from paybell.reconciliation.entries import Entry
 from paybell.reconciliation.mending import Mender
+from paybell.reconciliation.pay_books import PayBooks
+from paybell.reconciliation.trade_books import TradeBooks
+from paybell.serving.databases import databases
 from paybell.settings import read_settings
 from paybell.storage import Database
-from paybell.trade.books import TradeBooks
-from paybell.verification.statement import Kind, match_statement
+from paybell.verification.bank_file import Kind, match_statement
 
 # Rows a person is shown; programs get them all.
 SHOWN_MAX = 50

@@ -13,17 +13,18 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from paybell.cli.audit import Audit, audit
 from paybell.cli.client import PaybellClient
-from paybell.cli.console import announce, out, print_json
+from paybell.cli.output import announce, out, print_json
 from paybell.cli.purchase_log import Purchase, RefusedRow, fingerprint, read_purchases
-from paybell.cli.service import running_service
-from paybell.cli.work import chunks, for_each, progress, wait_for_statuses
+from paybell.cli.workload import chunks, for_each, progress, wait_for_statuses
 from paybell.clock import Clock, SystemClock
 from paybell.errors import OrderCancelled, PaybellError
 from paybell.money import AMOUNT_MAX
+from paybell.serving.child import running_service
+from paybell.serving.databases import databases
 from paybell.settings import Settings, read_settings, with_secrets
 from paybell.tokens import Tokens
+from paybell.verification.audit import Audit, audit
 
 # The pay password of every wallet a replay opens: the log has none, and it is not a secret.
 PAY_PASSWORD = "123456"  # noqa: S105
@@ -105,7 +106,8 @@ async def replay(
         async with opened as client:
             with progress(quiet=json) as bars:
                 await _Run(work, client, bars, concurrency).run(clock)
-        books = await audit(settings, clock, list(work.payable))
+        with databases(settings) as urls:
+            books = await audit(urls, settings.merchant_id, clock, list(work.payable))
     _report(work, books, clock.monotonic() - started, json=json)
     return 0 if _as_expected(work, books) else 1
 

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
+from types import ModuleType
 from typing import Annotated, Literal
 
 import msgspec
 import uvloop
 from cyclopts import Parameter, validators
 
-from paybell.cli.console import announce
-from paybell.cli.databases import databases, prepare
-from paybell.cli.logs import configure_logs
+from paybell.cli.output import announce
 from paybell.clock import SystemClock
 from paybell.errors import Misconfigured
+from paybell.serving.databases import databases, prepare
+from paybell.serving.logs import configure_logs
 from paybell.settings import ROLES, Settings, read_settings, with_secrets
 
 Role = Literal["all", "api", "relay", "trade", "ops"]
@@ -60,7 +60,7 @@ def serve(
     with _stopped_by_sigterm(), _listening(settings, inherited) as listening:
         settings = msgspec.structs.replace(settings, port=listening.getsockname()[1])
         # The web framework loads while the embedded database starts; both take about as long.
-        loading = ThreadPoolExecutor(1).submit(import_module, "paybell.cli.server")
+        loading = ThreadPoolExecutor(1).submit(_load_server)
         with databases(settings, names) as urls:
             ready = partial(_greet, settings, sample=sample)
             if inherited is None:
@@ -69,13 +69,21 @@ def serve(
             if workers > 1:
                 uvloop.run(server.try_parts(settings, urls, roles))
                 ready()
-                import_module("paybell.cli.supervisor").run_workers(workers, settings, urls, roles, listening)
+                from paybell.serving.workers import run_workers  # noqa: PLC0415 - one process needs none
+
+                run_workers(workers, settings, urls, roles, listening)
                 return 0
             if inherited is None:
                 uvloop.run(server.run_server(settings, urls, roles, listening, ready=ready))
             else:
                 uvloop.run(server.run_server(settings, urls, roles, listening, parent_pipe=inherited[1]))
     return 0
+
+
+def _load_server() -> ModuleType:
+    from paybell.serving import process  # noqa: PLC0415 - see where it is called
+
+    return process
 
 
 @contextmanager
@@ -114,7 +122,9 @@ def _listening(settings: Settings, inherited: tuple[int, int] | None) -> socket.
 def _greet(settings: Settings, *, sample: bool) -> None:
     announce(_greeting(settings))
     if sample:
-        import_module("paybell.cli.links").show_soon(_url(settings), settings, SystemClock())
+        from paybell.cli.links import show_soon  # noqa: PLC0415 - brings an HTTP client
+
+        show_soon(_url(settings), settings, SystemClock())
 
 
 def _url(settings: Settings) -> str:

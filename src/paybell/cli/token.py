@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from paybell.cli.console import print_json
+from paybell.cli.output import print_json
 from paybell.clock import SystemClock
 from paybell.errors import InvalidRequest, NotAuthenticated
 from paybell.settings import read_settings, with_secrets

@@ -9,13 +9,13 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn
 from rich.table import Table
 
-from paybell.cli.console import err, out, print_json
-from paybell.cli.databases import databases
+from paybell.cli.output import err, out, print_json
 from paybell.clock import SystemClock
+from paybell.serving.databases import databases
 from paybell.settings import read_settings
 from paybell.storage import Database
-from paybell.verification.checking import Finding, Progress
-from paybell.verification.checking import verify as check
+from paybell.verification.ledger_check import Finding, Progress
+from paybell.verification.ledger_check import verify as check
 
 # Rows a person is shown, and programs are told.
 SHOWN_MAX, TOLD_MAX = 50, 10_000

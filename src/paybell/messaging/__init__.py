@@ -2,6 +2,6 @@
 
 from paybell.messaging.broker import Binding, Exchange, Queue
 from paybell.messaging.events import PaymentSucceeded, PayOrderEvent
-from paybell.messaging.listening import Rejected, listener
+from paybell.messaging.listener import Rejected, listener
 
 __all__ = ["Binding", "Exchange", "PayOrderEvent", "PaymentSucceeded", "Queue", "Rejected", "listener"]

@@ -17,7 +17,7 @@ import msgspec
 from paybell.backoff import listener_retry
 from paybell.messaging.broker import Delivery
 from paybell.storage import Database, Record, Transaction, load_queries
-from paybell.web import trace_id_of
+from paybell.tracecontext import trace_id_of
 
 _SQL = load_queries(__package__)
 # A reason is for people; a stack of causes has no end.

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from paybell.messaging.failures import FailureStore
 from paybell.operations.monitor import Monitor
-from paybell.operations.repairing import Reconciler
 from paybell.operations.timeline import Timelines
+from paybell.reconciliation.reconciler import Reconciler
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from paybell.errors import (
     MerchantInsufficientBalance,
     PayOrderNotFound,
 )
+from paybell.idempotency.keys import Answer, IdempotencyKey, first_answer, keep_answer
 from paybell.ids import Ids
 from paybell.messaging.events import PAY_REFUNDED
 from paybell.messaging.outbox import Outbox
@@ -18,7 +19,6 @@ from paybell.pay import store
 from paybell.pay.model import PayOrder, Refund
 from paybell.storage import ConstraintViolated, Database, Transaction
 from paybell.wallet import ledger
-from paybell.wallet.idempotency import Answer, IdempotencyKey, first_answer, keep_answer
 from paybell.wallet.ledger import Transfer, TransferKind
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from paybell.backoff import exponential
 from paybell.clock import Clock
-from paybell.pay.books import PayBooks
-from paybell.reconciliation.comparing import Comparison
-from paybell.reconciliation.judging import MENDED_BY_TELLING, Difference, Kind
-from paybell.trade.books import TradeBooks
+from paybell.reconciliation.comparison import Comparison
+from paybell.reconciliation.differences import MENDED_BY_TELLING, Difference, Kind
+from paybell.reconciliation.pay_books import PayBooks
+from paybell.reconciliation.trade_books import TradeBooks
 
 
 class Mender:

@@ -7,10 +7,10 @@ from datetime import timedelta
 import structlog
 
 from paybell.clock import Clock
-from paybell.pay.books import PayBooks
-from paybell.reconciliation.comparing import BATCH, Comparison
+from paybell.reconciliation.comparison import BATCH, Comparison
 from paybell.reconciliation.mending import Mender
-from paybell.trade.books import TradeBooks
+from paybell.reconciliation.pay_books import PayBooks
+from paybell.reconciliation.trade_books import TradeBooks
 
 log = structlog.get_logger()
 _NAME = "reconcile"

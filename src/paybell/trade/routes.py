@@ -30,14 +30,13 @@ from paybell.errors import (
 )
 from paybell.ids import parse_id
 from paybell.money import DEFAULT_CURRENCY, check_currency
-from paybell.streams import Streams
 from paybell.trade.model import Order, Purchase
 from paybell.trade.service import TradeService
 from paybell.trade.watch import OrderWatch
-from paybell.web import (
-    WITH_A_BODY,
+from paybell.web.auth import Caller, scope, scopes_of, trace_of
+from paybell.web.event_streams import Streams
+from paybell.web.fields import (
     Amount,
-    Caller,
     Currency,
     Id,
     PathId,
@@ -47,11 +46,8 @@ from paybell.web import (
     id_list,
     parse_ids,
     read_id,
-    refusals,
-    scope,
-    scopes_of,
-    trace_of,
 )
+from paybell.web.refusals import WITH_A_BODY, refusals
 
 
 class NewOrder(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):

@@ -9,8 +9,8 @@ from paybell.ids import Ids
 from paybell.storage import Database
 from paybell.tokens import Principal
 from paybell.trade import store
-from paybell.trade.checking import CHECK_SECONDS
 from paybell.trade.model import Order, OrderStatus, Purchase
+from paybell.trade.order_checker import CHECK_SECONDS
 from paybell.trade.pay_client import PayClient
 
 

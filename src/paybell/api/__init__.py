@@ -1,1 +1,0 @@
-"""The HTTP edge: routes, problems, health, metrics, OpenAPI."""

@@ -1,0 +1,1 @@
+"""Idempotency keys and the answers kept for them."""

@@ -1,0 +1,233 @@
+"""Routes of the operations console: scope ``ops``."""
+
+from base64 import b64encode
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Router, get, post
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.response import Stream
+from msgspec import Meta
+
+from paybell.clock import Clock
+from paybell.errors import FailureNotFound, InsufficientScope, InvalidId, InvalidRequest, PayOrderNotFound
+from paybell.ids import parse_id
+from paybell.messaging.failures import REPLAY_MAX, Chosen
+from paybell.operations.desk import OperatorDesk
+from paybell.operations.timeline import Timeline
+from paybell.storage import Record
+from paybell.web.auth import Caller, scope, scopes_of
+from paybell.web.event_streams import Streams
+from paybell.web.fields import PathId, parse_ids
+from paybell.web.refusals import WITH_A_BODY, refusals
+
+PAGE_MAX = 100
+_HOURS_MAX = 24 * 365
+
+
+class FailureView(msgspec.Struct, rename="camel"):
+    """A delivery no listener could apply; ``state`` is ``dead`` or ``retry``."""
+
+    id: str
+    listener: str
+    event_id: str
+    state: str
+    reason: str
+    attempts: int
+    received: int
+    first_failed_at: datetime
+    last_failed_at: datetime
+    due_at: datetime | None
+
+
+class FailureDetail(FailureView):
+    """The same with its words: ``text`` is the body where it is text, ``base64`` always."""
+
+    error: str
+    headers: dict[str, Any]
+    content_type: str
+    text: str | None
+    base64: str
+
+
+class FailureGroup(msgspec.Struct, rename="camel"):
+    """How many deliveries failed for one reason, and since when."""
+
+    state: str
+    listener: str
+    reason: str
+    rows: int
+    since: datetime
+
+
+class FailurePage(msgspec.Struct, rename="camel"):
+    """Some failures, oldest first; ``next`` asks for those after them."""
+
+    failures: list[FailureView]
+    groups: list[FailureGroup]
+    next: str | None
+
+
+class Replay(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """Which dead letters: by number, or by reason and listener, or (nothing said) all.
+
+    What died after ``until`` is left: whoever asks again until nothing is left says when they began.
+    """
+
+    ids: str | None = None
+    reason: Annotated[str, Meta(max_length=255)] | None = None
+    listener: Annotated[str, Meta(max_length=255)] | None = None
+    until: datetime | None = None
+    most: Annotated[int, Meta(ge=1, le=REPLAY_MAX)] = 100
+
+
+class Replayed(msgspec.Struct, rename="camel"):
+    """How many were handed to their listeners now; 0: none was left."""
+
+    replayed: int
+
+
+class Reconcile(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """What is compared: pay orders of the last so many hours, all without a number."""
+
+    repair: bool = False
+    hours: Annotated[float, Meta(gt=0, le=_HOURS_MAX)] | None = None
+
+
+class ActionView(msgspec.Struct, rename="camel"):
+    """What an operator did: to so many rows."""
+
+    id: str
+    at: datetime
+    who: str
+    action: str
+    selection: str
+    rows: int
+
+
+class Actions(msgspec.Struct):
+    """The last actions, newest first."""
+
+    actions: list[ActionView]
+
+
+def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: str) -> Router:
+    """Return the routes under ``/ops``: of the house, because they show every merchant's payments."""
+
+    @get(
+        "/now",
+        operation_id="watchOperations",
+        summary="How everything stands: the last 15 minutes, then each new sample (server-sent events)",
+        media_type="text/event-stream",
+        responses=refusals(InvalidRequest, InsufficientScope),
+    )
+    async def now(
+        samples: Annotated[int | None, QueryParameter(ge=0, description="End after so many.")] = None,
+    ) -> Stream:
+        return streams.respond(desk.monitor.follow(samples))
+
+    @get(
+        "/payments/{name:str}",
+        operation_id="readTimeline",
+        summary="One payment's way through all parts, by any of its ids",
+        responses=refusals(InvalidRequest, InsufficientScope, PayOrderNotFound),
+    )
+    async def timeline(name: FromPath[str]) -> Timeline:
+        return await desk.timelines.find(name)
+
+    @get(
+        "/failures",
+        operation_id="readFailures",
+        summary="Deliveries that could not be applied",
+        responses=refusals(InsufficientScope, InvalidId, InvalidRequest),
+    )
+    async def failures(
+        which: Annotated[str, QueryParameter(name="state", description="dead or retry.")] = "dead",
+        reason: FromQuery[str | None] = None,
+        listener: FromQuery[str | None] = None,
+        after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
+    ) -> FailurePage:
+        if which not in ("dead", "retry"):
+            raise InvalidRequest("state: dead or retry.", field="state")
+        chosen = Chosen(reason=reason, listener=listener)
+        begin = parse_id(after) if after else 0
+        rows = await desk.failures.list(chosen, state=which, after=begin, most=PAGE_MAX)
+        following = str(rows[-1]["id"]) if len(rows) == PAGE_MAX else None
+        groups = [FailureGroup(**row) for row in await desk.failures.groups()]
+        return FailurePage([_view(row) for row in rows], groups, following)
+
+    @get(
+        "/failures/{failure_id:str}",
+        operation_id="readFailure",
+        summary="One of them with its error, headers and body",
+        responses=refusals(InsufficientScope, InvalidId, FailureNotFound),
+    )
+    async def failure(failure_id: PathId) -> FailureDetail:
+        row = await desk.failures.find(parse_id(failure_id))
+        if row is None:
+            raise FailureNotFound
+        return _detail(row)
+
+    @post(
+        "/failures/replay",
+        operation_id="replayFailures",
+        summary="Hand dead letters to their listeners again; ask again until none is left",
+        status_code=200,
+        responses=refusals(*WITH_A_BODY, InsufficientScope, InvalidId),
+    )
+    async def replay(request: Caller, data: JSONBody[Replay]) -> Replayed:
+        ids = None if data.ids is None else parse_ids(data.ids, "ids")
+        chosen = Chosen(ids, data.reason, data.listener, data.until)
+        return Replayed(await desk.failures.replay(chosen, request.user.user_id, most=data.most))
+
+    @get(
+        "/actions",
+        operation_id="readActions",
+        summary="What operators did by hand",
+        responses=refusals(InvalidRequest, InsufficientScope),
+    )
+    async def actions() -> Actions:
+        rows = await desk.failures.actions(PAGE_MAX)
+        return Actions([ActionView(**{**row, "id": str(row["id"])}) for row in rows])
+
+    @post(
+        "/reconcile",
+        operation_id="reconcile",
+        summary="Compare pay orders with orders, and mend what differs (server-sent events)",
+        status_code=200,
+        media_type="text/event-stream",
+        responses=refusals(*WITH_A_BODY, InsufficientScope),
+    )
+    async def reconcile(request: Caller, data: JSONBody[Reconcile]) -> Stream:
+        since = None if data.hours is None else clock.now() - timedelta(hours=data.hours)
+        return streams.respond(desk.reconciler.run(since, repair=data.repair, who=request.user.user_id))
+
+    opt = scope("ops") | scopes_of(merchant_id)
+    handlers = [now, timeline, failures, failure, replay, actions, reconcile]
+    return Router("/ops", route_handlers=handlers, tags=["operations"], opt=opt)
+
+
+def _view(row: Record) -> FailureView:
+    return FailureView(**_common(row))
+
+
+def _common(row: Record) -> dict[str, Any]:
+    names = FailureView.__struct_fields__
+    return {name: row[name] for name in names if name != "id"} | {"id": str(row["id"])}
+
+
+def _detail(row: Record) -> FailureDetail:
+    body: bytes = row["body"]
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = None
+    return FailureDetail(
+        **_common(row),
+        error=row["error"],
+        headers=msgspec.json.decode(row["headers"]),
+        content_type=row["content_type"],
+        text=text if text is not None and text.isprintable() else None,
+        base64=b64encode(body).decode(),
+    )

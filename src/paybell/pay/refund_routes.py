@@ -1,0 +1,89 @@
+"""Routes of refunds."""
+
+import msgspec
+from litestar import Response, Router, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody
+
+from paybell.errors import (
+    BalanceLimit,
+    IdempotencyKeyInUse,
+    IdempotencyKeyMissing,
+    IdempotencyKeyReused,
+    InsufficientScope,
+    InvalidAmount,
+    InvalidId,
+    InvalidText,
+    MerchantInsufficientBalance,
+    OutcomeUnknown,
+    PayOrderNotFound,
+    PayOrderNotPaid,
+    RefundExceedsPayment,
+)
+from paybell.idempotency.keys import IdempotencyKey
+from paybell.ids import parse_id
+from paybell.pay.refunds import RefundRequest, RefundService, RefundView
+from paybell.web.auth import Caller, scope, trace_of
+from paybell.web.fields import Amount, PathId, Subject, check_text
+from paybell.web.idempotency import IdempotencyHeader, replayable
+from paybell.web.refusals import WITH_A_BODY, refusals
+
+
+class NewRefund(msgspec.Struct, forbid_unknown_fields=True):
+    """How much is given back, in minor units, and why."""
+
+    amount: Amount
+    reason: Subject = ""
+
+
+def refund_routes(service: RefundService) -> Router:
+    """Return the route of refunds under ``/pay-orders``."""
+
+    @post(
+        "/{pay_order_id:str}/refunds",
+        operation_id="refundPayOrder",
+        summary="Give back some or all of a payment",
+        opt=scope("refunds:write"),
+        responses=refusals(
+            *WITH_A_BODY,
+            InvalidAmount,
+            InvalidId,
+            InvalidText,
+            IdempotencyKeyMissing,
+            InsufficientScope,
+            PayOrderNotFound,
+            PayOrderNotPaid,
+            RefundExceedsPayment,
+            MerchantInsufficientBalance,
+            BalanceLimit,
+            IdempotencyKeyInUse,
+            IdempotencyKeyReused,
+            OutcomeUnknown,
+        )
+        | {201: ResponseSpec(RefundView, description="Done, now or before", generate_examples=False)},
+    )
+    async def refund(
+        request: Caller,
+        pay_order_id: PathId,
+        data: JSONBody[NewRefund],
+        idempotency_key: IdempotencyHeader = None,
+    ) -> Response[bytes]:
+        number = parse_id(pay_order_id)
+        key = IdempotencyKey.of(
+            request.user.merchant_id,
+            f"POST /pay-orders/{number}/refunds",
+            idempotency_key,
+            msgspec.json.encode(data),
+        )
+        wanted = RefundRequest(
+            pay_order_id=number,
+            merchant_id=request.user.merchant_id,
+            amount=data.amount,
+            reason=check_text(data.reason, "reason"),
+            key=key,
+            traceparent=trace_of(request),
+        )
+        answer, replayed = await service.refund(wanted)
+        return replayable(answer, replayed=replayed)
+
+    return Router("/pay-orders", route_handlers=[refund], tags=["refunds"])

@@ -1,0 +1,224 @@
+"""Routes of pay orders."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from litestar import Response, Router, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody
+from msgspec import Meta
+
+from paybell.errors import (
+    AlreadyPaid,
+    InsufficientBalance,
+    InsufficientScope,
+    InvalidAmount,
+    InvalidId,
+    InvalidRequest,
+    InvalidText,
+    MissingField,
+    NotThePayer,
+    OutcomeUnknown,
+    PayOrderClosed,
+    PayOrderMismatch,
+    PayOrderNotFound,
+    PayPasswordLocked,
+    UnknownCurrency,
+    WalletNotFound,
+    WrongPayPassword,
+)
+from paybell.ids import parse_id
+from paybell.money import DEFAULT_CURRENCY, check_currency
+from paybell.pay.model import Application, PayOrder
+from paybell.pay.service import PayService
+from paybell.pay.settlement import PaymentRequest
+from paybell.wallet.pay_password import check_pay_password
+from paybell.web.auth import Caller, scope, trace_of
+from paybell.web.fields import (
+    Amount,
+    Currency,
+    Id,
+    PathId,
+    Subject,
+    UserId,
+    check_text,
+    id_list,
+    parse_ids,
+    read_id,
+)
+from paybell.web.refusals import WITH_A_BODY, refusals
+
+
+class NewPayOrder(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """What is to be paid; the amount in minor units, the deadline in seconds from now."""
+
+    biz_order_no: Id
+    payer_id: UserId
+    amount: Amount
+    currency: Currency = DEFAULT_CURRENCY
+    subject: Subject = ""
+    expires_in_seconds: Annotated[int, Meta(ge=1, le=2_592_000)] | None = None
+
+
+class Payment(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """The payer's consent."""
+
+    pay_password: str
+
+
+class PayOrderView(msgspec.Struct, rename="camel"):
+    """A pay order as HTTP shows it; ``payOrderId`` is ``id`` under the name it has elsewhere."""
+
+    id: str
+    pay_order_id: str
+    biz_order_no: str
+    merchant_id: str
+    payer_id: str
+    amount: int
+    currency: str
+    subject: str
+    status: str
+    status_code: int
+    version: int
+    created_at: datetime
+    expires_at: datetime
+    succeeded_at: datetime | None
+    closed_at: datetime | None
+    refunded_amount: int
+
+
+class PayOrderList(msgspec.Struct, rename="camel"):
+    """Some pay orders."""
+
+    pay_orders: list[PayOrderView]
+
+
+def view(order: PayOrder) -> PayOrderView:
+    """Show a pay order."""
+    return PayOrderView(
+        id=str(order.id),
+        pay_order_id=str(order.id),
+        biz_order_no=str(order.biz_order_no),
+        merchant_id=order.merchant_id,
+        payer_id=order.payer_id,
+        amount=order.amount,
+        currency=order.currency,
+        subject=order.subject,
+        status=order.status.name,
+        status_code=order.status.value,
+        version=order.version,
+        created_at=order.created_at,
+        expires_at=order.expires_at,
+        succeeded_at=order.succeeded_at,
+        closed_at=order.closed_at,
+        refunded_amount=order.refunded_amount,
+    )
+
+
+def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
+    """Return the routes under ``/pay-orders``."""
+
+    @post(
+        "/",
+        operation_id="applyForPayOrder",
+        summary="Apply for a pay order",
+        opt=scope("pay-orders:write"),
+        responses=refusals(
+            *WITH_A_BODY,
+            InvalidAmount,
+            InvalidId,
+            InvalidText,
+            UnknownCurrency,
+            InsufficientScope,
+            PayOrderMismatch,
+            AlreadyPaid,
+            PayOrderClosed,
+            OutcomeUnknown,
+        )
+        | {200: ResponseSpec(PayOrderView, description="The same again", generate_examples=False)},
+    )
+    async def apply(request: Caller, data: JSONBody[NewPayOrder]) -> Response[PayOrderView]:
+        application = Application(
+            merchant_id=request.user.merchant_id,
+            biz_order_no=read_id(data.biz_order_no, "bizOrderNo"),
+            payer_id=data.payer_id,
+            amount=data.amount,
+            currency=check_currency(data.currency),
+            subject=check_text(data.subject, "subject"),
+            ttl_seconds=data.expires_in_seconds or default_ttl_seconds,
+        )
+        order, created = await service.apply(application)
+        return Response(view(order), status_code=201 if created else 200)
+
+    @get(
+        "/",
+        operation_id="readPayOrders",
+        summary="Read up to 200 pay orders by business order number",
+        opt=scope("pay-orders:read"),
+        responses=refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
+    )
+    async def read_many(
+        request: Caller, biz_order_nos: Annotated[str, id_list("bizOrderNos")]
+    ) -> PayOrderList:
+        orders = await service.read_many(parse_ids(biz_order_nos, "bizOrderNos"), request.user)
+        return PayOrderList([view(order) for order in orders])
+
+    @get(
+        "/{pay_order_id:str}",
+        operation_id="readPayOrder",
+        summary="Read a pay order",
+        responses=refusals(InvalidId, NotThePayer, PayOrderNotFound),
+    )
+    async def read(request: Caller, pay_order_id: PathId) -> PayOrderView:
+        return view(await service.read(parse_id(pay_order_id), request.user))
+
+    @get(
+        "/biz/{biz_order_no:str}",
+        operation_id="readPayOrderByBizOrderNo",
+        summary="Read a pay order by its business order number",
+        responses=refusals(InvalidId, NotThePayer, PayOrderNotFound),
+    )
+    async def read_by_biz_order_no(request: Caller, biz_order_no: PathId) -> PayOrderView:
+        return view(await service.read_by_biz_order_no(parse_id(biz_order_no), request.user))
+
+    @post(
+        "/{pay_order_id:str}/pay",
+        operation_id="payPayOrder",
+        summary="Pay out of the payer's balance",
+        status_code=200,
+        responses=refusals(
+            *WITH_A_BODY,
+            InvalidId,
+            InsufficientBalance,
+            NotThePayer,
+            WrongPayPassword,
+            PayOrderNotFound,
+            WalletNotFound,
+            PayOrderClosed,
+            PayPasswordLocked,
+            OutcomeUnknown,
+        ),
+    )
+    async def pay(request: Caller, pay_order_id: PathId, data: JSONBody[Payment]) -> PayOrderView:
+        payment = PaymentRequest(
+            pay_order_id=parse_id(pay_order_id),
+            payer_id=request.user.user_id,
+            pay_password=check_pay_password(data.pay_password),
+            traceparent=trace_of(request),
+        )
+        return view(await service.pay(payment))
+
+    @post(
+        "/{pay_order_id:str}/close",
+        operation_id="closePayOrder",
+        summary="Close an unpaid pay order",
+        status_code=200,
+        opt=scope("pay-orders:write"),
+        responses=refusals(InvalidId, InsufficientScope, PayOrderNotFound, AlreadyPaid, OutcomeUnknown),
+    )
+    async def close(request: Caller, pay_order_id: PathId) -> PayOrderView:
+        return view(await service.close(parse_id(pay_order_id), request.user, trace_of(request)))
+
+    handlers = [apply, read_many, read, read_by_biz_order_no, pay, close]
+    return Router("/pay-orders", route_handlers=handlers, tags=["pay orders"])

@@ -1,0 +1,97 @@
+"""What pay has written down, for whoever compares it with others; and how an event is told again."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from paybell.ids import new_traceparent
+from paybell.messaging.events import PAY_CLOSED, PAY_REFUNDED, PAY_SUCCESS
+from paybell.messaging.outbox import Outbox
+from paybell.pay import store
+from paybell.pay.model import PayOrder
+from paybell.pay.status import PayStatus
+from paybell.reconciliation.entries import Bucket, Entry, Standing
+from paybell.storage import Database, load_queries
+
+_SQL = load_queries("paybell.pay", "books.sql")
+_STANDINGS = {PayStatus.TRADE_SUCCESS: Standing.PAID, PayStatus.TRADE_CLOSED: Standing.CLOSED}
+
+
+class PayBooks:
+    """One merchant's pay orders as entries. Reads in small statements that lock nothing."""
+
+    def __init__(self, database: Database, outbox: Outbox, merchant_id: str) -> None:
+        """Read the pay database."""
+        self._database = database
+        self._outbox = outbox
+        self._merchant_id = merchant_id
+
+    async def buckets(self, after: int, most: int, width: int) -> tuple[Mapping[int, Bucket], int | None]:
+        """Cut the next ``most`` pay orders after an id into buckets ``width`` ids wide.
+
+        Returns:
+            The buckets by number (``id // width``), and the last id in them; None after the last one.
+        """
+        rows = await self._database.fetch(_SQL["pay_buckets"], self._merchant_id, after, most, width)
+        buckets = {row["bucket"]: Bucket(row["orders"], row["digest"]) for row in rows if row["orders"]}
+        return buckets, rows[-1]["last_id"] if rows else None
+
+    async def entries(self, after: int, last: int) -> list[Entry]:
+        """Return the entries of pay orders with ids above ``after`` and up to ``last``."""
+        rows = await self._database.fetch(_SQL["pay_entries_between"], self._merchant_id, after, last)
+        return [_entry(store.pay_order(row)) for row in rows]
+
+    async def find(self, numbers: Collection[int]) -> dict[int, Entry]:
+        """Return entries by business order number; missing ones are left out."""
+        keys = [(self._merchant_id, number) for number in numbers]
+        orders = await store.find_by_biz_order_nos(self._database, keys)
+        return {order.biz_order_no: _entry(order) for order in orders.values()}
+
+    async def untold(self, numbers: Collection[int]) -> set[int]:
+        """Return those business order numbers whose newest event still waits in the outbox."""
+        keys = [(self._merchant_id, number) for number in numbers]
+        orders = await store.find_by_biz_order_nos(self._database, keys)
+        by_event = {order.event_id: order.biz_order_no for order in orders.values()}
+        rows = await self._database.fetch(_SQL["waiting_events"], list(by_event))
+        return {by_event[row["event_id"]] for row in rows}
+
+    async def tell_again(self, pay_order_ids: Sequence[int]) -> int:
+        """Put the newest event of each into the outbox, under its own id; return how many have one."""
+        async with self._database.transaction() as tx:
+            orders = await store.lock(tx, pay_order_ids)
+            events = [
+                order.event(kind, tx.now, new_traceparent())
+                for order in orders.values()
+                if (kind := _newest_event(order)) is not None
+            ]
+            await self._outbox.append(tx, events)
+        return len(events)
+
+    async def take_turn(self, name: str, period_seconds: float) -> bool:
+        """Say whether this process is to do this work now; it is due again after the period."""
+        async with self._database.transaction() as tx:
+            return await tx.fetch_one(_SQL["take_turn"], name, period_seconds) is not None
+
+
+def _newest_event(order: PayOrder) -> str | None:
+    if order.refunded_amount:
+        return PAY_REFUNDED
+    return {PayStatus.TRADE_SUCCESS: PAY_SUCCESS, PayStatus.TRADE_CLOSED: PAY_CLOSED}.get(order.status)
+
+
+def _standing(order: PayOrder) -> Standing:
+    if order.refunded_amount == order.amount:
+        return Standing.REFUNDED
+    return _STANDINGS.get(order.status, Standing.OPEN)
+
+
+def _entry(order: PayOrder) -> Entry:
+    return Entry(
+        number=order.biz_order_no,
+        pay_order_id=order.id,
+        user_id=order.payer_id,
+        amount=order.amount,
+        refunded=order.refunded_amount,
+        currency=order.currency,
+        status=order.status.name,
+        standing=_standing(order),
+        changed_at=order.succeeded_at or order.closed_at or order.created_at,
+    )

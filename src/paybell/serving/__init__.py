@@ -1,0 +1,1 @@
+"""The life of a process: HTTP in front, loops behind, workers, embedded databases, an orderly end."""

@@ -1,0 +1,95 @@
+"""Health, readiness and metrics: for machines on the inside, without a token and without secrets."""
+
+import asyncio
+
+import msgspec
+import structlog
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+
+from paybell.errors import PaybellError
+from paybell.runtime import Check, Runtime
+from paybell.web.problems import NotReady
+from paybell.web.refusals import PROBLEM_JSON, Problem
+
+log = structlog.get_logger()
+
+# A check that takes longer is a failed one: whoever asks decides within seconds.
+CHECK_TIMEOUT_SECONDS = 2.0
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Health(msgspec.Struct):
+    """The process answers."""
+
+    status: str
+
+
+class Readiness(msgspec.Struct):
+    """Each part and what is wrong with it, ``ok`` if nothing."""
+
+    status: str
+    checks: dict[str, str]
+
+
+class NotReadyProblem(Problem, kw_only=True):
+    """The same as a problem document."""
+
+    checks: dict[str, str]
+
+
+def operation_routes(runtime: Runtime) -> list[HTTPRouteHandler]:
+    """Return the routes without a token."""
+
+    @get("/healthz", operation_id="healthz", summary="The process is alive", tags=["operations"])
+    async def healthz() -> Health:
+        return Health("ok")
+
+    @get(
+        "/readyz",
+        operation_id="readyz",
+        summary="Everything this process needs is there",
+        tags=["operations"],
+        responses={
+            503: ResponseSpec(
+                NotReadyProblem,
+                description=f"`{NotReady.code}`: {NotReady.detail}",
+                media_type=PROBLEM_JSON,
+                generate_examples=False,
+            )
+        },
+    )
+    async def readyz() -> Readiness:
+        results = await asyncio.gather(*(_outcome(check) for check in runtime.checks.values()))
+        checks = dict(zip(runtime.checks, results, strict=True))
+        if set(results) <= {"ok"}:
+            return Readiness("ready", checks)
+        raise NotReady(checks=checks)
+
+    @get(
+        "/metrics",
+        operation_id="metrics",
+        summary="Prometheus metrics",
+        tags=["operations"],
+        media_type=_PROMETHEUS,
+    )
+    async def metrics() -> str:
+        for refresh in runtime.refresh:
+            await _outcome(refresh)
+        return runtime.metrics.exposition().decode()
+
+    return [healthz, readyz, metrics]
+
+
+async def _outcome(check: Check) -> str:
+    try:
+        await asyncio.wait_for(check(), CHECK_TIMEOUT_SECONDS)
+    except TimeoutError:
+        return f"no answer within {CHECK_TIMEOUT_SECONDS:g} s"
+    except PaybellError as error:
+        return str(error)
+    except Exception:  # whatever is wrong with a part, the question has an answer
+        log.exception("check_failed")
+        return "failed; see the log"
+    return "ok"

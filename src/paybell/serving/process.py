@@ -1,0 +1,224 @@
+"""One serving process: HTTP in front, loops behind, and an orderly end."""
+
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import msgspec
+import structlog
+import uvicorn
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from paybell.pay.lane_routes import PayLane
+from paybell.runtime import Runtime, open_runtime
+from paybell.serving.application import create_app
+from paybell.settings import Settings
+from paybell.web.problems import cut_off
+from paybell.worker import run_loop, run_task
+
+log = structlog.get_logger()
+# Together well under the 10 s that orchestrators usually grant: requests in flight first, then the loops,
+# then what these had asked for inside the process, then the connections to both databases with 1 s each.
+REQUESTS_GRACE_SECONDS = 3
+LOOPS_GRACE_SECONDS = 2.0
+INNER_GRACE_SECONDS = 1
+# Longer than clients keep idle connections (aiohttp: 15 s), so that none is closed under a request.
+KEEP_ALIVE_SECONDS = 75
+# New objects between two collections; Python's default of 700 is a twentieth of a batch's.
+_COLLECT_AFTER = 20_000
+# Past this many open requests a process answers 503 instead of piling them up.
+CONCURRENCY_MAX = 10_000
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: we decide in which order things end."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def run_server(
+    settings: Settings,
+    urls: Mapping[str, str],
+    roles: frozenset[str],
+    listening: socket.socket,
+    *,
+    ready: Callable[[], object] | None = None,
+    parent_pipe: int | None = None,
+) -> None:
+    """Serve until SIGTERM, SIGINT, or the end of the parent at the other side of the pipe.
+
+    Args:
+        settings: with secrets.
+        urls: of the migrated databases.
+        roles: some of `paybell.settings.ROLES`.
+        listening: the socket to serve.
+        ready: told once requests are served.
+        parent_pipe: its end is the parent's.
+    """
+    stop = _stop_event(parent_pipe)
+    async with serving(settings, urls, roles, listening) as served:
+        _collect_less_often()
+        log.info("service_started", port=settings.port, roles=sorted(roles))
+        if ready is not None:
+            ready()
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait([stopped, served.http], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        log.info("service_stopping")
+    log.info("service_stopped")
+
+
+def _collect_less_often() -> None:
+    """Leave what is there from the start out of all collections; a batch leaves hardly any cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
+
+
+async def try_parts(settings: Settings, urls: Mapping[str, str], roles: frozenset[str]) -> None:
+    """Connect everything once and let go: what workers would refuse is refused here, in one sentence."""
+    async with open_runtime(settings, urls, roles):
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running service: its parts, and the task that answers requests."""
+
+    runtime: Runtime
+    http: "asyncio.Task[None]"
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings, urls: Mapping[str, str], roles: frozenset[str], listening: socket.socket
+) -> AsyncIterator[Served]:
+    """Serve HTTP and run the loops until the block ends.
+
+    The end has an order: requests in flight are answered, the loops finish what they have begun,
+    then the parts are taken down. Trade in the same process reaches pay through a socket of its
+    own on the loopback, which answers until the last: an order in flight can still be completed.
+
+    Raises:
+        PaybellError: as `open_runtime`.
+    """
+    async with AsyncExitStack() as stack:
+        inner = None
+        if {"api", "trade"} <= roles and not settings.pay_url:
+            inner = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            url = f"http://127.0.0.1:{inner.getsockname()[1]}"
+            settings = msgspec.structs.replace(settings, pay_url=url)
+        runtime = await stack.enter_async_context(open_runtime(settings, urls, roles))
+        app = _answering(_app(runtime))
+        if runtime.traces is not None:
+            app = runtime.traces.around(app)
+        if inner is not None:
+            await stack.enter_async_context(_http(app, inner, INNER_GRACE_SECONDS))
+        await stack.enter_async_context(_loops(runtime))
+        served = Served(
+            runtime, await stack.enter_async_context(_http(app, listening, REQUESTS_GRACE_SECONDS))
+        )
+        stack.callback(runtime.streams.close)  # first of all: a stream is no request that ends by itself
+        yield served
+
+
+def _app(runtime: Runtime) -> ASGIApp:
+    app = create_app(runtime)
+    return app if runtime.pay is None else PayLane(app, runtime.pay, runtime.tokens)
+
+
+def _answering(app: ASGIApp) -> ASGIApp:
+    """Return the application with an answer also for requests that the end cuts off."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await app(scope, receive, note)
+        except asyncio.CancelledError:
+            if not started:
+                await cut_off(cast("HTTPScope", scope), receive, send)
+
+    return answer
+
+
+@asynccontextmanager
+async def _http(
+    app: ASGIApp, listening: socket.socket, grace_seconds: int
+) -> AsyncIterator["asyncio.Task[None]"]:
+    server = _Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONCURRENCY_MAX,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=grace_seconds,
+            ws="none",
+        )
+    )
+    task = asyncio.create_task(server.serve(sockets=[listening]), name="http")
+    try:
+        listens = asyncio.create_task(server.listens.wait())
+        await asyncio.wait([task, listens], return_when=asyncio.FIRST_COMPLETED)
+        listens.cancel()
+        yield task
+    finally:
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def _loops(runtime: Runtime) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(run_loop(one, stop, runtime.clock), name=one.name) for one in runtime.loops]
+    tasks += [asyncio.create_task(run_task(one, stop, runtime.clock), name=one.name) for one in runtime.tasks]
+    try:
+        yield
+    finally:
+        stop.set()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=LOOPS_GRACE_SECONDS)
+            for task in late:
+                log.warning("loop_cut_off", loop=task.get_name())
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+
+def _stop_event(parent_pipe: int | None) -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if parent_pipe is not None:
+
+        def parent_ended() -> None:
+            loop.remove_reader(parent_pipe)
+            stop.set()
+
+        loop.add_reader(parent_pipe, parent_ended)
+    return stop

@@ -1,0 +1,87 @@
+"""Several workers on one port: started, watched, replaced, stopped together."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+
+import structlog
+from prometheus_client import multiprocess
+
+from paybell.settings import Settings
+from paybell.telemetry.metrics import MULTIPROCESS_VARIABLE
+
+log = structlog.get_logger()
+# How often dead workers are looked for; one that dies at once, again and again, must not eat a core.
+WATCH_SECONDS = 1.0
+# A worker grants itself 8 s (see `paybell.serving.process`) and is killed when it needs more.
+STOP_SECONDS = 9.5
+
+
+class Supervisor:
+    """Keeps a number of workers running; the kernel hands each connection to one of them."""
+
+    def __init__(
+        self, command: list[str], environment: Mapping[str, str], inherited: tuple[int, int]
+    ) -> None:
+        """Take the command of a worker and the socket and pipe it inherits."""
+        self._command = command
+        self._environment = environment
+        self._inherited = inherited
+        self._workers: list[subprocess.Popen[bytes]] = []
+
+    def run(self, count: int) -> None:
+        """Watch the workers until SIGTERM or SIGINT."""
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        self._workers = [self._start() for _ in range(count)]
+        while not stop.wait(WATCH_SECONDS):
+            for index, worker in enumerate(self._workers):
+                if worker.poll() is not None:
+                    log.error("worker_died", pid=worker.pid, exit_code=worker.returncode)
+                    multiprocess.mark_process_dead(worker.pid, self._environment[MULTIPROCESS_VARIABLE])
+                    self._workers[index] = self._start()
+        self._stop()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        # A session of its own: Ctrl-C is for us, and we stop the workers.
+        return subprocess.Popen(  # noqa: S603 - ourselves
+            self._command, env=self._environment, pass_fds=self._inherited, start_new_session=True
+        )
+
+    def _stop(self) -> None:
+        deadline = time.monotonic() + STOP_SECONDS
+        for worker in self._workers:
+            worker.terminate()
+        for worker in self._workers:
+            try:
+                worker.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("worker_cut_off", pid=worker.pid)
+                worker.kill()
+
+
+def run_workers(
+    count: int, settings: Settings, urls: Mapping[str, str], roles: frozenset[str], listening: socket.socket
+) -> None:
+    """Run ``count`` workers on the databases of this process; a pipe tells them when it dies."""
+    alive, _ours = os.pipe()
+    inherited = (listening.fileno(), alive)
+    command = [sys.executable, "-m", "paybell", "serve", "--inherited", *map(str, inherited)]
+    command += [argument for role in sorted(roles) for argument in ("--role", role)]
+    with tempfile.TemporaryDirectory(prefix="paybell-metrics-") as counts:
+        environment = os.environ | {
+            MULTIPROCESS_VARIABLE: counts,
+            "PAYBELL_HOST": settings.host,
+            "PAYBELL_DATABASE_URL": urls.get("pay", ""),
+            "PAYBELL_TRADE_DATABASE_URL": urls.get("trade", ""),
+            "PAYBELL_JWT_SECRET": settings.jwt_secret,
+            "PAYBELL_PIN_PEPPER": settings.pin_pepper,
+        }
+        Supervisor(command, environment, inherited).run(count)

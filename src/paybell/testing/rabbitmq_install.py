@@ -1,0 +1,61 @@
+"""Where the programs of RabbitMQ are, and how they get there when they are missing."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from paybell.testing import system_packages
+
+URL_VARIABLE = "PAYBELL_TEST_AMQP_URL"
+# Debian starts a service when it is installed, unless this file forbids it.
+_POLICY = Path("/usr/sbin/policy-rc.d")
+# The Debian and RPM packages put a wrapper into /usr/sbin that insists on their own folders.
+_PACKAGED_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+
+SEARCH_PATH = os.pathsep.join(
+    [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"]
+)
+
+
+def find_server() -> Path | None:
+    """Return the script that starts RabbitMQ, or None where it is not installed."""
+    if _PACKAGED_SERVER.exists():
+        return _PACKAGED_SERVER
+    found = shutil.which("rabbitmq-server", path=SEARCH_PATH)
+    return Path(found) if found else None
+
+
+_SERVER = system_packages.Program(
+    "RabbitMQ",
+    find_server,
+    ("rabbitmq-server",),
+    "install it (`apt-get install rabbitmq-server` as root, or `brew install rabbitmq`) "
+    f"or set {URL_VARIABLE} to the URL of a running one",
+)
+
+
+def ensure_installed(announce: Callable[[str], object]) -> None:
+    """Install rabbitmq-server where it is missing and we may; see `system_packages.ensure_installed`.
+
+    Raises:
+        Misconfigured: it is missing and could not be installed.
+    """
+    system_packages.ensure_installed(_SERVER, announce, _services_not_started)
+
+
+@contextmanager
+def _services_not_started() -> Iterator[None]:
+    """Keep the package from starting a broker of its own on the standard port."""
+    try:
+        with _POLICY.open("x") as policy:
+            policy.write("#!/bin/sh\nexit 101\n")
+            _POLICY.chmod(0o755)
+    except FileExistsError:  # somebody has a policy already; it is theirs to keep
+        yield
+        return
+    try:
+        yield
+    finally:
+        _POLICY.unlink(missing_ok=True)

@@ -1,0 +1,85 @@
+"""How the order service hears that an order was paid."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from paybell.errors import PayServiceUnavailable
+from paybell.messaging.broker import Binding
+from paybell.messaging.events import PaidOrder, PaymentSucceeded, Signer
+from paybell.messaging.listener import Listener, Rejected, Verdicts, listener
+from paybell.storage import Database, Transaction
+from paybell.trade import store
+from paybell.trade.model import Order, OrderStatus
+from paybell.trade.pay_client import PayClient
+from paybell.trade.watch import Changed, nobody
+
+
+class PaymentProof:
+    """Makes sure of a payment: by our signature, and without one by asking pay.
+
+    A bare number proves nothing: whoever may publish to the exchange could mark any order paid. What
+    counts is a payment to our merchant, of what our own order comes to.
+    """
+
+    def __init__(self, database: Database, merchant_id: str, signer: Signer, pay: PayClient) -> None:
+        """Take the trade database, who we are, the key of the signatures and somebody to ask."""
+        self._database = database
+        self._merchant_id = merchant_id
+        self._signer = signer
+        self._pay = pay
+
+    async def __call__(self, events: Sequence[PaymentSucceeded]) -> Verdicts:
+        """Answer for the events that are not proven: rejected, or to be tried again later."""
+        orders = await store.find(self._database, list({event.biz_order_no for event in events}))
+        signed = {event.biz_order_no for event in events if self._is_signed(event, orders)}
+        asked = {event.biz_order_no: event.event_id for event in events if event.biz_order_no not in signed}
+        if not asked:
+            return {}
+        try:
+            paid = await self._pay.paid_among(asked)
+        except PayServiceUnavailable as error:
+            return dict.fromkeys(asked.values(), error)
+        return {
+            event_id: rejected
+            for number, event_id in asked.items()
+            if (rejected := _judge(event_id, orders.get(number), paid.get(number)))
+        }
+
+    def _is_signed(self, event: PaymentSucceeded, orders: Mapping[int, Order]) -> bool:
+        order = orders.get(event.biz_order_no)
+        return order is not None and self._signer.verifies(
+            event.signature, PaidOrder(self._merchant_id, str(order.id), order.total_fee, order.currency)
+        )
+
+
+def _judge(event_id: str, order: Order | None, paid: tuple[int, str] | None) -> Rejected | None:
+    """Compare an order with what pay says of it; an order we do not have is the listener's to reject."""
+    if paid is None:
+        return Rejected(event_id, "not_paid", "pay knows of no payment of this order")
+    if order is not None and paid != (order.total_fee, order.currency):
+        said = "{} {} paid, {} {} ordered".format(*paid, order.total_fee, order.currency)
+        return Rejected(event_id, "amount_mismatch", said)
+    return None
+
+
+def payment_listener(
+    binding: Binding, proof: PaymentProof, changed: Changed = nobody
+) -> Listener[PaymentSucceeded]:
+    """Return the listener that marks orders paid and, after the commit, says which have ``changed``."""
+
+    @listener(binding, screen=proof)
+    async def mark_order_paid(events: Sequence[PaymentSucceeded], tx: Transaction) -> list[Rejected]:
+        numbers = {event.biz_order_no: event for event in events}
+        marked = await store.mark_paid(tx, list(numbers))
+        tx.after_commit(partial(changed, marked))
+        others = numbers.keys() - marked
+        orders = await store.find(tx, list(others)) if others else {}
+        cancelled = [number for number in orders if orders[number].status is OrderStatus.CANCELLED]
+        if cancelled:
+            await store.note_paid_though_cancelled(tx, cancelled)
+        return [
+            Rejected(numbers[number].event_id, "order_not_found", "there is no order of this number")
+            for number in others - orders.keys()
+        ]
+
+    return mark_order_paid

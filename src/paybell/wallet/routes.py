@@ -1,0 +1,127 @@
+"""Routes of wallets."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Response, Router, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromQuery, JSONBody
+from msgspec import Meta
+
+from paybell.errors import (
+    BalanceLimit,
+    IdempotencyKeyInUse,
+    IdempotencyKeyMissing,
+    IdempotencyKeyReused,
+    InsufficientScope,
+    InvalidAmount,
+    InvalidId,
+    NotTheOwner,
+    OutcomeUnknown,
+    UnknownCurrency,
+    WalletExists,
+    WalletNotFound,
+)
+from paybell.idempotency.keys import IdempotencyKey
+from paybell.money import DEFAULT_CURRENCY, check_currency
+from paybell.wallet.service import Wallet, WalletService
+from paybell.web.auth import Caller, scope
+from paybell.web.fields import Amount, Currency, PathUserId, UserId, check_user_id
+from paybell.web.idempotency import IdempotencyHeader, replayable
+from paybell.web.refusals import WITH_A_BODY, refusals
+
+
+class NewWallet(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """Whose wallet, with which six-digit pay password, in which currency."""
+
+    user_id: UserId
+    pay_password: Annotated[str, Meta(description="Six digits.")]
+    currency: Currency = DEFAULT_CURRENCY
+
+
+class TopUp(msgspec.Struct, forbid_unknown_fields=True):
+    """How much, in minor units; without a currency into the wallet `GET /wallets/{userId}` shows."""
+
+    amount: Amount
+    currency: Currency | None = None
+
+
+class WalletView(msgspec.Struct, rename="camel"):
+    """A wallet as HTTP shows it, the balance in minor units."""
+
+    user_id: str
+    balance: int
+    currency: str
+
+
+def view(wallet: Wallet) -> WalletView:
+    """Show a wallet."""
+    return WalletView(wallet.user_id, wallet.balance, wallet.currency)
+
+
+def wallet_routes(service: WalletService) -> Router:
+    """Return the routes under ``/wallets``."""
+
+    @post(
+        "/",
+        operation_id="openWallet",
+        summary="Open a wallet",
+        opt=scope("wallets:write"),
+        responses=refusals(*WITH_A_BODY, UnknownCurrency, InsufficientScope, WalletExists, OutcomeUnknown),
+    )
+    async def open_wallet(data: JSONBody[NewWallet]) -> WalletView:
+        return view(await service.open(data.user_id, data.pay_password, check_currency(data.currency)))
+
+    @get(
+        "/{user_id:str}",
+        operation_id="readWallet",
+        summary="Read a wallet: the CNY one, or the one in `currency`",
+        responses=refusals(InvalidId, UnknownCurrency, NotTheOwner, WalletNotFound),
+    )
+    async def read_wallet(
+        request: Caller, user_id: PathUserId, currency: FromQuery[str | None] = None
+    ) -> WalletView:
+        if check_user_id(user_id) != request.user.user_id and not request.user.has("wallets:read"):
+            raise NotTheOwner
+        wanted = None if currency is None else check_currency(currency)
+        return view(await service.read(user_id, wanted))
+
+    @post(
+        "/{user_id:str}/top-ups",
+        operation_id="topUpWallet",
+        summary="Put money into a wallet",
+        opt=scope("wallets:write"),
+        responses=refusals(
+            *WITH_A_BODY,
+            InvalidAmount,
+            InvalidId,
+            UnknownCurrency,
+            IdempotencyKeyMissing,
+            InsufficientScope,
+            WalletNotFound,
+            BalanceLimit,
+            IdempotencyKeyInUse,
+            IdempotencyKeyReused,
+            OutcomeUnknown,
+        )
+        | {201: ResponseSpec(WalletView, description="Done, now or before", generate_examples=False)},
+    )
+    async def top_up(
+        request: Caller,
+        user_id: PathUserId,
+        data: JSONBody[TopUp],
+        idempotency_key: IdempotencyHeader = None,
+    ) -> Response[bytes]:
+        check_user_id(user_id)
+        key = IdempotencyKey.of(
+            request.user.user_id,
+            f"POST /wallets/{user_id}/top-ups",
+            idempotency_key,
+            msgspec.json.encode(data),
+        )
+        currency = None if data.currency is None else check_currency(data.currency)
+        answer, replayed = await service.top_up(user_id, data.amount, currency, key)
+        return replayable(answer, replayed=replayed)
+
+    handlers = [open_wallet, read_wallet, top_up]
+    return Router("/wallets", route_handlers=handlers, tags=["wallets"])

@@ -1,0 +1,153 @@
+"""Routes of statements: a wallet's transfers for its owner, a merchant's for itself; JSON pages or CSV."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Response, Router, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromQuery, QueryParameter
+from litestar.response import Stream
+from msgspec import Meta
+
+from paybell.errors import InvalidId, InvalidRequest, NotTheOwner, UnknownCurrency, WalletNotFound
+from paybell.money import check_currency
+from paybell.wallet.statements import PAGE_MAX, Line, Owner, Period, Place, Statements
+from paybell.web.auth import Caller, scope
+from paybell.web.fields import PathUserId, check_user_id
+from paybell.web.refusals import refusals
+
+CSV = "text/csv"
+_Moment = Annotated[
+    str | None,
+    QueryParameter(description="A time of RFC 3339, such as 2026-01-31T12:00:00Z.", max_length=40),
+]
+
+
+class TransferView(msgspec.Struct, rename="camel"):
+    """One transfer as the account sees it; the amount in minor units, negative when it went out."""
+
+    id: str
+    at: datetime
+    kind: str
+    amount: int
+    currency: str
+    reference: str
+
+
+class StatementView(msgspec.Struct, rename="camel"):
+    """A page of transfers in the order of time; ``next`` is the cursor of the next page, if there is one."""
+
+    transfers: list[TransferView]
+    next: Annotated[str | None, Meta(description="Send it as `cursor`.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which part of an account's history a request asks for."""
+
+    currency: str | None
+    period: Period
+    after: Place
+    limit: int
+
+
+def read_asked(
+    *,
+    currency: FromQuery[str | None] = None,
+    since: _Moment = None,
+    until: _Moment = None,
+    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[int] = 100,
+) -> Asked:
+    """Read the query parameters strictly.
+
+    Raises:
+        InvalidRequest, UnknownCurrency: which is wrong.
+    """
+    if not 1 <= limit <= PAGE_MAX:
+        raise InvalidRequest(f"limit: from 1 to {PAGE_MAX}.", field="limit")
+    whole, first, last = Period(), _moment(since, "since"), _moment(until, "until")
+    return Asked(
+        currency=None if currency is None else check_currency(currency),
+        period=Period(first or whole.start, last or whole.end),
+        after=Place() if cursor is None else Place.parse(cursor),
+        limit=limit,
+    )
+
+
+def statement_routes(statements: Statements) -> list[Router]:
+    """Return the routes under ``/wallets`` and ``/merchants``."""
+    described = refusals(InvalidId, InvalidRequest, UnknownCurrency, NotTheOwner, WalletNotFound)
+    asked_of = {"asked": Provide(read_asked, sync_to_thread=False)}
+
+    @get(
+        "/{user_id:str}/transfers",
+        operation_id="readWalletTransfers",
+        summary="A wallet's transfers, in pages or as CSV",
+        responses=described,
+    )
+    async def of_wallet(request: Caller, user_id: PathUserId, asked: NamedDependency[Asked]) -> Response[Any]:
+        if check_user_id(user_id) != request.user.user_id and not request.user.has("wallets:read"):
+            raise NotTheOwner
+        return await _answer(request, statements, Owner("wallet", user_id, asked.currency), asked)
+
+    @get(
+        "/{merchant_id:str}/transfers",
+        operation_id="readMerchantTransfers",
+        summary="A merchant's transfers, in pages or as CSV",
+        opt=scope("merchants:read"),
+        responses=described,
+    )
+    async def of_merchant(
+        request: Caller, merchant_id: PathUserId, asked: NamedDependency[Asked]
+    ) -> Response[Any]:
+        if merchant_id != request.user.merchant_id:
+            raise NotTheOwner
+        return await _answer(request, statements, Owner("merchant", merchant_id, asked.currency), asked)
+
+    return [
+        Router("/wallets", route_handlers=[of_wallet], dependencies=asked_of, tags=["statements"]),
+        Router("/merchants", route_handlers=[of_merchant], dependencies=asked_of, tags=["statements"]),
+    ]
+
+
+def _moment(text: str | None, field: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidRequest(f"{field}: a time such as 2026-01-31T12:00:00Z.", field=field)
+    return moment
+
+
+async def _answer(
+    request: Caller, statements: Statements, owner: Owner, asked: NamedDependency[Asked]
+) -> Response[Any]:
+    if request.accept.best_match(["application/json", "text/csv"]) == "text/csv":
+        # Read before the answer begins, so that a refusal is one.
+        await statements.page(owner, asked.period, asked.after, 1)
+        return Stream(_csv(statements, owner, asked.period), media_type=CSV)
+    lines = await statements.page(owner, asked.period, asked.after, asked.limit)
+    following = lines[-1].place.text if len(lines) == asked.limit else None
+    return Response(StatementView([_view(line) for line in lines], following))
+
+
+def _view(line: Line) -> TransferView:
+    return TransferView(str(line.id), line.at, line.kind, line.amount, line.currency, line.reference)
+
+
+async def _csv(statements: Statements, owner: Owner, period: Period) -> AsyncIterator[bytes]:
+    """Write RFC 4180; no value of ours needs quotes."""
+    yield b"id,at,kind,amount,currency,reference\r\n"
+    async for lines in statements.stream(owner, period):
+        rows = (
+            f"{line.id},{line.at:%Y-%m-%dT%H:%M:%S.%fZ},{line.kind},{line.amount},{line.currency},{line.reference}\r\n"
+            for line in lines
+        )
+        yield "".join(rows).encode()

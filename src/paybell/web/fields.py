@@ -1,0 +1,86 @@
+"""The ids, names and texts that bodies, paths and queries hold: how they are described and checked."""
+
+import re
+from typing import Annotated
+
+from litestar.params import PathParameter, QueryParameter
+from msgspec import Meta
+
+from paybell.errors import InvalidId, InvalidRequest, InvalidText
+from paybell.ids import parse_id
+from paybell.money import AMOUNT_MAX
+
+# Patterns are read by Python here and by JavaScript in OpenAPI's readers: $(?!\n) is the very end in both.
+# Users' and merchants' names: opaque, but nothing that needs escaping anywhere.
+USER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$(?!\n)"
+UserId = Annotated[str, Meta(pattern=USER_ID_PATTERN, description="1 to 64 letters, digits, . _ @ -")]
+Id = Annotated[str, Meta(pattern=r"^[0-9]{1,19}$(?!\n)", description="From 1 to 9223372036854775807.")]
+Amount = Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Whole minor units.")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)", description="A code of ISO 4217.")]
+Subject = Annotated[str, Meta(max_length=256, description="What is paid for, shown to people.")]
+READ_MAX = 200
+# In paths; checked by `parse_id` and `check_user_id`, whose refusals have a code of their own.
+PathId = Annotated[
+    str,
+    PathParameter(description="From 1 to 9223372036854775807.", schema_extra={"pattern": "^[0-9]{1,19}$"}),
+]
+PathUserId = Annotated[
+    str,
+    PathParameter(description="1 to 64 letters, digits, . _ @ -", schema_extra={"pattern": USER_ID_PATTERN}),
+]
+_USER_ID = re.compile(USER_ID_PATTERN)
+# Controls, line separators, what turns the direction of other text, unpaired surrogates, no characters.
+_NOT_TEXT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+def id_list(name: str) -> QueryParameter:
+    """Return the query parameter of routes that read many at once."""
+    return QueryParameter(
+        name=name, max_length=20 * READ_MAX, description=f"Up to {READ_MAX} ids, separated by commas."
+    )
+
+
+def read_id(text: str, field: str) -> int:
+    """Read the id in a member of a body.
+
+    Raises:
+        InvalidId: it is none.
+    """
+    try:
+        return parse_id(text)
+    except InvalidId:
+        raise InvalidId(field=field) from None
+
+
+def parse_ids(text: str, field: str) -> list[int]:
+    """Read a list of ids, separated by commas, out of a query parameter.
+
+    Raises:
+        InvalidRequest: more than `READ_MAX`. InvalidId: one is none.
+    """
+    parts = text.split(",")
+    if len(parts) > READ_MAX:
+        raise InvalidRequest(f"{field}: at most {READ_MAX} ids at a time.", field=field)
+    return [read_id(part, field) for part in parts]
+
+
+def check_user_id(text: str) -> str:
+    """Return a user id out of a path.
+
+    Raises:
+        InvalidId: it has not the form of one.
+    """
+    if not _USER_ID.match(text):
+        raise InvalidId("A user id has 1 to 64 letters, digits, dots, underscores, @ or hyphens.")
+    return text
+
+
+def check_text(text: str, field: str = "subject") -> str:
+    """Return a text for people, in any language.
+
+    Raises:
+        InvalidText: it holds control characters or the like.
+    """
+    if _NOT_TEXT.search(text):
+        raise InvalidText(field=field)
+    return text
