@@ -83,22 +83,34 @@ class Batcher(Generic[Request, Result]):
                 answer.set_result(outcome)
 
 
-async def do_or_split(
-    work: Callable[[Sequence[Request]], Awaitable[Sequence[Result]]], requests: Sequence[Request]
+async def bisect(
+    work: Callable[[Sequence[Request]], Awaitable[Sequence[Result]]],
+    requests: Sequence[Request],
+    suspects: Callable[[Exception], bool],
 ) -> list[Result | Exception]:
     """Do a batch; if it fails, do its halves, so that one bad request fails alone.
 
+    Args:
+        work: does a batch or raises, having done nothing of it; returns one result each, in order.
+        requests: the batch.
+        suspects: says of an error whether one of the requests may have caused it. Any other one is an
+            outage, and everybody's: halves would fare no better.
+
     Returns:
-        One result or error for each request, in order. An outage is everybody's error:
-        halves would fare no better.
+        One result or error for each request, in order.
     """
     try:
         return list(await work(requests))
     except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the request that causes it
-        if len(requests) == 1 or isinstance(error, Outage):
+        if len(requests) == 1 or not suspects(error):
             return [error] * len(requests)
     middle = len(requests) // 2
     return [
-        *await do_or_split(work, requests[:middle]),
-        *await do_or_split(work, requests[middle:]),
+        *await bisect(work, requests[:middle], suspects),
+        *await bisect(work, requests[middle:], suspects),
     ]
+
+
+def is_no_outage(error: Exception) -> bool:
+    """Suspect the requests of every error that is no `Outage` of a database."""
+    return not isinstance(error, Outage)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from paybell.batching import Batcher, do_or_split
+from paybell.batching import Batcher, bisect, is_no_outage
 from paybell.errors import DatabaseUnavailable, OutcomeUnknown, Overloaded, WrongPayPassword
 
 
@@ -128,7 +128,7 @@ async def test_too_many_waiting_are_told_to_come_back() -> None:
 
 
 async def tried(requests: Sequence[int], bad: dict[int, Exception]) -> tuple[list[object], list[list[int]]]:
-    """Do or split a batch in which some requests make any transaction they are in fail."""
+    """Bisect a batch in which some requests make any transaction they are in fail."""
     calls: list[list[int]] = []
 
     async def work(batch: Sequence[int]) -> Sequence[int]:
@@ -138,7 +138,7 @@ async def tried(requests: Sequence[int], bad: dict[int, Exception]) -> tuple[lis
                 raise bad[request]
         return [2 * request for request in batch]
 
-    return list(await do_or_split(work, requests)), calls
+    return list(await bisect(work, requests, is_no_outage)), calls
 
 
 async def test_a_batch_that_works_is_done_once() -> None:
@@ -170,3 +170,17 @@ async def test_an_outage_is_everybodys_and_halves_are_not_tried(error: Exception
 
     assert outcomes == [error] * 8
     assert len(calls) == 1
+
+
+async def test_what_an_outage_is_the_caller_says() -> None:
+    """A relay suspects an event of other errors than a listener does."""
+    refusal, calls = DatabaseUnavailable(), []
+
+    async def work(batch: Sequence[int]) -> Sequence[int]:
+        calls.append(list(batch))
+        if 2 in batch:
+            raise refusal
+        return batch
+
+    assert await bisect(work, [1, 2], lambda error: error is refusal) == [1, refusal]
+    assert calls == [[1, 2], [1], [2]]

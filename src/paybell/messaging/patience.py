@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from paybell.backoff import exponential
-from paybell.batching import do_or_split
+from paybell.batching import bisect, is_no_outage
 from paybell.clock import Clock
 from paybell.errors import Outage, PaybellError
 from paybell.storage import Database
@@ -45,7 +45,7 @@ async def outlast(
     while (begin := len(outcomes)) < len(requests):
         suspected = suspected_end > begin
         end = (begin + suspected_end + 1) // 2 if suspected else len(requests)
-        done, outage = _until_outage(await do_or_split(work, requests[begin:end]))
+        done, outage = _until_outage(await bisect(work, requests[begin:end], is_no_outage))
         outcomes += done
         if outage is None:
             strikes = strikes if len(outcomes) < suspected_end else 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from paybell.batching import Batcher, do_or_split
+from paybell.batching import Batcher, bisect, is_no_outage
 from paybell.errors import NotThePayer, PayOrderNotFound
 from paybell.ids import Ids
 from paybell.messaging.events import PAY_CLOSED, PAY_SUCCESS
@@ -62,7 +62,7 @@ class PayService:
     async def settle_batch(self, requests: Sequence[PaymentRequest]) -> Sequence[PayOrder | Exception]:
         """Settle many payments, each with its own outcome; a bad one does not fail the others."""
         with self._observer.batch([request.traceparent for request in requests]):
-            outcomes = await do_or_split(self._settle, requests)
+            outcomes = await bisect(self._settle, requests, is_no_outage)
         for outcome in outcomes:
             self._observer.payment(outcome if isinstance(outcome, Exception) else None)
         return outcomes
