@@ -14,12 +14,13 @@ from benchmarks.child import Meter, ready, serve
 from benchmarks.stock import PEPPER, requests
 from paybell.clock import SystemClock
 from paybell.messaging.events import Signer, topology
-from paybell.messaging.listener_runner import ListenerObserver, ListenerRunner
+from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.pay.settlement import PaymentRequest
 from paybell.runtime import open_runtime
 from paybell.settings import Settings
 from paybell.storage import Database
+from paybell.telemetry.observers import Observer
 from paybell.tokens import Tokens
 from paybell.trade.pay_client import PayClient
 from paybell.trade.payment_listener import PaymentProof, payment_listener
@@ -90,7 +91,7 @@ async def relay(spec: dict[str, Any]) -> dict[str, object]:
         return meter.report(events=told)
 
 
-class _Counting(ListenerObserver):
+class _Counting(Observer):
     """Counts what is applied and stops the listener at a number."""
 
     def __init__(self, wanted: int, stop: asyncio.Event) -> None:

@@ -11,9 +11,10 @@ from paybell.messaging import Binding, Exchange, PaymentSucceeded, Queue, Reject
 from paybell.messaging.broker import Broker, Delivery, Message
 from paybell.messaging.failures import FailureStore
 from paybell.messaging.listener import Screen
-from paybell.messaging.listener_runner import ListenerObserver, ListenerRunner
+from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.local import LocalBroker
 from paybell.storage import Database, Query, Record, Transaction
+from paybell.telemetry.observers import Observer
 
 BINDING = Binding(Queue("notebook"), Exchange("pay.direct"), "pay.success")
 
@@ -50,7 +51,7 @@ class Notebook:
             broker,
             database,
             clock,
-            ListenerObserver(),
+            Observer(),
             batch_max=batch_max,
         )
 

@@ -1,8 +1,8 @@
 """The way of an event in tests: paid, taken by a relay, heard by a listener."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from shop import SECRET, Shop
@@ -11,15 +11,16 @@ from support import PaySide, connected
 from paybell.clock import SystemClock
 from paybell.messaging.broker import Broker, Confirm, Message, Topology
 from paybell.messaging.events import PaymentSucceeded, Signer, topology
-from paybell.messaging.listener_runner import ListenerObserver, ListenerRunner
+from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.outbox import Outbox
-from paybell.messaging.relay import Relay, RelayObserver, Wire
+from paybell.messaging.relay import Relay, Wire
 from paybell.pay.model import PayOrder
+from paybell.telemetry.observers import ListenerObserver, Observer, RelayObserver
 from paybell.testing import FaultyBroker
 from paybell.trade.payment_listener import payment_listener
 
 
-class Said(RelayObserver):
+class Said(Observer):
     """Writes down what a relay hears."""
 
     def __init__(self) -> None:
@@ -28,17 +29,24 @@ class Said(RelayObserver):
         self.lease_lost = 0
         self.waiting = 0
 
-    def in_flight(self, messages: int) -> None:
+    @contextmanager
+    def publishing(self, traceparents: Sequence[str], messages: int) -> Iterator[None]:
         """Count."""
+        del traceparents
         self.waiting += messages
+        try:
+            yield
+        finally:
+            self.waiting -= messages
 
-    def finished(self, confirms: Sequence[Confirm], lease_lost: int) -> None:
+    def published(self, confirms: Mapping[str, int], leases_lost: int) -> None:
         """Remember."""
-        self.confirms += confirms
-        self.lease_lost += lease_lost
+        for name, count in confirms.items():
+            self.confirms += [Confirm(name)] * count
+        self.lease_lost += leases_lost
 
 
-class Heard(ListenerObserver):
+class Heard(Observer):
     """Counts what a listener hears."""
 
     def __init__(self) -> None:
@@ -82,7 +90,7 @@ def relay(
         broker,
         declares or topology(),
         Wire(Signer(SECRET), content_type),
-        observer or RelayObserver(),
+        observer or Observer(),
         clock=SystemClock(),
         batch_max=batch_max,
         lease_seconds=lease_seconds,
@@ -100,7 +108,7 @@ def trade_listener(
         broker,
         world.database,
         SystemClock(),
-        observer or ListenerObserver(),
+        observer or Observer(),
         batch_max=500,
     )
 

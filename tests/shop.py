@@ -23,7 +23,7 @@ from paybell.messaging.events import (
     trade_topology,
 )
 from paybell.messaging.failures import FailureStore
-from paybell.messaging.listener_runner import ListenerObserver, ListenerRunner
+from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.relay import Wire
 from paybell.runtime import Runtime
@@ -31,6 +31,7 @@ from paybell.serving.application import create_app
 from paybell.serving.process import _http as serving_http
 from paybell.settings import read_settings
 from paybell.storage import Database, Query, Record
+from paybell.telemetry.observers import Observer
 from paybell.testing import SequentialIds
 from paybell.tokens import Principal, Tokens
 from paybell.trade.event_listener import EventProof, pay_order_listener
@@ -149,15 +150,13 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
                 LocalBroker(),
                 trade_database,
                 clock,
-                ListenerObserver(),
+                Observer(),
                 batch_max=500,
             )
             typed = pay_order_listener(
                 trade_topology().bindings[0], EventProof(settings.merchant_id, signer, client)
             )
-            hearing = ListenerRunner(
-                typed, LocalBroker(), trade_database, clock, ListenerObserver(), batch_max=500
-            )
+            hearing = ListenerRunner(typed, LocalBroker(), trade_database, clock, Observer(), batch_max=500)
             yield Shop(
                 trade_database,
                 side,

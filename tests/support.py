@@ -16,11 +16,11 @@ from paybell.idempotency.keys import IdempotencyKey
 from paybell.ids import new_traceparent
 from paybell.messaging.outbox import Outbox
 from paybell.pay.model import Application, PayOrder
-from paybell.pay.observer import PayObserver
 from paybell.pay.refunds import RefundRequest, RefundService
 from paybell.pay.service import PayService
 from paybell.pay.settlement import PaymentRequest
 from paybell.storage import Database
+from paybell.telemetry.observers import Observer
 from paybell.testing import SequentialIds
 from paybell.wallet.pay_password import Pepper
 from paybell.wallet.service import WalletService
@@ -76,7 +76,7 @@ class PaySide:
         self.outbox = Outbox(database)
         self.wallets = WalletService(database, PEPPER)
         ids = SequentialIds(first_id)
-        self.pay = PayService(database, self.outbox, PEPPER, ids, PayObserver(), batch_max=batch_max)
+        self.pay = PayService(database, self.outbox, PEPPER, ids, Observer(), batch_max=batch_max)
         self.refunds = RefundService(database, self.outbox, ids)
 
     async def fund(self, user_id: str, amount: int, currency: str = "CNY") -> None:

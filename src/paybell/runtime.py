@@ -13,17 +13,16 @@ from paybell.messaging.broker import Broker, Topology
 from paybell.messaging.events import Signer, topology, trade_topology
 from paybell.messaging.failures import FailureStore
 from paybell.messaging.listener import Listener
-from paybell.messaging.listener_runner import ListenerObserver, ListenerRunner
+from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
-from paybell.messaging.relay import Relay, RelayObserver, Wire
+from paybell.messaging.relay import Relay, Wire
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.monitor import PERIOD_SECONDS, Monitor
 from paybell.operations.sampling import Sampler
 from paybell.operations.timeline import Timelines
 from paybell.pay import store as pay_store
-from paybell.pay.observer import PayObserver
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.refunds import RefundService
 from paybell.pay.service import PayService
@@ -34,8 +33,9 @@ from paybell.reconciliation.trade_books import TradeBooks
 from paybell.settings import ROLES, Settings
 from paybell.storage import Database
 from paybell.storage.retention import Cleaner, Rule, listener_rules, pay_rules
-from paybell.telemetry.metrics import ListenerMetrics, Metrics, PayMetrics, RelayMetrics
-from paybell.telemetry.traces import TracedListener, TracedPay, TracedRelay, Traces, is_wanted
+from paybell.telemetry.metrics import Metrics
+from paybell.telemetry.observers import Observer, Observers
+from paybell.telemetry.traces import Traces, is_wanted
 from paybell.tokens import Tokens
 from paybell.trade import store as trade_store
 from paybell.trade.event_listener import EventProof, pay_order_listener
@@ -94,6 +94,11 @@ class Runtime:
     tasks: list[Task] = field(default_factory=list)
     checks: dict[str, Check] = field(default_factory=dict)
     refresh: list[Check] = field(default_factory=list)
+
+    @property
+    def observer(self) -> Observer:
+        """What watches all parts: metrics, and traces around them where they are wanted."""
+        return Observers([self.traces, self.metrics]) if self.traces else self.metrics
 
 
 @asynccontextmanager
@@ -164,20 +169,6 @@ class _Builder:
         self.runners: list[ListenerRunner[Any]] = []
         self.trade_database: Database | None = None
 
-    # What watches a part: its metrics, and traces around them where they are wanted.
-
-    def watched_pay(self) -> PayObserver:
-        counted, traces = PayMetrics(self.runtime.metrics), self.runtime.traces
-        return TracedPay(traces, counted) if traces else counted
-
-    def watched_relay(self) -> RelayObserver:
-        counted, traces = RelayMetrics(self.runtime.metrics), self.runtime.traces
-        return TracedRelay(traces, counted) if traces else counted
-
-    def watched_listener(self, queue: str) -> ListenerObserver:
-        counted, traces = ListenerMetrics(self.runtime.metrics), self.runtime.traces
-        return TracedListener(traces, queue, counted) if traces else counted
-
     @property
     def needed_broker(self) -> LocalBroker | RabbitBroker:
         """The broker of roles that cannot do without."""
@@ -209,7 +200,7 @@ class _Builder:
             self.outbox,
             pepper,
             ids,
-            self.watched_pay(),
+            runtime.observer,
             batch_max=settings.settle_batch_max,
         )
         runtime.statements = Statements(database)
@@ -222,7 +213,7 @@ class _Builder:
             self.needed_broker,
             topology(settings.queue_type),
             Wire(self.signer, settings.legacy_content_type),
-            self.watched_relay(),
+            runtime.observer,
             clock=runtime.clock,
             batch_max=settings.relay_batch_max,
             lease_seconds=settings.relay_lease_seconds,
@@ -323,7 +314,7 @@ class _Builder:
             self.needed_broker,
             database,
             runtime.clock,
-            self.watched_listener(listener.binding.queue.name),
+            runtime.observer,
             batch_max=runtime.settings.listener_batch_max,
         )
         runtime.tasks.append(Task(name, runner.run))

@@ -123,7 +123,7 @@ async def test_a_collector_that_is_away_holds_nothing_up(
 async def test_without_a_collector_nothing_of_it_is_even_imported(service: Service) -> None:
     """Off is free."""
     program = (
-        "import sys; from paybell.cli import server; from paybell import runtime; "
+        "import sys; from paybell.serving import process; from paybell import runtime; "
         "sys.exit('opentelemetry' in sys.modules)"
     )
     assert service.served.runtime.traces is None

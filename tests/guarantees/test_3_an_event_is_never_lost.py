@@ -31,8 +31,9 @@ from paybell.messaging.broker import Broker, Confirm, Message, Topology
 from paybell.messaging.events import PAY_CLOSED, PAY_DIRECT, PAY_EVENTS, PAY_SUCCESS, topology
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
-from paybell.messaging.relay import Relay, RelayObserver
+from paybell.messaging.relay import Relay
 from paybell.storage import Database
+from paybell.telemetry.observers import RelayObserver
 from paybell.testing import FaultyBroker
 from paybell.testing.rabbitmq_install import ensure_installed
 from paybell.testing.rabbitmq_node import RabbitmqNode

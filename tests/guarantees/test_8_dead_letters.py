@@ -20,9 +20,10 @@ from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Topology
 from paybell.messaging.events import PAY_EVENTS, PaymentSucceeded
 from paybell.messaging.failures import Chosen
 from paybell.messaging.listener import Verdicts
-from paybell.messaging.listener_runner import RETRY_BATCH_MAX, ListenerObserver, ListenerRunner
+from paybell.messaging.listener_runner import RETRY_BATCH_MAX, ListenerRunner
 from paybell.messaging.local import LocalBroker
 from paybell.storage import Database, Query, Transaction
+from paybell.telemetry.observers import Observer
 from paybell.testing import FrozenClock
 
 JAVA_LONG = bytes.fromhex(
@@ -532,7 +533,7 @@ async def test_a_typed_event_nobody_can_store_is_dead_at_once(trade_database: Da
         heard.extend(event.event_id for event in events)
 
     runner: ListenerRunner[PayOrderEvent] = ListenerRunner(
-        hear, LocalBroker(), trade_database, FrozenClock(), ListenerObserver(), batch_max=10
+        hear, LocalBroker(), trade_database, FrozenClock(), Observer(), batch_max=10
     )
     good = [msgspec.json.encode(_event(f"10{number}-2")) for number in (1, 2)]
     await runner.apply(deliveries(good[0], body, good[1]))
@@ -560,7 +561,7 @@ async def test_a_reader_that_breaks_does_not_bring_its_message_again_forever(
         del events, tx
 
     runner: ListenerRunner[Fragile] = ListenerRunner(
-        hear, LocalBroker(), trade_database, FrozenClock(), ListenerObserver(), batch_max=10
+        hear, LocalBroker(), trade_database, FrozenClock(), Observer(), batch_max=10
     )
     await runner.apply(deliveries(1, 2))
 

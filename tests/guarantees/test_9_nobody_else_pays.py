@@ -24,9 +24,9 @@ from paybell.messaging.failures import Chosen
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
 from paybell.pay.model import Application, PayOrder
-from paybell.pay.observer import PayObserver
 from paybell.pay.service import PayService
 from paybell.storage import Database, Query
+from paybell.telemetry.observers import Observer
 from paybell.testing import FrozenClock, SequentialIds
 from paybell.tokens import Principal
 from paybell.wallet.pay_password import LOCK, TRIES_MAX, Pepper
@@ -219,7 +219,7 @@ async def test_a_pepper_can_be_rotated(pay_database: Database, pay_url: str) -> 
         pepper, outbox = Pepper(setting), Outbox(pay_database)
         ids = SequentialIds(1001)
         return WalletService(pay_database, pepper), PayService(
-            pay_database, outbox, pepper, ids, PayObserver(), batch_max=8
+            pay_database, outbox, pepper, ids, Observer(), batch_max=8
         )
 
     side = PaySide(pay_database)  # under "test pepper", key id 1

@@ -23,13 +23,14 @@ from paybell.errors import PaybellError
 from paybell.idempotency.keys import IdempotencyKey
 from paybell.messaging.broker import Confirm, Delivery, Message
 from paybell.messaging.events import PaymentSucceeded, Signer, topology
-from paybell.messaging.listener_runner import ListenerObserver, ListenerRunner
+from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.local import LocalBroker
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.status import PayStatus
 from paybell.settings import read_settings
 from paybell.storage import Database, Query
+from paybell.telemetry.observers import Observer
 from paybell.testing import FrozenClock
 from paybell.tokens import Principal, Tokens
 from paybell.trade import store as trade_store
@@ -101,7 +102,7 @@ def opened(pay_url: str, trade_url: str) -> Iterator[World]:
             (binding,) = topology().bindings
             proof = PaymentProof(trade, "1", Signer(SECRET), client)
             runner = ListenerRunner(
-                payment_listener(binding, proof), post, trade, clock, ListenerObserver(), batch_max=500
+                payment_listener(binding, proof), post, trade, clock, Observer(), batch_max=500
             )
             closer = OverdueCloser(pay, side.outbox)
             return World(loop, clock, side, closer, PostingFolder(pay), post, trade, runner)

@@ -8,7 +8,6 @@ knows them.
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Generic
 
@@ -24,6 +23,7 @@ from paybell.messaging.failures import Due, Failure
 from paybell.messaging.listener import Event, Listener, Rejected, Verdicts
 from paybell.messaging.patience import outlast
 from paybell.storage import Database, Transaction, load_queries
+from paybell.telemetry.observers import ListenerObserver
 
 log = structlog.get_logger()
 _SQL = load_queries(__package__)
@@ -33,21 +33,6 @@ RETRY_BATCH_MAX = 100
 _NAMED_MAX = 5
 # A handler that does not come back fails. The database ends a transaction without statements sooner.
 HANDLER_TIMEOUT_SECONDS = 30.0
-
-
-class ListenerObserver:
-    """Watches a listener; this one looks away."""
-
-    def batch(self, deliveries: Sequence[Delivery]) -> AbstractContextManager[object]:
-        """Surround what is done with a batch of deliveries until it is on disk."""
-        del deliveries
-        return nullcontext()
-
-    def applied(self, events: int, duplicates: int) -> None:
-        """Hear of a committed batch: new events, and ones known already."""
-
-    def failed(self, failure: Failure) -> None:
-        """Hear of one delivery that could not be applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +82,7 @@ class ListenerRunner(Generic[Event]):
             self.consuming = True
             try:
                 while deliveries := await self._receive(consumer, stop):
-                    with self._observer.batch(deliveries):
+                    with self._observer.applying(self.queue, _traceparents(deliveries)):
                         await self.apply(deliveries)
                     await consumer.settle(deliveries)
             finally:
@@ -260,7 +245,7 @@ class ListenerRunner(Generic[Event]):
     def _tell(self, kept: Sequence[Failure]) -> None:
         """Count failures that are on disk; name the first few in the log, with their traces."""
         for failure in kept:
-            self._observer.failed(failure)
+            self._observer.failed(dead=failure.due_at is None)
         if kept:
             some = [failure.summary() for failure in kept[:_NAMED_MAX]]
             log.warning("deliveries_failed", listener=self._listener.name, count=len(kept), some=some)
@@ -274,6 +259,11 @@ def _attempt(delivery: Delivery) -> str | None:
     """Return which publishing a delivery of our relay comes from (`paybell.messaging.relay.Wire`)."""
     match = _ATTEMPT.search(delivery.message_id)
     return match and match[1]
+
+
+def _traceparents(deliveries: Sequence[Delivery]) -> list[str]:
+    given = (delivery.headers.get("traceparent") for delivery in deliveries)
+    return [text for text in given if isinstance(text, str)]
 
 
 def _dead(item: _Item[Event], rejected: Rejected) -> Failure:

@@ -5,8 +5,8 @@ confirm that does not come means unknown, so the event is published again and th
 listener absorbs the double.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -26,24 +26,10 @@ from paybell.messaging.events import (
     Signer,
 )
 from paybell.messaging.outbox import Outbox, OutboxEvent, attempt_of
+from paybell.telemetry.observers import RelayObserver
 
 # A returned event waits for a queue that somebody has unbound; asking each second is enough.
 RETURNED_WAIT_SECONDS = 1.0
-
-
-class RelayObserver:
-    """Watches a relay; this one looks away."""
-
-    def batch(self, events: Sequence[OutboxEvent]) -> AbstractContextManager[object]:
-        """Surround the publishing of a batch until its confirms."""
-        del events
-        return nullcontext()
-
-    def in_flight(self, messages: int) -> None:
-        """Hear that so many messages more (or fewer) wait for their confirms."""
-
-    def finished(self, confirms: Sequence[Confirm], lease_lost: int) -> None:
-        """Hear what became of a batch's messages, and how many leases had run out meanwhile."""
 
 
 class _Paid(msgspec.Struct):
@@ -152,17 +138,14 @@ class Relay:
     async def _publish(self, events: Sequence[OutboxEvent], token: UUID) -> None:
         batches = [self._wire.messages(event, attempt_of(token)) for event in events]
         flat = [message for messages in batches for message in messages]
-        self._observer.in_flight(len(flat))
         published_at = self._clock.now()
         try:
-            with self._observer.batch(events):
+            with self._observer.publishing([event.traceparent for event in events], len(flat)):
                 confirms = await self._broker.publish(flat, self._deadline_seconds)
         except BrokerUnavailable:
             self._declared = False
             await self._outbox.release([event.id for event in events], token, 0)
             raise
-        finally:
-            self._observer.in_flight(-len(flat))
         await self._settle(events, batches, confirms, token, published_at)
 
     async def _settle(
@@ -188,4 +171,4 @@ class Relay:
         await self._outbox.release(waiting, token, RETURNED_WAIT_SECONDS)
         if unknown or waiting:
             self._declared = False  # a queue or binding may be gone: declare it before the next try
-        self._observer.finished(confirms, len(done) - removed)
+        self._observer.published(Counter(confirm.value for confirm in confirms), len(done) - removed)

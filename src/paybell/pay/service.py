@@ -9,10 +9,10 @@ from paybell.messaging.events import PAY_CLOSED, PAY_SUCCESS
 from paybell.messaging.outbox import Outbox
 from paybell.pay import store
 from paybell.pay.model import Application, PayOrder
-from paybell.pay.observer import PayObserver
 from paybell.pay.settlement import PaymentRequest, settle
 from paybell.pay.status import OPEN
 from paybell.storage import Database
+from paybell.telemetry.observers import SettlementObserver
 from paybell.tokens import Principal
 from paybell.wallet import ledger
 from paybell.wallet.pay_password import Pepper
@@ -27,7 +27,7 @@ class PayService:
         outbox: Outbox,
         pepper: Pepper,
         ids: Ids,
-        observer: PayObserver,
+        observer: SettlementObserver,
         *,
         batch_max: int,
     ) -> None:
@@ -61,10 +61,10 @@ class PayService:
 
     async def settle_batch(self, requests: Sequence[PaymentRequest]) -> Sequence[PayOrder | Exception]:
         """Settle many payments, each with its own outcome; a bad one does not fail the others."""
-        with self._observer.batch([request.traceparent for request in requests]):
+        with self._observer.settling([request.traceparent for request in requests]):
             outcomes = await bisect(self._settle, requests, is_no_outage)
         for outcome in outcomes:
-            self._observer.payment(outcome if isinstance(outcome, Exception) else None)
+            self._observer.settled(_outcome(outcome))
         return outcomes
 
     async def _settle(self, requests: Sequence[PaymentRequest]) -> Sequence[PayOrder | Exception]:
@@ -146,6 +146,10 @@ class PayService:
         principal.require("pay-orders:read")
         keys = [(principal.merchant_id, number) for number in biz_order_nos]
         return list((await store.find_by_biz_order_nos(self._database, keys)).values())
+
+
+def _outcome(outcome: PayOrder | Exception) -> str:
+    return getattr(outcome, "code", "internal_error") if isinstance(outcome, Exception) else "succeeded"
 
 
 def _paying(requests: Sequence[PaymentRequest], orders: Mapping[int, PayOrder]) -> set[tuple[str, str]]:

@@ -2,39 +2,39 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-from paybell.errors import (
-    InsufficientBalance,
-    NotThePayer,
-    PayOrderClosed,
-    PayPasswordLocked,
-    WrongPayPassword,
-)
-from paybell.messaging.broker import Confirm
-from paybell.messaging.failures import Failure
-from paybell.messaging.listener_runner import ListenerObserver
-from paybell.messaging.relay import RelayObserver
-from paybell.pay.observer import PayObserver
+from paybell.telemetry.observers import Observer
 
 _GaugeMode = Literal["livemostrecent", "livesum"]
 # prometheus_client's own: a folder in which the workers of one port add their counts up.
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+# There from the start: a rate needs a zero to rise from.
+_PAYMENTS = (
+    "succeeded",
+    "insufficient_balance",
+    "wrong_pay_password",
+    "pay_password_locked",
+    "not_the_payer",
+    "pay_order_closed",
+)
+_CONFIRMS = ("confirmed", "returned", "refused", "unknown")
+_APPLIED = ("applied", "duplicate", "failed", "dead")
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class Metrics:
+class Metrics(Observer):
     """One process's counters, in a registry of its own."""
 
     def __init__(self) -> None:
         """Start at zero."""
         self.registry = CollectorRegistry()
-        self.payments = self._counter("payments", "Payments tried, by outcome.", "outcome")
+        self.payments = self._counter("payments", "Payments tried, by outcome.", outcome=_PAYMENTS)
         self.settle_batch = self._histogram("settle_batch_size", "Payments in one transaction.", _BATCH_SIZES)
         self.settle_seconds = self._histogram("settle_seconds", "Time of one settlement.", _SECONDS)
         self.differences = self._gauge(
@@ -45,16 +45,24 @@ class Metrics:
         self.in_flight = self._gauge(
             "confirms_in_flight", "Messages sent and not yet confirmed.", mode="livesum"
         )
-        self.published = self._counter("published_messages", "Messages published, by answer.", "confirm")
+        self.messages = self._counter(
+            "published_messages", "Messages published, by answer.", confirm=_CONFIRMS
+        )
         self.lease_lost = self._counter("outbox_leases_lost", "Events another relay took over meanwhile.")
-        self.applied = self._counter("listener_events", "Events a listener got, by what it did.", "outcome")
+        self.listened = self._counter(
+            "listener_events", "Events a listener got, by what it did.", outcome=_APPLIED
+        )
         self.listener_batch = self._histogram(
             "listener_batch_size", "Deliveries applied at once.", _BATCH_SIZES
         )
         self.failures = self._gauge("failed_deliveries", "Deliveries that could not be applied.", "state")
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"paybell_{name}", text, labels, registry=self.registry)
+    def _counter(self, name: str, text: str, **labels: Sequence[str]) -> Counter:
+        counter = Counter(f"paybell_{name}", text, tuple(labels), registry=self.registry)
+        for label, values in labels.items():
+            for value in values:
+                counter.labels(**{label: value})
+        return counter
 
     def _gauge(self, name: str, text: str, *labels: str, mode: _GaugeMode = "livemostrecent") -> Gauge:
         return Gauge(f"paybell_{name}", text, labels, registry=self.registry, multiprocess_mode=mode)
@@ -88,75 +96,40 @@ class Metrics:
         """Return all of it in Prometheus' text format; with several workers, of all of them."""
         return generate_latest(self._collected())
 
-
-class PayMetrics(PayObserver):
-    """Counts payments."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        """Count into these."""
-        self._metrics = metrics
-        self._succeeded = metrics.payments.labels("succeeded")
-        for refusal in (
-            InsufficientBalance,
-            WrongPayPassword,
-            PayPasswordLocked,
-            NotThePayer,
-            PayOrderClosed,
-        ):
-            metrics.payments.labels(refusal.code)  # there from the start: a rate needs a zero to rise from
-
     @contextmanager
-    def batch(self, traceparents: Sequence[str]) -> Iterator[None]:
+    def settling(self, traceparents: Sequence[str]) -> Iterator[None]:
         """Measure one settlement."""
-        self._metrics.settle_batch.observe(len(traceparents))
+        self.settle_batch.observe(len(traceparents))
         started = time.perf_counter()
         yield
-        self._metrics.settle_seconds.observe(time.perf_counter() - started)
+        self.settle_seconds.observe(time.perf_counter() - started)
 
-    def payment(self, refusal: Exception | None) -> None:
-        """Count one outcome."""
-        if refusal is None:
-            self._succeeded.inc()
-        else:
-            self._metrics.payments.labels(getattr(refusal, "code", "internal_error")).inc()
+    def settled(self, outcome: str) -> None:
+        """Count one payment."""
+        self.payments.labels(outcome).inc()
 
-
-class RelayMetrics(RelayObserver):
-    """Counts published messages."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        """Count into these."""
-        self._metrics = metrics
-        for confirm in Confirm:
-            metrics.published.labels(confirm.value)
-
-    def in_flight(self, messages: int) -> None:
+    @contextmanager
+    def publishing(self, traceparents: Sequence[str], messages: int) -> Iterator[None]:
         """Follow what waits for confirms."""
-        self._metrics.in_flight.inc(messages)
+        del traceparents
+        self.in_flight.inc(messages)
+        try:
+            yield
+        finally:
+            self.in_flight.dec(messages)
 
-    def finished(self, confirms: Sequence[Confirm], lease_lost: int) -> None:
+    def published(self, confirms: Mapping[str, int], leases_lost: int) -> None:
         """Count a batch's answers."""
-        for confirm in Confirm:
-            if count := sum(one is confirm for one in confirms):
-                self._metrics.published.labels(confirm.value).inc(count)
-        self._metrics.lease_lost.inc(lease_lost)
-
-
-class ListenerMetrics(ListenerObserver):
-    """Counts what listeners do."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        """Count into these."""
-        self._metrics = metrics
-        for outcome in ("applied", "duplicate", "failed", "dead"):
-            metrics.applied.labels(outcome)
+        for confirm, count in confirms.items():
+            self.messages.labels(confirm).inc(count)
+        self.lease_lost.inc(leases_lost)
 
     def applied(self, events: int, duplicates: int) -> None:
         """Count a committed batch."""
-        self._metrics.listener_batch.observe(events + duplicates)
-        self._metrics.applied.labels("applied").inc(events)
-        self._metrics.applied.labels("duplicate").inc(duplicates)
+        self.listener_batch.observe(events + duplicates)
+        self.listened.labels("applied").inc(events)
+        self.listened.labels("duplicate").inc(duplicates)
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, *, dead: bool) -> None:
         """Count one failure."""
-        self._metrics.applied.labels("failed" if failure.due_at else "dead").inc()
+        self.listened.labels("dead" if dead else "failed").inc()

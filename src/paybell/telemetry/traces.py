@@ -16,12 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from paybell.messaging.broker import Confirm, Delivery
-from paybell.messaging.failures import Failure
-from paybell.messaging.listener_runner import ListenerObserver
-from paybell.messaging.outbox import OutboxEvent
-from paybell.messaging.relay import RelayObserver
-from paybell.pay.observer import PayObserver
+from paybell.telemetry.observers import Observer
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 # A collector that is away must not hold up the end of a process.
@@ -44,7 +39,7 @@ def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
     return not off and any(environ.get(name) for name in _ENDPOINTS)
 
 
-class Traces:
+class Traces(Observer):
     """Makes spans and sends them by OTLP over HTTP; the standard variables say how many and where."""
 
     def __init__(self) -> None:
@@ -112,8 +107,22 @@ class Traces:
 
     # Batches -----------------------------------------------------------------------------------
 
+    def settling(self, traceparents: Sequence[str]) -> AbstractContextManager[object]:
+        """Trace one settlement."""
+        return self._batch("settle", "INTERNAL", traceparents, {})
+
+    def publishing(self, traceparents: Sequence[str], messages: int) -> AbstractContextManager[object]:
+        """Trace one batch from sending to confirms."""
+        del messages
+        return self._batch("publish", "PRODUCER", traceparents, {"messaging.system": "rabbitmq"})
+
+    def applying(self, queue: str, traceparents: Sequence[str]) -> AbstractContextManager[object]:
+        """Trace what a listener does with deliveries, from arrival to commit."""
+        attributes = {"messaging.system": "rabbitmq", "messaging.destination.name": queue}
+        return self._batch(f"apply {queue}", "CONSUMER", traceparents, attributes)
+
     @contextmanager
-    def batch(
+    def _batch(
         self, name: str, kind: str, traceparents: Sequence[str], attributes: Mapping[str, str]
     ) -> Iterator[None]:
         """Give each of these contexts that is sampled a span of this name, and the batch one of its own.
@@ -175,68 +184,3 @@ class Traces:
 
 def _text(context: Any) -> str:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
-
-
-# What watches the parts: traces first, then whoever counts. -----------------------------------------
-
-
-class TracedPay(PayObserver):
-    """Traces settlements."""
-
-    def __init__(self, traces: Traces, inner: PayObserver) -> None:
-        """Hand on to ``inner``."""
-        self._traces, self._inner = traces, inner
-
-    @contextmanager
-    def batch(self, traceparents: Sequence[str]) -> Iterator[None]:
-        """Trace one settlement."""
-        with self._traces.batch("settle", "INTERNAL", traceparents, {}), self._inner.batch(traceparents):
-            yield
-
-    def payment(self, refusal: Exception | None) -> None:
-        """Hand on."""
-        self._inner.payment(refusal)
-
-
-class TracedRelay(RelayObserver):
-    """Traces publishing, from sending to confirms."""
-
-    def __init__(self, traces: Traces, inner: RelayObserver) -> None:
-        """Hand on to ``inner``."""
-        self._traces, self._inner = traces, inner
-
-    def batch(self, events: Sequence[OutboxEvent]) -> AbstractContextManager[object]:
-        """Trace one batch."""
-        traceparents = [event.traceparent for event in events]
-        return self._traces.batch("publish", "PRODUCER", traceparents, {"messaging.system": "rabbitmq"})
-
-    def in_flight(self, messages: int) -> None:
-        """Hand on."""
-        self._inner.in_flight(messages)
-
-    def finished(self, confirms: Sequence[Confirm], lease_lost: int) -> None:
-        """Hand on."""
-        self._inner.finished(confirms, lease_lost)
-
-
-class TracedListener(ListenerObserver):
-    """Traces what a listener does with deliveries, from arrival to commit."""
-
-    def __init__(self, traces: Traces, queue: str, inner: ListenerObserver) -> None:
-        """Hand on to ``inner``."""
-        self._traces, self._queue, self._inner = traces, queue, inner
-
-    def batch(self, deliveries: Sequence[Delivery]) -> AbstractContextManager[object]:
-        """Trace one batch."""
-        given = [delivery.headers.get("traceparent") for delivery in deliveries]
-        traceparents = [text for text in given if isinstance(text, str)]
-        attributes = {"messaging.system": "rabbitmq", "messaging.destination.name": self._queue}
-        return self._traces.batch(f"apply {self._queue}", "CONSUMER", traceparents, attributes)
-
-    def applied(self, events: int, duplicates: int) -> None:
-        """Hand on."""
-        self._inner.applied(events, duplicates)
-
-    def failed(self, failure: Failure) -> None:
-        """Hand on."""
-        self._inner.failed(failure)
