@@ -1,17 +1,27 @@
 """Promise 6: whoever changes a book by hand, in whatever way, is found, and the row is named."""
 
 import asyncio
+import shutil
+import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 from relaying import pay
-from support import PaySide, connected, seeded
+from support import PaySide, connected, seeded, until
 
-from paybell.storage import Database
+from paybell.clock import SystemClock
+from paybell.errors import DatabaseUnavailable
+from paybell.storage import Database, Query, Transaction
+from paybell.storage.embedded import PAY_DATABASE, embedded_postgres
+from paybell.storage.migrate import migrate
 from paybell.verification.ledger_check import Finding, Progress, verify
+from paybell.wallet import ledger
+from paybell.wallet.ledger import Transfer, TransferKind
 from paybell.wallet.sealing import TransferSealer
 
 ORDERS, CORRUPTIONS = 300, 10
@@ -149,3 +159,83 @@ async def test_a_transfer_that_is_slipped_in_is_found(pay_database: Database, pa
     found = (await checked(pay_database)).findings
 
     assert ("transfers", gap, "sealed_row_added") in {(one.table, one.row, one.what) for one in found}
+
+
+async def top_up(tx: Transaction, user_id: str) -> None:
+    """Give a user one more, in somebody's transaction that has taken its id already."""
+    wallet = (await ledger.lock_wallets(tx, [(user_id, "CNY")]))[user_id, "CNY"]
+    funding = await ledger.system_account(tx, "funding", "paybell", "CNY")
+    reference = f"by hand {user_id}"
+    await ledger.post(tx, [Transfer(TransferKind.TOP_UP, reference, funding, wallet.account_id, 1)])
+
+
+async def test_a_transaction_that_stalls_before_its_commit_is_never_sealed_around(
+    pay_database: Database,
+) -> None:
+    """Also not the one whose id stands right behind the newest completed one."""
+    side = PaySide(pay_database)
+    await side.fund("7", 1)
+    await side.fund("8", 1)
+    await seal(pay_database)
+    sealer = TransferSealer(pay_database)
+    async with pay_database.transaction() as stalls:
+        async with pay_database.transaction() as first:
+            await ledger.lock_wallets(first, [("8", "CNY")])
+            await top_up(stalls, "7")
+            await top_up(first, "8")
+        for _ in range(3):
+            await sealer.run_once()
+    await seal(pay_database)
+    last = await checked(pay_database)
+
+    assert last.findings == []
+    assert last.rows["sealed transfers"] == last.rows["transfers"] == 4
+
+
+@pytest.mark.slow
+async def test_what_was_seen_at_one_server_says_nothing_about_its_successor(tmp_path: Path) -> None:
+    """A standby that was behind, here an older copy of the files, gives out the same ids again."""
+    files, older = tmp_path / "postgres", tmp_path / "older"
+    async with AsyncExitStack() as stack:
+        with embedded_postgres(tmp_path) as urls:
+            url = urls[PAY_DATABASE]
+            await migrate(url, "pay")
+            async with Database.open(url, SystemClock(), connections=2) as database:
+                await PaySide(database).fund("7", 1)
+                await PaySide(database).fund("8", 1)
+                await seal(database)
+        copy(files, older)
+        with embedded_postgres(tmp_path):
+            database = await stack.enter_async_context(Database.open(url, SystemClock(), connections=4))
+            sealer = TransferSealer(database)
+            for user in ("7", "8"):
+                async with database.transaction() as tx:
+                    await top_up(tx, user)
+            await sealer.run_once()
+        shutil.rmtree(files)
+        older.rename(files)
+        with embedded_postgres(tmp_path):
+            await until(partial(answers, database))
+            for _ in range(20):  # the successor has come as far as the other one was
+                await database.fetch(Query("SELECT pg_current_xact_id()"))
+            async with database.transaction() as stalls:
+                await top_up(stalls, "7")
+                async with database.transaction() as tx:
+                    await top_up(tx, "8")
+                for _ in range(3):
+                    await sealer.run_once()
+            await seal(database)
+            assert (await checked(database)).findings == []
+
+
+def copy(files: Path, to: Path) -> None:
+    """Copy a server's files with their owner."""
+    subprocess.run(["/bin/cp", "-a", files, to], check=True)  # noqa: S603
+
+
+async def answers(database: Database) -> bool:
+    """Say whether a server that was started again can be reached."""
+    with suppress(DatabaseUnavailable):
+        await database.check()
+        return True
+    return False

@@ -3,10 +3,13 @@
 Blocks follow the order of ids. Ids are given out before their transactions commit, so a block goes only
 as far as no running transaction can still write: up to the newest id of an earlier look, once every
 transaction that ran then has ended (`PostgreSQL's snapshots
-<https://www.postgresql.org/docs/current/functions-info.html>`_ tell).
+<https://www.postgresql.org/docs/current/functions-info.html>`_ tell). A look takes a transaction id of its
+own for that: what a snapshot calls its end is only beyond the newest *completed* transaction, and one that
+runs can have that very id.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from paybell.storage import Database, Transaction, load_queries
 
@@ -20,10 +23,10 @@ _LOOKS_MAX = 2
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Every transfer up to ``last_id`` is written once all transactions below ``next_transaction`` ended."""
+    """Every transfer up to ``last_id`` is written once all transactions before ``transaction`` ended."""
 
     last_id: int
-    next_transaction: int
+    transaction: int
 
 
 class TransferSealer:
@@ -33,12 +36,14 @@ class TransferSealer:
         """Work on the pay database."""
         self._database = database
         self._looks: list[_Look] = []
+        self._horizon = 0
+        self._server: datetime | None = None
 
     async def run_once(self) -> int:
         """Seal a bounded number of transfers; return how many."""
         sealed = 0
         async with self._database.transaction() as tx:
-            horizon = await self._horizon(tx)
+            horizon = await self._advance(tx)
             lock = await tx.fetch_one(_SQL["try_lock_sealing"])
             if lock is None or not lock["locked"]:
                 return 0
@@ -49,13 +54,19 @@ class TransferSealer:
                 sealed += block["transfers"]
         return sealed
 
-    async def _horizon(self, tx: Transaction) -> int:
-        newest = await tx.fetch_one(_SQL["newest_transfer_id"])
-        running = await tx.fetch_one(_SQL["running_transactions"])
-        assert newest is not None
-        assert running is not None
-        over = [look for look in self._looks if look.next_transaction <= running["oldest_running"]]
+    async def _advance(self, tx: Transaction) -> int:
+        """Return up to which id every transfer is written, and look again where there are newer ones."""
+        now = await tx.fetch_one(_SQL["newest_transfer_id"])
+        assert now is not None
+        if now["server"] != self._server:
+            # Another server may not have what this one gave out last, and gives it out again.
+            self._looks, self._horizon, self._server = [], 0, now["server"]
+        over = [look for look in self._looks if look.transaction <= now["oldest_running"]]
         self._looks = [look for look in self._looks if look not in over]
-        if len(self._looks) < _LOOKS_MAX:
-            self._looks.append(_Look(newest["last_id"], running["next_transaction"]))
-        return max((look.last_id for look in over), default=0)
+        self._horizon = max([self._horizon, *(look.last_id for look in over)])
+        looked = max([self._horizon, *(look.last_id for look in self._looks)])
+        if looked < now["last_id"] and len(self._looks) < _LOOKS_MAX:
+            own = await tx.fetch_one(_SQL["own_transaction"])
+            assert own is not None
+            self._looks.append(_Look(now["last_id"], own["id"]))
+        return self._horizon

@@ -1,11 +1,15 @@
 -- name: newest_transfer_id
-SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS last_id FROM transfers_id_seq;
+-- The newest id given out, the oldest transaction that runs, and which start of which server this is.
+SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS last_id,
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
+       pg_postmaster_start_time() AS server
+FROM transfers_id_seq;
 
--- name: running_transactions
--- Asked after the newest id: whoever has taken one up to it is running now, or has ended. Whoever writes
--- transfers holds row locks before, so it has its transaction id before it takes transfer ids.
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
-       pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction;
+-- name: own_transaction
+-- Asked after the newest id: whoever has taken one up to it has a lower transaction id, because writers of
+-- transfers hold row locks before they take any. The message makes the commit wait for the disk, so that a
+-- server that crashes and recovers under us does not give the same ids out again.
+SELECT pg_current_xact_id()::text::bigint AS id, pg_logical_emit_message(true, 'paybell', '');
 
 -- name: try_lock_sealing
 SELECT pg_try_advisory_xact_lock(hashtextextended('paybell transfer seals', 0)) AS locked;
