@@ -10,6 +10,7 @@ import asyncpg
 from benchmarks.servers import Servers, connected
 from paybell.ids import new_traceparent
 from paybell.pay.settlement import PaymentRequest
+from paybell.serving.databases import SCHEMAS
 from paybell.storage.migrate import migrate
 from paybell.storage.queries import load_queries
 from paybell.wallet.pay_password import Pepper
@@ -58,10 +59,15 @@ def requests(first: int, count: int) -> list[PaymentRequest]:
     ]
 
 
+async def _make(servers: Servers, name: str, kind: str) -> None:
+    await servers.execute(f"CREATE DATABASE {name}")
+    for schema in SCHEMAS[kind]:
+        await migrate(servers.url(name), schema)
+
+
 async def make_pay(servers: Servers, name: str, orders: int, *, merchants: int = 1) -> None:
     """Make a pay database with orders 1 to ``orders`` unpaid."""
-    await servers.execute(f"CREATE DATABASE {name}")
-    await migrate(servers.url(name), "pay")
+    await _make(servers, name, "pay")
     async with connected(servers.url(name)) as connection:
         await _stock_pay(connection, orders, merchants)
         await connection.execute("VACUUM ANALYZE")
@@ -69,9 +75,7 @@ async def make_pay(servers: Servers, name: str, orders: int, *, merchants: int =
 
 async def make_trade(servers: Servers, name: str, orders: int) -> None:
     """Make a trade database with orders 1 to ``orders`` unpaid."""
-    await servers.execute(f"CREATE DATABASE {name}")
-    for schema in ("trade", "listeners"):
-        await migrate(servers.url(name), schema)
+    await _make(servers, name, "trade")
     async with connected(servers.url(name)) as connection:
         await connection.execute(_SQL["stock_trade_orders"], 1, orders, AMOUNT, BUYERS)
         await connection.execute("VACUUM ANALYZE")
@@ -100,8 +104,7 @@ async def make_grown(servers: Servers, pay: str, trade: str, orders: int, grown:
 
 
 async def _grow_pay(servers: Servers, pay: str, orders: int, last: int, untold: int) -> None:
-    await servers.execute(f"CREATE DATABASE {pay}")
-    await migrate(servers.url(pay), "pay")
+    await _make(servers, pay, "pay")
     async with connected(servers.url(pay)) as connection:
         await connection.execute("SET session_replication_role = replica")
         await connection.execute("SET synchronous_commit = off")
@@ -114,9 +117,7 @@ async def _grow_pay(servers: Servers, pay: str, orders: int, last: int, untold: 
 
 
 async def _grow_trade(servers: Servers, trade: str, orders: int, last: int, untold: int) -> None:
-    await servers.execute(f"CREATE DATABASE {trade}")
-    for schema in ("trade", "listeners"):
-        await migrate(servers.url(trade), schema)
+    await _make(servers, trade, "trade")
     async with connected(servers.url(trade)) as connection:
         await connection.execute("SET synchronous_commit = off")
         await connection.execute(_SQL["grow_trade_orders"], _PAID_FROM + 1, untold - 1, AMOUNT, BUYERS)

@@ -2,16 +2,18 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from support import Databases, admin, connected
 
 from paybell.clock import SystemClock
+from paybell.serving.databases import SCHEMAS
 from paybell.storage import Database
 from paybell.storage.embedded import embedded_postgres
 from paybell.storage.migrate import migrate
+from paybell.storage.schema import Schema
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +31,7 @@ def postgres() -> Iterator[Databases]:
         yield Databases(pay, trade)
 
 
-async def _fresh(url: str, *schemas: str) -> str:
+async def _fresh(url: str, schemas: Sequence[Schema]) -> str:
     """Empty a database to the last trigger and constraint; cheaper than making one from a template."""
     async with connected(url) as connection:
         await connection.execute(
@@ -45,13 +47,13 @@ async def _fresh(url: str, *schemas: str) -> str:
 @pytest.fixture
 async def pay_url(postgres: Databases) -> str:
     """An empty pay database of this test alone."""
-    return await _fresh(postgres.pay, "pay")
+    return await _fresh(postgres.pay, SCHEMAS["pay"])
 
 
 @pytest.fixture
 async def trade_url(postgres: Databases) -> str:
     """An empty trade database of this test alone."""
-    return await _fresh(postgres.trade, "trade", "listeners")
+    return await _fresh(postgres.trade, SCHEMAS["trade"])
 
 
 @pytest.fixture

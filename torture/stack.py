@@ -14,6 +14,7 @@ from pathlib import Path
 from paybell.clock import SystemClock
 from paybell.errors import Unavailable
 from paybell.messaging.events import TRADE_QUEUE
+from paybell.serving.databases import SCHEMAS
 from paybell.storage.migrate import migrate
 from paybell.testing.rabbitmq_install import ensure_installed
 from paybell.testing.rabbitmq_node import RabbitmqNode
@@ -186,6 +187,12 @@ class Stack:
         return await self.erlang(f"{{ok, Q}} = rabbit_amqqueue:lookup({_QUEUE}), {expression}")
 
 
+async def _migrate(postgres: Postgres) -> None:
+    for name, schemas in SCHEMAS.items():
+        for schema in schemas:
+            await migrate(postgres.urls[f"paybell_{name}"], schema)
+
+
 @asynccontextmanager
 async def running_stack(home: Path) -> AsyncIterator[Stack]:
     """Start everything in a folder; take all of it down at the end, whatever state it is in."""
@@ -194,9 +201,7 @@ async def running_stack(home: Path) -> AsyncIterator[Stack]:
         postgres = Postgres(home / "pg")
         cleanup.push_async_callback(asyncio.to_thread, postgres.stop)
         await asyncio.to_thread(postgres.start)
-        await migrate(postgres.urls["paybell_pay"], "pay")
-        for schema in ("trade", "listeners"):
-            await migrate(postgres.urls["paybell_trade"], schema)
+        await _migrate(postgres)
         await asyncio.to_thread(ensure_installed, print)
         rabbit = await asyncio.to_thread(RabbitmqNode.start)
         cleanup.push_async_callback(asyncio.to_thread, rabbit.close)

@@ -18,6 +18,7 @@ from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.messaging.relay import Relay, Wire
+from paybell.messaging.tables import listener_rules
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.monitor import PERIOD_SECONDS, Monitor
 from paybell.operations.sampling import Sampler
@@ -26,13 +27,14 @@ from paybell.pay import store as pay_store
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.refunds import RefundService
 from paybell.pay.service import PayService
+from paybell.pay.tables import retention_rules
 from paybell.reconciliation.pay_books import PayBooks
 from paybell.reconciliation.periodic import PeriodicReconciler
 from paybell.reconciliation.reconciler import Reconciler
 from paybell.reconciliation.trade_books import TradeBooks
 from paybell.settings import ROLES, Settings
 from paybell.storage import Database
-from paybell.storage.retention import Cleaner, Rule, listener_rules, pay_rules
+from paybell.storage.retention import Cleaner
 from paybell.telemetry.metrics import Metrics
 from paybell.telemetry.observers import Observer, Observers
 from paybell.telemetry.traces import Traces, is_wanted
@@ -234,7 +236,8 @@ class _Builder:
         runtime.loops.append(
             Loop("posting-folder", folder.run_once, None, fold_seconds, FOLD_MAX, fold_seconds)
         )
-        cleaner = Cleaner(self.pay_database, _pay_rules(settings))
+        rules = retention_rules(idempotency_days=settings.idempotency_days, inbox_days=settings.inbox_days)
+        cleaner = Cleaner(self.pay_database, rules)
         runtime.loops.append(Loop("pay-cleaner", cleaner.run_once, idle_seconds=_CLEAN_IDLE_SECONDS))
         sealer = TransferSealer(self.pay_database)
         seal_seconds = _SEAL_IDLE_SECONDS
@@ -335,10 +338,6 @@ class _Builder:
         pending, oldest_age_seconds = await self.outbox.state()
         self.runtime.metrics.outbox_pending.set(pending)
         self.runtime.metrics.outbox_oldest.set(oldest_age_seconds)
-
-
-def _pay_rules(settings: Settings) -> tuple[Rule, ...]:
-    return pay_rules(idempotency_days=settings.idempotency_days, inbox_days=settings.inbox_days)
 
 
 def _own_host(settings: Settings) -> str:

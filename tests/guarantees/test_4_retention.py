@@ -7,9 +7,11 @@ from notebook import deliveries, notebook
 from support import PaySide, connected
 
 from paybell.errors import Misconfigured
+from paybell.messaging.tables import listener_rules
+from paybell.pay.tables import retention_rules
 from paybell.settings import read_settings
 from paybell.storage import Database
-from paybell.storage.retention import PIECE, Cleaner, listener_rules, pay_rules
+from paybell.storage.retention import PIECE, Cleaner
 from paybell.testing import FrozenClock
 
 DAYS = 30
@@ -65,7 +67,9 @@ async def test_a_top_ups_number_stays_taken_when_its_answer_is_gone(pay_url: str
         await side.fund("7", 100)
         clock.advance(timedelta(days=DAYS, seconds=1).total_seconds())
 
-        assert await Cleaner(database, pay_rules(idempotency_days=DAYS, inbox_days=DAYS)).run_once() == 1
+        assert (
+            await Cleaner(database, retention_rules(idempotency_days=DAYS, inbox_days=DAYS)).run_once() == 1
+        )
 
         async with connected(pay_url) as rows:
             assert await rows.fetchval("SELECT count(*) FROM idempotency_keys") == 0

@@ -16,6 +16,7 @@ from support import PaySide, connected, seeded, until
 
 from paybell.clock import SystemClock
 from paybell.errors import DatabaseUnavailable
+from paybell.pay.tables import SCHEMA
 from paybell.storage import Database, Query, Transaction
 from paybell.storage.embedded import PAY_DATABASE, embedded_postgres
 from paybell.storage.migrate import migrate
@@ -199,7 +200,7 @@ async def test_what_was_seen_at_one_server_says_nothing_about_its_successor(tmp_
     async with AsyncExitStack() as stack:
         with embedded_postgres(tmp_path) as urls:
             url = urls[PAY_DATABASE]
-            await migrate(url, "pay")
+            await migrate(url, SCHEMA)
             async with Database.open(url, SystemClock(), connections=2) as database:
                 await PaySide(database).fund("7", 1)
                 await PaySide(database).fund("8", 1)

@@ -22,6 +22,7 @@ from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.serving.databases import SCHEMAS, databases, named
 from paybell.settings import Settings, read_settings, with_secrets
 from paybell.storage import Database, Query, migrate
+from paybell.storage.schema import Schema
 
 # Machines' clocks further apart than this make deadlines and traces look wrong.
 CLOCK_MOST_SECONDS = 1.0
@@ -135,11 +136,11 @@ async def _database(name: str, url: str, clock: Clock) -> AsyncIterator[Finding]
         yield _error(part, error)
 
 
-async def _behind(url: str, schema: str) -> str:
+async def _behind(url: str, schema: Schema) -> str:
     found = await migrate.revision(url, schema)
-    if found.current == found.needed:
+    if found.usable:
         return ""
-    return f"schema {schema} is {found.current or 'not there'}, this version needs {found.needed}"
+    return f"schema {schema.name} is {found.current or 'not there'}, this version needs {found.needed}"
 
 
 async def _clock(part: str, database: Database, clock: Clock) -> Finding:

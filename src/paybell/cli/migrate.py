@@ -5,6 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from paybell.cli.output import out, print_json
+from paybell.messaging.tables import SCHEMA as LISTENERS
 from paybell.serving.databases import SCHEMAS, databases, named
 from paybell.settings import read_settings
 from paybell.storage import migrate as migrations
@@ -20,12 +21,14 @@ async def migrate(*, listeners: str = "", json: Annotated[bool, Parameter(negati
     """
     done: list[tuple[str, str | None, str]] = []
     if listeners:
-        done.append(("listeners", *await migrations.migrate(listeners, "listeners")))
+        done.append((LISTENERS.name, *await migrations.migrate(listeners, LISTENERS)))
     else:
         with databases(read_settings()) as urls:
             for name, schemas in SCHEMAS.items():
                 with named(name):
-                    done += [(schema, *await migrations.migrate(urls[name], schema)) for schema in schemas]
+                    done += [
+                        (schema.name, *await migrations.migrate(urls[name], schema)) for schema in schemas
+                    ]
     if json:
         print_json([{"schema": schema, "from": before, "to": after} for schema, before, after in done])
     else:

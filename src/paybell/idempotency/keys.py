@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from paybell.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
 from paybell.storage import Transaction, load_queries
+from paybell.storage.retention import Rule
 
 _SQL = load_queries(__package__)
 _FORM = re.compile(r"[!-~]{1,255}", re.ASCII)
@@ -76,3 +77,8 @@ async def keep_answer(tx: Transaction, key: IdempotencyKey, answer: Answer) -> N
         answer.body,
         tx.now,
     )
+
+
+def retention_rules(days: int) -> tuple[Rule, ...]:
+    """Return what is removed: answers that are older than so many days."""
+    return (Rule(_SQL["remove_idempotency_keys"], days),)

@@ -8,3 +8,8 @@ SELECT pg_try_advisory_xact_lock(hashtextextended($1 || chr(31) || $2 || chr(31)
 -- name: keep_idempotent_answer
 INSERT INTO idempotency_keys (caller, route, key, request_hash, status, body, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: remove_idempotency_keys
+-- Answers kept for keys; what was done stays done, and the numbers of top-ups and refunds stay taken.
+DELETE FROM idempotency_keys
+WHERE ctid = ANY(ARRAY(SELECT ctid FROM idempotency_keys WHERE created_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED));

@@ -133,3 +133,17 @@ INSERT INTO operator_actions (at, who, action, selection, rows) VALUES ($1, $2, 
 -- name: list_actions
 SELECT id, at, who, action, selection, cardinality(rows) AS rows
 FROM operator_actions ORDER BY id DESC LIMIT $1;
+
+-- name: remove_relay_batches
+DELETE FROM relay_batches
+WHERE ctid = ANY(ARRAY(SELECT ctid FROM relay_batches WHERE confirmed_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED));
+
+-- name: remove_inbox
+DELETE FROM inbox
+WHERE ctid = ANY(ARRAY(SELECT ctid FROM inbox WHERE received_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED));
+
+-- name: remove_dead_letters
+DELETE FROM failed_deliveries
+WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM failed_deliveries WHERE state = 'dead' AND last_failed_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+));

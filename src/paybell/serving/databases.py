@@ -5,12 +5,19 @@ from contextlib import contextmanager
 
 from paybell.clock import Clock
 from paybell.errors import DatabaseUnavailable, Misconfigured
+from paybell.messaging import tables as listener_tables
+from paybell.pay import tables as pay_tables
 from paybell.settings import Settings
 from paybell.storage import migrate
 from paybell.storage.embedded import PAY_DATABASE, TRADE_DATABASE, embedded_postgres
+from paybell.storage.schema import Schema
+from paybell.trade import tables as trade_tables
 
 # Which migrations each database gets: trade listens, so it holds an inbox too.
-SCHEMAS: Mapping[str, tuple[str, ...]] = {"pay": ("pay",), "trade": ("trade", "listeners")}
+SCHEMAS: Mapping[str, tuple[Schema, ...]] = {
+    "pay": (pay_tables.SCHEMA,),
+    "trade": (trade_tables.SCHEMA, listener_tables.SCHEMA),
+}
 VARIABLES: Mapping[str, str] = {"pay": "PAYBELL_DATABASE_URL", "trade": "PAYBELL_TRADE_DATABASE_URL"}
 # A database that is started together with us is up within this; longer is a mistake a person must see.
 WAIT_SECONDS = 8.0
@@ -57,19 +64,25 @@ async def prepare(settings: Settings, urls: Mapping[str, str], clock: Clock) -> 
                 await _prepare(url, schema, clock, deadline, embedded=embedded[name])
 
 
-async def _prepare(url: str, schema: str, clock: Clock, deadline: float, *, embedded: bool) -> None:
+async def _prepare(url: str, schema: Schema, clock: Clock, deadline: float, *, embedded: bool) -> None:
     found = await _revision(url, schema, clock, deadline)
-    if found.current == found.needed:
+    if found.usable:
         return
-    if found.current is not None and not embedded:
-        raise Misconfigured(
-            f"The database has schema {schema} {found.current}, this version needs {found.needed}: "
-            "run paybell migrate."
-        )
+    if found.current is not None and (found.current > found.needed or not embedded):
+        raise Misconfigured(unusable(schema, found))
     await migrate.migrate(url, schema)
 
 
-async def _revision(url: str, schema: str, clock: Clock, deadline: float) -> migrate.Revision:
+def unusable(schema: Schema, found: migrate.Revision) -> str:
+    """Return the sentence for a schema that this release cannot work with, and what to do."""
+    version = found.current or "not yet"
+    has = f"The database has schema {schema.name} {version}, this version needs {found.needed}"
+    if found.current is not None and found.current > found.needed:
+        return f"{has}, and nothing older than {found.floor} can use it: run the newer release."
+    return f"{has}: run paybell migrate."
+
+
+async def _revision(url: str, schema: Schema, clock: Clock, deadline: float) -> migrate.Revision:
     while True:
         try:
             return await migrate.revision(url, schema)

@@ -1,107 +1,188 @@
 """Bring a database to the schema this version needs: numbered SQL scripts, each applied once.
 
-Why no library: `docs/decisions/migrations.md`.
+Why no library, and the rules for scripts: `docs/decisions/migrations.md`.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TypeAlias
 
 import asyncpg
 
+from paybell.clock import SystemClock
 from paybell.errors import DatabaseUnavailable, Misconfigured
 from paybell.storage.database import refusal
+from paybell.storage.schema import Schema, Script
 
 # A string: the driver's class is generic for type checkers only.
 _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-_FORM = re.compile(r"(\d{4})_\w+\.sql")
 _VERSIONS = """
 CREATE TABLE IF NOT EXISTS paybell_schema_versions (
     schema      text NOT NULL,
     version     text NOT NULL,
     applied_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (schema, version)
-)
+);
+ALTER TABLE paybell_schema_versions
+    ADD COLUMN IF NOT EXISTS floor text,
+    ADD COLUMN IF NOT EXISTS checksum text;
 """
+# Read through JSON: a table that an older release made has no column ``floor``.
+_REVISION = """
+SELECT max(version) AS current, max(to_jsonb(applied) ->> 'floor') AS floor
+FROM paybell_schema_versions AS applied WHERE schema = $1
+"""
+_APPLIED = "SELECT version, checksum FROM paybell_schema_versions WHERE schema = $1"
+_APPLY = "INSERT INTO paybell_schema_versions (schema, version, floor, checksum) VALUES ($1, $2, $3, $4)"
+_BELIEVE = "UPDATE paybell_schema_versions SET checksum = $3 WHERE schema = $1 AND version = $2"
 # Two processes that start at once must not both migrate; the number is arbitrary and ours.
-_LOCK = f"SELECT pg_advisory_xact_lock({0x7061_7962})"
+_LOCK = f"SELECT pg_try_advisory_lock({0x7061_7962})"
+_LOCK_POLL_SECONDS = 0.1
+_LOCK_MOST_SECONDS = 60.0
 _CONNECT_TIMEOUT_SECONDS = 10.0
+# Whoever pays queues behind a migration that waits for a table; it gives up before payments do.
+_TABLE_LOCK_SECONDS = 3
+_SERVER_SETTINGS = {
+    "application_name": "paybell migrate",
+    "default_transaction_isolation": "read committed",
+    "lock_timeout": f"{_TABLE_LOCK_SECONDS}s",
+    "statement_timeout": "1h",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """The version a schema has (None: it is not there), and the one this release needs."""
+    """The version a schema has (None: it is not there), and the one this release needs.
+
+    ``floor`` is the oldest version whose release can use the schema as it is.
+    """
 
     current: str | None
     needed: str
+    floor: str
+
+    @property
+    def usable(self) -> bool:
+        """Say whether this release can work with it: its own version, or a newer one that lets it."""
+        return self.current is not None and self.floor <= self.needed <= self.current
 
 
-async def migrate(url: str, schema: str) -> tuple[str | None, str]:
-    """Apply what is missing, all of it or nothing; return the version before and after.
-
-    Args:
-        url: of the database.
-        schema: ``pay``, ``trade``, or ``listeners`` (inbox and failed deliveries, for any
-            database with listeners). Each counts its own versions; one database can hold several.
+async def migrate(url: str, schema: Schema) -> tuple[str | None, str]:
+    """Apply what is missing, each script whole or not at all; return the version before and after.
 
     Raises:
-        DatabaseUnavailable: the server does not answer.
-        Misconfigured: it refuses us.
+        DatabaseUnavailable: the server does not answer, or a lock is not free; going on is safe.
+        Misconfigured: it refuses us, or a script that was applied has changed since.
     """
-    connection = await _connect(url)
-    try:
-        async with connection.transaction():
-            await connection.execute(_LOCK)
+    async with _session(url) as connection:
+        with _explained(schema, "its versions"):
+            await _wait_for_turn(connection)
             await connection.execute(_VERSIONS)
-            before = await _current(connection, schema)
-            for version, script in _scripts(schema):
-                if before is None or version > before:
-                    await connection.execute(script)
-                    await connection.execute(
-                        "INSERT INTO paybell_schema_versions (schema, version) VALUES ($1, $2)",
-                        schema,
-                        version,
-                    )
-            return before, _scripts(schema)[-1][0]
-    except asyncpg.PostgresError as error:
-        raise Misconfigured(f"The schema {schema} could not be migrated: {error}") from error
-    finally:
-        await connection.close()
+            rows = await connection.fetch(_APPLIED, schema.name)
+        applied: dict[str, str | None] = {row["version"]: row["checksum"] for row in rows}
+        before = max(applied, default=None)
+        for script in schema.scripts():
+            with _explained(schema, f"script {script.version}"):
+                if before is None or script.version > before:
+                    await _apply(connection, schema, script)
+                else:
+                    await _compare(connection, schema, script, applied)
+        return before, max(before or "", schema.scripts()[-1].version)
 
 
-async def revision(url: str, schema: str) -> Revision:
+async def revision(url: str, schema: Schema) -> Revision:
     """Return where a schema stands; errors as in `migrate`."""
-    connection = await _connect(url)
-    try:
-        current = await _current(connection, schema)
-    except asyncpg.UndefinedTableError:
-        current = None
-    finally:
-        await connection.close()
-    return Revision(current, _scripts(schema)[-1][0])
+    needed = schema.scripts()[-1].version
+    async with _session(url) as connection:
+        try:
+            row = await connection.fetchrow(_REVISION, schema.name)
+        except asyncpg.UndefinedTableError:
+            return Revision(None, needed, needed)
+    assert row is not None
+    return Revision(row["current"], needed, row["floor"] or row["current"] or needed)
 
 
-async def _connect(url: str) -> _Connection:
+async def _apply(connection: _Connection, schema: Schema, script: Script) -> None:
+    values = (schema.name, script.version, script.floor, script.checksum)
+    if script.statements is not None:
+        for statement in script.statements:
+            await connection.execute(statement)
+        await connection.execute(_APPLY, *values)
+        return
+    async with connection.transaction():
+        await connection.execute(script.text)
+        await connection.execute(_APPLY, *values)
+
+
+async def _compare(
+    connection: _Connection, schema: Schema, script: Script, applied: Mapping[str, str | None]
+) -> None:
+    """Make sure that a script is what was applied; one of a release that kept no sums is believed now."""
+    known = applied.get(script.version)
+    if known is None:
+        await connection.execute(_BELIEVE, schema.name, script.version, script.checksum)
+    elif known != script.checksum:
+        raise Misconfigured(
+            f"Script {script.version} of schema {schema.name} is not the one that was applied to this "
+            "database: a released script is never edited. Install the release anew; nothing was changed."
+        )
+
+
+async def _wait_for_turn(connection: _Connection) -> None:
+    """Wait without a transaction: one that is open would hold up an index that is built concurrently."""
+    clock = SystemClock()
+    deadline = clock.monotonic() + _LOCK_MOST_SECONDS
+    while not await connection.fetchval(_LOCK):
+        if clock.monotonic() >= deadline:
+            raise DatabaseUnavailable(
+                "Another process is migrating this database; wait for it, then run paybell migrate again."
+            )
+        await clock.sleep(_LOCK_POLL_SECONDS)
+
+
+@asynccontextmanager
+async def _session(url: str) -> AsyncIterator[_Connection]:
     try:
-        return await asyncpg.connect(url, timeout=_CONNECT_TIMEOUT_SECONDS)
+        connection = await asyncpg.connect(
+            url, timeout=_CONNECT_TIMEOUT_SECONDS, server_settings=_SERVER_SETTINGS
+        )
     except (OSError, TimeoutError, asyncpg.CannotConnectNowError) as error:
         raise DatabaseUnavailable("The database does not answer; check its URL and that it runs.") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise Misconfigured(refusal(error)) from error
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
-async def _current(connection: _Connection, schema: str) -> str | None:
-    version: str | None = await connection.fetchval(
-        "SELECT max(version) FROM paybell_schema_versions WHERE schema = $1", schema
-    )
-    return version
-
-
-def _scripts(schema: str) -> Sequence[tuple[str, str]]:
-    folder = files("paybell.storage") / "migrations" / schema
-    found = [(match[1], entry) for entry in folder.iterdir() if (match := _FORM.fullmatch(entry.name))]
-    return [
-        (version, entry.read_text(encoding="utf-8")) for version, entry in sorted(found, key=lambda f: f[0])
-    ]
+@contextmanager
+def _explained(schema: Schema, step: str) -> Iterator[None]:
+    """Put what stops a migration into a sentence that says what is done and what to do."""
+    try:
+        yield
+    except asyncpg.LockNotAvailableError as error:
+        raise DatabaseUnavailable(
+            f"Schema {schema.name}, {step}: another session has held a table for {_TABLE_LOCK_SECONDS} s. "
+            "What came before is applied; run paybell migrate again when it has ended."
+        ) from error
+    except (
+        asyncpg.PostgresConnectionError,
+        asyncpg.InterfaceError,
+        asyncpg.AdminShutdownError,
+        asyncpg.CrashShutdownError,
+        OSError,
+    ) as error:
+        raise DatabaseUnavailable(
+            f"Schema {schema.name}, {step}: the server ended the connection. What came before is applied; "
+            "run paybell migrate again when it answers."
+        ) from error
+    except (asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError) as error:
+        raise Misconfigured(
+            f"Schema {schema.name}, {step}: {error}. If this database is for both pay and trade, give each a "
+            "schema of its own: CREATE SCHEMA pay; CREATE SCHEMA trade; then end one URL with "
+            "?search_path=pay and the other with ?search_path=trade."
+        ) from error
+    except asyncpg.PostgresError as error:
+        raise Misconfigured(f"Schema {schema.name}, {step}: {error}. Nothing of it stays.") from error

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from paybell.storage.database import Database
-from paybell.storage.queries import Query, load_queries
+from paybell.storage.queries import Query
 
-_SQL = load_queries(__package__, "retention.sql")
 # Rows of one transaction: a few milliseconds.
 PIECE = 1_000
 _DAY = timedelta(days=1)
@@ -14,23 +13,10 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What is removed, and after how many days."""
+    """What is removed, and after how many days; each context hands out those of its tables."""
 
     query: Query
     days: int
-
-
-def pay_rules(*, idempotency_days: int, inbox_days: int) -> tuple[Rule, ...]:
-    """Return what is removed of the pay database; ledger, pay orders and refunds are kept for ever."""
-    return (
-        Rule(_SQL["remove_idempotency_keys"], idempotency_days),
-        Rule(_SQL["remove_relay_batches"], inbox_days),  # nothing leads to them once the inbox has forgotten
-    )
-
-
-def listener_rules(*, inbox_days: int, dead_letter_days: int) -> tuple[Rule, ...]:
-    """Return what is removed of a database with listeners."""
-    return (Rule(_SQL["remove_inbox"], inbox_days), Rule(_SQL["remove_dead_letters"], dead_letter_days))
 
 
 class Cleaner:
