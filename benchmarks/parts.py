@@ -16,6 +16,7 @@ from paybell.clock import SystemClock
 from paybell.messaging.events import Signer, topology
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.rabbitmq.broker import RabbitBroker
+from paybell.pay.service import PayService
 from paybell.pay.settlement import PaymentRequest
 from paybell.runtime import open_runtime
 from paybell.settings import Settings
@@ -45,15 +46,17 @@ async def settle(spec: dict[str, Any]) -> dict[str, object]:
         runtime = await stack.enter_async_context(
             open_runtime(ours, {"pay": spec["pay"]}, frozenset({"api"}))
         )
-        database = await stack.enter_async_context(Database.open(spec["pay"], runtime.clock, connections=2))
+        database = await stack.enter_async_context(
+            Database.open(spec["pay"], runtime.host.clock, connections=2)
+        )
         folder = Loop("folder", PostingFolder(database).run_once, idle_seconds=_FOLD_SECONDS)
-        assert runtime.pay is not None, "the role api has it"
+        pay = runtime.parts.service(PayService)
         wanted, size = requests(spec["first"], spec["count"]), ours.settle_batch_max
         batches = iter([wanted[start : start + size] for start in range(0, len(wanted), size)])
         await ready()
         meter, stop = Meter(), asyncio.Event()
-        folding = asyncio.create_task(run_loop(folder, stop, runtime.clock))
-        lanes = (_settle_lane(batches, runtime.pay.settle_batch) for _ in range(spec["lanes"]))
+        folding = asyncio.create_task(run_loop(folder, stop, runtime.host.clock))
+        lanes = (_settle_lane(batches, pay.settle_batch) for _ in range(spec["lanes"]))
         refused = sum(await asyncio.gather(*lanes))
         report = meter.report(refused=refused)
         stop.set()
@@ -74,7 +77,7 @@ async def relay(spec: dict[str, Any]) -> dict[str, object]:
     """Publish the outbox in as many lanes as the service has, until ``count`` events are told."""
     ours = settings(spec["broker"])
     async with open_runtime(ours, {"pay": spec["pay"]}, frozenset({"relay"})) as runtime:
-        lanes = [loop.step for loop in runtime.loops if loop.name.startswith("relay")]
+        lanes = [loop.step for loop in runtime.parts.loops if loop.name.startswith("relay")]
         left = spec["count"]
 
         async def lane(step: Callable[[], Awaitable[int]]) -> int:

@@ -1,7 +1,9 @@
 """Write the pages that follow from code. Run by ``make format``; a test holds them to it."""
 
+import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -19,10 +21,11 @@ from paybell.messaging.events import (
     SIGNATURE_HEADER,
     PayOrderEvent,
 )
+from paybell.parts import Host, Parts
 from paybell.pay.status import TRANSITIONS, PayStatus
-from paybell.runtime import Runtime
+from paybell.runtime import CONTEXTS
 from paybell.serving.application import create_app
-from paybell.settings import Settings
+from paybell.settings import ROLES, Settings
 from paybell.telemetry.metrics import Metrics
 from paybell.tokens import Tokens
 
@@ -184,15 +187,37 @@ def http_page() -> str:
 HTTP_REFUSED = 400
 
 
+class _Sketch(Host):
+    """What contexts share where only their routes are wanted: its parts are never asked for anything."""
+
+    async def database(self, name: str) -> Any:
+        """Return nothing that works."""
+        return name
+
+    async def ids(self, name: str) -> Any:
+        """Return nothing that works."""
+        return name
+
+    async def declare(self, wanted: object) -> None:
+        """Declare nothing."""
+
+
+async def _parts() -> Parts:
+    """Return what all contexts add to a process of all roles."""
+    settings, metrics = Settings(jwt_secret="-" * 32, pin_pepper="-" * 32), Metrics()
+    async with AsyncExitStack() as stack:
+        shared = dict[str, Any](urls={}, clock=SystemClock(), observer=metrics, metrics=metrics, stack=stack)
+        host, parts = _Sketch(settings, roles=ROLES, **shared), Parts()
+
+        for context in CONTEXTS:
+            parts.add(await context(host))
+    return parts
+
+
 def _openapi() -> dict[str, Any]:
-    """Return the document of a service with all roles; its parts are never asked for anything."""
-    clock = SystemClock()
-    settings = Settings(jwt_secret="-" * 32, pin_pepper="-" * 32)
-    runtime = Runtime(settings, clock, Tokens.from_settings(settings, clock))
-    nobody = cast("Any", object())
-    runtime.pay = runtime.refunds = runtime.wallets = runtime.statements = nobody
-    runtime.trade = runtime.orders = runtime.desk = nobody
-    schema: dict[str, Any] = create_app(runtime).openapi_schema.to_schema()
+    tokens = Tokens.from_settings(Settings(jwt_secret="-" * 32), SystemClock())
+    app = create_app(asyncio.run(_parts()), tokens, Metrics())
+    schema: dict[str, Any] = app.openapi_schema.to_schema()
     return schema
 
 

@@ -16,9 +16,11 @@ from typing import Any, Self
 
 import aiohttp
 import msgspec
+from litestar import Litestar
 from support import PASSWORD, Databases, admin, connected, until
 
 from paybell.clock import SystemClock
+from paybell.serving.application import create_app
 from paybell.serving.databases import SCHEMAS
 from paybell.serving.process import Served, serving
 from paybell.settings import ROLES, Settings
@@ -232,6 +234,11 @@ class Service:
     client: Client
     served: Served
     urls: Mapping[str, str]
+
+    def application(self) -> Litestar:
+        """Return its application once more, to look at its routes."""
+        runtime = self.served.runtime
+        return create_app(runtime.parts, runtime.host.tokens, runtime.host.metrics)
 
 
 @asynccontextmanager

@@ -26,11 +26,14 @@ from paybell.messaging.failures import FailureStore
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.relay import Wire
-from paybell.runtime import Runtime
+from paybell.parts import Parts
+from paybell.pay.refund_routes import refund_routes
+from paybell.pay.routes import pay_order_routes
 from paybell.serving.application import create_app
 from paybell.serving.process import _http as serving_http
 from paybell.settings import read_settings
 from paybell.storage import Database, Query, Record
+from paybell.telemetry.metrics import Metrics
 from paybell.telemetry.observers import Observer
 from paybell.testing import SequentialIds
 from paybell.tokens import Principal, Tokens
@@ -41,6 +44,7 @@ from paybell.trade.pay_client import PayClient
 from paybell.trade.payment_listener import PaymentProof, payment_listener
 from paybell.trade.refund_sender import RefundSender
 from paybell.trade.service import TradeService
+from paybell.wallet.routes import wallet_routes
 
 SECRET = "a secret that both services hold, of 32 bytes"
 
@@ -135,8 +139,8 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
     clock, side, signer = SystemClock(), PaySide(pay_database), Signer(SECRET)
     settings = read_settings({}, jwt_secret=SECRET)
     tokens = Tokens.from_settings(settings, clock)
-    parts = Runtime(settings, clock, tokens, pay=side.pay, refunds=side.refunds, wallets=side.wallets)
-    app = create_app(parts)
+    routers = [pay_order_routes(side.pay, 7200), refund_routes(side.refunds), wallet_routes(side.wallets)]
+    app = create_app(Parts(routers=routers), tokens, Metrics())
     (binding,) = topology().bindings
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -13,7 +13,7 @@ from serving import Client, Reply, Service, fresh_databases, fresh_number, fresh
 from support import PASSWORD, Databases, connected, seeded
 
 from paybell.money import AMOUNT_MAX
-from paybell.serving.application import BODY_MAX, create_app
+from paybell.serving.application import BODY_MAX
 from paybell.storage import Database
 from paybell.wallet.ledger import trial_balance
 
@@ -677,7 +677,7 @@ async def test_two_thousand_spoiled_requests_get_documented_answers(
 
 def _documented(service: Service) -> Mapping[str, Mapping[str, set[str]]]:
     """Return the codes of every address's every method, by ``METHOD pattern``; 2xx as its number."""
-    schema = create_app(service.served.runtime).openapi_schema.to_schema()
+    schema = service.application().openapi_schema.to_schema()
     found: dict[str, dict[str, set[str]]] = {}
     for template, methods in schema["paths"].items():
         pattern = re.sub(r"\{\w+\}", "[^/]+", template) + "/?"

@@ -13,8 +13,6 @@ from litestar.routes import HTTPRoute
 from serving import SCOPES, SECRET, Client, Reply, Service, fresh_number, fresh_user, state
 from support import PASSWORD, until
 
-from paybell.serving.application import create_app
-
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OPEN = {
@@ -100,7 +98,7 @@ Route = tuple[str, str]
 
 def routes(service: Service) -> set[Route]:
     """Return every method and path the application answers, beside the framework's own OPTIONS."""
-    app = create_app(service.served.runtime)
+    app = service.application()
     return {
         (method, route.path)
         for route in app.routes

@@ -10,6 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import Client, Line, Service, fresh_databases, fresh_user, in_process
 from support import Databases, connected, until
 
+from paybell.trade.service import TradeService
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -312,7 +314,7 @@ async def test_both_answers_to_a_repeatable_request_are_documented(http: Client)
 
 
 async def test_a_service_of_one_role_documents_what_it_has(postgres: Databases, service: Service) -> None:
-    assert service.served.runtime.trade is not None
+    assert service.served.runtime.parts.service(TradeService)
     async with in_process(await fresh_databases(postgres), roles=frozenset({"api"})) as api:
         document = await schema(api.client)
 

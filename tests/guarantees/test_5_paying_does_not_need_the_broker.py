@@ -15,12 +15,14 @@ from paybell.errors import BrokerUnavailable
 from paybell.messaging.broker import Topology
 from paybell.messaging.events import PAY_DIRECT, PAY_EVENTS, TRADE_QUEUE, topology
 from paybell.messaging.local import LocalBroker
+from paybell.pay.service import PayService
 from paybell.runtime import open_runtime
 from paybell.settings import read_settings
 from paybell.storage import Database
 from paybell.testing.rabbitmq_install import ensure_installed
 from paybell.testing.rabbitmq_node import RabbitmqNode
 from paybell.tokens import Principal
+from paybell.wallet.service import WalletService
 from paybell.worker import Loop, Task, run_loop, run_task
 
 NOBODY = "amqp://guest:guest@127.0.0.1:1/%2f"
@@ -60,10 +62,9 @@ async def serving(database: Database, pay_url: str, broker_url: str, *roles: str
     settings = read_settings({}, jwt_secret="j" * 32, pin_pepper="p" * 32, broker_url=broker_url)
     stop, side = asyncio.Event(), PaySide(database)
     async with open_runtime(settings, {"pay": pay_url}, frozenset(roles)) as runtime:
-        assert runtime.pay
-        assert runtime.wallets
-        side.pay, side.wallets = runtime.pay, runtime.wallets
-        loops = [asyncio.create_task(run_loop(loop, stop, runtime.clock)) for loop in runtime.loops]
+        parts, clock = runtime.parts, runtime.host.clock
+        side.pay, side.wallets = parts.service(PayService), parts.service(WalletService)
+        loops = [asyncio.create_task(run_loop(loop, stop, clock)) for loop in parts.loops]
         try:
             yield side
         finally:

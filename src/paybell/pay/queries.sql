@@ -61,6 +61,3 @@ WHERE id = $1 AND status = 3 AND refunded_amount < $2;
 
 -- name: insert_refund
 INSERT INTO refunds (id, pay_order_id, number, amount, reason, created_at) VALUES ($1, $2, $3, $4, $5, $6);
-
--- name: next_node_number
-SELECT nextval('node_numbers') AS node;

@@ -18,13 +18,6 @@ def pay_order(row: Record) -> PayOrder:
     return PayOrder(*values)
 
 
-async def node_number(database: Database) -> int:
-    """Return this process's node number for the ids it makes."""
-    row = await database.fetch_one(_SQL["next_node_number"])
-    assert row is not None
-    return int(row["node"])
-
-
 async def insert(
     tx: Transaction, applications: Sequence[tuple[Application, int]], ids: Ids
 ) -> frozenset[int]:

@@ -7,14 +7,10 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
 from paybell.console.pages import page_routes
-from paybell.operations.routes import ops_routes
-from paybell.pay.refund_routes import refund_routes
-from paybell.pay.routes import pay_order_routes
-from paybell.runtime import Runtime
-from paybell.serving.health import operation_routes
-from paybell.trade.routes import order_routes
-from paybell.wallet.routes import wallet_routes
-from paybell.wallet.statement_routes import statement_routes
+from paybell.parts import Parts
+from paybell.serving.health import health_routes
+from paybell.telemetry.metrics import Metrics
+from paybell.tokens import Tokens
 from paybell.web.auth import authenticated
 from paybell.web.bodies import JsonRequest
 from paybell.web.problems import exception_handlers
@@ -23,28 +19,19 @@ from paybell.web.problems import exception_handlers
 BODY_MAX = 64 * 1024
 
 
-def create_app(runtime: Runtime) -> Litestar:
-    """Return the application; every route but health, metrics and schema needs a token."""
-    routers: list[Router] = []
-    if runtime.pay is not None:
-        routers.append(pay_order_routes(runtime.pay, runtime.settings.order_ttl_seconds))
-    if runtime.refunds is not None:
-        routers.append(refund_routes(runtime.refunds))
-    if runtime.wallets is not None:
-        routers.append(wallet_routes(runtime.wallets))
-    if runtime.statements is not None:
-        routers += statement_routes(runtime.statements)
-    if runtime.trade is not None and runtime.orders is not None:
-        trade = order_routes(
-            runtime.trade, runtime.orders, runtime.streams, runtime.clock, runtime.settings.merchant_id
-        )
-        routers.append(trade)
-    if runtime.desk is not None:
-        routers.append(ops_routes(runtime.desk, runtime.streams, runtime.clock, runtime.settings.merchant_id))
+def create_app(parts: Parts, tokens: Tokens, metrics: Metrics) -> Litestar:
+    """Return the application; every route needs a token but health, metrics, schema and the pages."""
     protected = Router(
-        "/", route_handlers=routers, middleware=[authenticated(runtime.tokens)], security=[{"bearer": []}]
+        "/",
+        route_handlers=parts.routers,
+        middleware=[authenticated(tokens)],
+        security=[{"bearer": []}],
     )
-    handlers: list[ControllerRouterHandler] = [protected, *operation_routes(runtime), *page_routes()]
+    handlers: list[ControllerRouterHandler] = [
+        protected,
+        *health_routes(parts.checks, parts.measures, metrics),
+        *page_routes(),
+    ]
     return Litestar(
         handlers,
         request_class=JsonRequest,

@@ -1,6 +1,7 @@
 """Health, readiness and metrics: for machines on the inside, without a token and without secrets."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import structlog
@@ -9,7 +10,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 
 from paybell.errors import PaybellError
-from paybell.runtime import Check, Runtime
+from paybell.parts import Check
+from paybell.telemetry.metrics import Metrics
 from paybell.web.problems import NotReady
 from paybell.web.refusals import PROBLEM_JSON, Problem
 
@@ -39,7 +41,9 @@ class NotReadyProblem(Problem, kw_only=True):
     checks: dict[str, str]
 
 
-def operation_routes(runtime: Runtime) -> list[HTTPRouteHandler]:
+def health_routes(
+    checks: Mapping[str, Check], measures: Sequence[Check], metrics: Metrics
+) -> list[HTTPRouteHandler]:
     """Return the routes without a token."""
 
     @get("/healthz", operation_id="healthz", summary="The process is alive", tags=["operations"])
@@ -61,11 +65,11 @@ def operation_routes(runtime: Runtime) -> list[HTTPRouteHandler]:
         },
     )
     async def readyz() -> Readiness:
-        results = await asyncio.gather(*(_outcome(check) for check in runtime.checks.values()))
-        checks = dict(zip(runtime.checks, results, strict=True))
+        results = await asyncio.gather(*(_outcome(check) for check in checks.values()))
+        found = dict(zip(checks, results, strict=True))
         if set(results) <= {"ok"}:
-            return Readiness("ready", checks)
-        raise NotReady(checks=checks)
+            return Readiness("ready", found)
+        raise NotReady(checks=found)
 
     @get(
         "/metrics",
@@ -74,12 +78,12 @@ def operation_routes(runtime: Runtime) -> list[HTTPRouteHandler]:
         tags=["operations"],
         media_type=_PROMETHEUS,
     )
-    async def metrics() -> str:
-        for refresh in runtime.refresh:
-            await _outcome(refresh)
-        return runtime.metrics.exposition().decode()
+    async def exposition() -> str:
+        for measure in measures:
+            await _outcome(measure)
+        return metrics.exposition().decode()
 
-    return [healthz, readyz, metrics]
+    return [healthz, readyz, exposition]
 
 
 async def _outcome(check: Check) -> str:

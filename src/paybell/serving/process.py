@@ -14,7 +14,6 @@ import structlog
 import uvicorn
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from paybell.pay.lane_routes import PayLane
 from paybell.runtime import Runtime, open_runtime
 from paybell.serving.application import create_app
 from paybell.settings import Settings
@@ -133,13 +132,15 @@ async def serving(
         served = Served(
             runtime, await stack.enter_async_context(_http(app, listening, REQUESTS_GRACE_SECONDS))
         )
-        stack.callback(runtime.streams.close)  # first of all: a stream is no request that ends by itself
+        stack.callback(runtime.host.streams.close)  # first of all: a stream is no request that ends by itself
         yield served
 
 
 def _app(runtime: Runtime) -> ASGIApp:
-    app = create_app(runtime)
-    return app if runtime.pay is None else PayLane(app, runtime.pay, runtime.tokens)
+    app: ASGIApp = create_app(runtime.parts, runtime.host.tokens, runtime.host.metrics)
+    for shortcut in runtime.parts.shortcuts:
+        app = shortcut(app)
+    return app
 
 
 def _answering(app: ASGIApp) -> ASGIApp:
@@ -194,9 +195,9 @@ async def _http(
 
 @asynccontextmanager
 async def _loops(runtime: Runtime) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    tasks = [asyncio.create_task(run_loop(one, stop, runtime.clock), name=one.name) for one in runtime.loops]
-    tasks += [asyncio.create_task(run_task(one, stop, runtime.clock), name=one.name) for one in runtime.tasks]
+    stop, clock = asyncio.Event(), runtime.host.clock
+    tasks = [asyncio.create_task(run_loop(one, stop, clock), name=one.name) for one in runtime.parts.loops]
+    tasks += [asyncio.create_task(run_task(one, stop, clock), name=one.name) for one in runtime.parts.tasks]
     try:
         yield
     finally:

@@ -9,6 +9,8 @@ from paybell.storage.queries import Query
 # Rows of one transaction: a few milliseconds.
 PIECE = 1_000
 _DAY = timedelta(days=1)
+# What is old can wait; a piece found is followed by the next at once.
+CLEAN_IDLE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,3 @@ RETURNING id;
 UPDATE orders SET status = 'CANCELLED', cancelled_at = $2
 WHERE id = $1 AND status = 'UNPAID'
 RETURNING *;
-
--- name: next_node_number
-SELECT nextval('node_numbers') AS node;

@@ -15,13 +15,6 @@ def order(row: Record) -> Order:
     return Order(**values | {"status": OrderStatus(values["status"])})
 
 
-async def node_number(database: Database) -> int:
-    """Return this process's node number for the ids it makes."""
-    row = await database.fetch_one(_SQL["next_node_number"])
-    assert row is not None
-    return int(row["node"])
-
-
 async def insert(tx: Transaction, purchases: Sequence[Purchase]) -> set[int]:
     """Insert unpaid orders; return the ids of those that are new."""
     rows = await tx.fetch(

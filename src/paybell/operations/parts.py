@@ -1,0 +1,59 @@
+"""What operators need of a process: the console's routes, samples, and the comparison of both sides."""
+
+from paybell.messaging.failures import FailureStore
+from paybell.operations.desk import OperatorDesk
+from paybell.operations.monitor import PERIOD_SECONDS, Monitor
+from paybell.operations.routes import ops_routes
+from paybell.operations.sampling import Sampler
+from paybell.operations.timeline import Timelines
+from paybell.parts import Host, Parts
+from paybell.reconciliation.pay_books import PayBooks
+from paybell.reconciliation.periodic import PeriodicReconciler
+from paybell.reconciliation.reconciler import Reconciler
+from paybell.reconciliation.trade_books import TradeBooks
+from paybell.worker import Loop
+
+# How often a process asks whether it is its turn at work that one does for all.
+_TURN_IDLE_SECONDS = 2.0
+
+
+async def operations_parts(host: Host) -> Parts:
+    """Return them for the roles of this process."""
+    parts = Parts()
+    if "ops" not in host.roles:
+        return parts
+    settings = host.settings
+    pay, trade = await host.database("pay"), await host.database("trade")
+    pay_books = PayBooks(pay, await host.outbox(), settings.merchant_id)
+    trade_books = TradeBooks(trade)
+    # Another process's local broker cannot be seen from here.
+    elsewhere = settings.broker_url.startswith("local:") and "trade" not in host.roles
+    sampler = Sampler(
+        pay,
+        trade,
+        None if elsewhere else host.broker,
+        host.clock,
+        settings.merchant_id,
+        settle_time=host.metrics.settle_time if "api" in host.roles else None,
+        differences=host.metrics.last_differences,
+    )
+    desk = OperatorDesk(
+        Monitor(sampler.take),
+        Timelines(pay, trade),
+        FailureStore(trade),
+        Reconciler(pay_books, trade_books, trade, host.clock),
+    )
+    parts.services.append(desk)
+    parts.routers.append(ops_routes(desk, host.streams, host.clock, settings.merchant_id))
+    parts.loops.append(Loop("monitor", desk.monitor.look, idle_seconds=PERIOD_SECONDS))
+    if settings.reconcile_seconds:
+        reconciler = PeriodicReconciler(
+            pay_books,
+            trade_books,
+            host.clock,
+            period_seconds=settings.reconcile_seconds,
+            window_seconds=settings.reconcile_window_seconds,
+            found=host.metrics.differences.set,
+        )
+        parts.loops.append(Loop("reconciler", reconciler.run_once, idle_seconds=_TURN_IDLE_SECONDS))
+    return parts

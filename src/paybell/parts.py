@@ -1,0 +1,165 @@
+"""What a process lends to its contexts (`Host`), and what each of them adds to it (`Parts`)."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from paybell.clock import Clock
+from paybell.errors import BrokerUnavailable, PaybellError
+from paybell.ids import SnowflakeIds
+from paybell.messaging.broker import Topology
+from paybell.messaging.events import Signer
+from paybell.messaging.local import LocalBroker
+from paybell.messaging.outbox import Outbox
+from paybell.messaging.rabbitmq.broker import RabbitBroker
+from paybell.settings import Settings
+from paybell.storage import Database
+from paybell.storage.node_numbers import next_node_number
+from paybell.telemetry.metrics import Metrics
+from paybell.telemetry.observers import Observer
+from paybell.tokens import Tokens
+from paybell.web.event_streams import Streams
+from paybell.worker import Loop, Task
+
+Check = Callable[[], Awaitable[None]]
+Opened = TypeVar("Opened")
+Service = TypeVar("Service")
+# A broker that is started together with us is up within this; longer is a mistake a person must see.
+BROKER_WAIT_SECONDS = 8.0
+_BROKER_POLL_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a context adds to a process of certain roles.
+
+    Attributes:
+        services: for whoever embeds Paybell; see `service`.
+        routers: the web framework's; every route of theirs needs a token.
+        shortcuts: make an ASGI application that answers some requests before the given one.
+        loops: small steps, repeated.
+        tasks: go on until they are stopped.
+        checks: by name, what has to be well for this process to be ready; each raises `PaybellError`.
+        measures: bring gauges up to date before they are read.
+    """
+
+    services: list[object] = field(default_factory=list)
+    routers: list[Any] = field(default_factory=list)
+    shortcuts: list[Callable[[Any], Any]] = field(default_factory=list)
+    loops: list[Loop] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    checks: dict[str, Check] = field(default_factory=dict)
+    measures: list[Check] = field(default_factory=list)
+
+    def add(self, other: "Parts") -> None:
+        """Take in what another context adds."""
+        self.services += other.services
+        self.routers += other.routers
+        self.shortcuts += other.shortcuts
+        self.loops += other.loops
+        self.tasks += other.tasks
+        self.checks |= other.checks
+        self.measures += other.measures
+
+    def service(self, kind: type[Service]) -> Service:
+        """Return the service of this class.
+
+        Raises:
+            LookupError: the roles of this process do not have it.
+        """
+        for one in self.services:
+            if isinstance(one, kind):
+                return one
+        raise LookupError(f"no {kind.__name__} in this process")
+
+
+class Host:
+    """What contexts share in one process; what is opened here is closed with it, in reverse order."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        roles: frozenset[str],
+        urls: Mapping[str, str],
+        clock: Clock,
+        observer: Observer,
+        metrics: Metrics,
+        stack: AsyncExitStack,
+    ) -> None:
+        """Serve these roles; ``urls`` are those of the migrated databases ``pay`` and ``trade``."""
+        self.settings = settings
+        self.roles = roles
+        self.clock = clock
+        self.observer = observer
+        self.metrics = metrics
+        self.tokens = Tokens.from_settings(settings, clock)
+        self.signer = Signer(settings.jwt_secret)
+        self.streams = Streams()
+        self.checks: dict[str, Check] = {}
+        self._urls = urls
+        self._stack = stack
+        self._databases: dict[str, Database] = {}
+        self._outbox: Outbox | None = None
+        self._broker: LocalBroker | RabbitBroker | None = None
+
+    async def open(self, part: AbstractAsyncContextManager[Opened]) -> Opened:
+        """Enter a context until the process ends."""
+        return await self._stack.enter_async_context(part)
+
+    async def database(self, name: str) -> Database:
+        """Return the database ``pay`` or ``trade``, connected, and checked for readiness.
+
+        Raises:
+            DatabaseUnavailable: not reached within a bounded wait. Misconfigured: it refuses us.
+        """
+        if name not in self._databases:
+            connections = self.settings.database_connections
+            opened = await self.open(Database.open(self._urls[name], self.clock, connections=connections))
+            self._databases[name] = opened
+            self.checks[f"{name}Database"] = opened.check
+        return self._databases[name]
+
+    async def ids(self, name: str) -> SnowflakeIds:
+        """Return a source of ids that no other process of this database has."""
+        return SnowflakeIds(self.clock, await next_node_number(await self.database(name)))
+
+    async def outbox(self) -> Outbox:
+        """Return the one outbox of the pay database: who appends wakes who publishes."""
+        if self._outbox is None:
+            self._outbox = Outbox(await self.database("pay"))
+        return self._outbox
+
+    @property
+    def broker(self) -> LocalBroker | RabbitBroker:
+        """The broker, connected on first use."""
+        if self._broker is None:
+            local = self.settings.broker_url.startswith("local:")
+            self._broker = LocalBroker() if local else RabbitBroker(self.settings.broker_url)
+            self._stack.push_async_callback(self._broker.close)
+        return self._broker
+
+    async def declare(self, wanted: Topology) -> None:
+        """Declare a topology at a broker that may just be starting.
+
+        Raises:
+            BrokerUnavailable: not reached within `BROKER_WAIT_SECONDS`. Misconfigured: it refuses.
+        """
+        deadline = self.clock.monotonic() + BROKER_WAIT_SECONDS
+        while True:
+            try:
+                return await self.broker.declare(wanted)
+            except BrokerUnavailable:
+                if self.clock.monotonic() >= deadline:
+                    raise
+                await self.clock.sleep(_BROKER_POLL_SECONDS)
+
+    async def check_broker(self) -> None:
+        """Make sure that publishing would be tried right now.
+
+        Raises:
+            PaybellError: it would not.
+        """
+        if not self.broker.connected:
+            raise PaybellError("The broker is not connected, or it blocks publishers.")

@@ -1,0 +1,45 @@
+"""What the ledger adds to a process: wallets and statements over HTTP; folding and sealing behind."""
+
+from paybell.parts import Host, Parts
+from paybell.wallet.ledger import FOLD_MAX, PostingFolder
+from paybell.wallet.pay_password import Pepper
+from paybell.wallet.routes import wallet_routes
+from paybell.wallet.sealing import SEAL_MAX, TransferSealer
+from paybell.wallet.service import WalletService
+from paybell.wallet.statement_routes import statement_routes
+from paybell.wallet.statements import Statements
+from paybell.worker import Loop
+
+_FOLD_IDLE_SECONDS = 0.2
+# Between looks that find nothing to seal; each block is up to a second's transfers.
+_SEAL_IDLE_SECONDS = 1.0
+
+
+async def wallet_parts(host: Host) -> Parts:
+    """Return them for the roles of this process."""
+    parts = Parts()
+    if "api" in host.roles:
+        database = await host.database("pay")
+        wallets = WalletService(database, Pepper(host.settings.pin_pepper))
+        statements = Statements(database)
+        parts.services += [wallets, statements]
+        parts.routers += [wallet_routes(wallets), *statement_routes(statements)]
+    if "relay" in host.roles:
+        database = await host.database("pay")
+        parts.loops += [
+            Loop(
+                "posting-folder",
+                PostingFolder(database).run_once,
+                idle_seconds=_FOLD_IDLE_SECONDS,
+                full=FOLD_MAX,
+                rest_seconds=_FOLD_IDLE_SECONDS,
+            ),
+            Loop(
+                "transfer-sealer",
+                TransferSealer(database).run_once,
+                idle_seconds=_SEAL_IDLE_SECONDS,
+                full=SEAL_MAX,
+                rest_seconds=_SEAL_IDLE_SECONDS,
+            ),
+        ]
+    return parts
