@@ -6,12 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
+# A message of PostgreSQL's protocol begins with its kind and its length.
+_TEXT_OF_MESSAGE = 5
+
 
 class CuttingProxy:
     """Stands between a driver and PostgreSQL and cuts the line at the next COMMIT when told to.
 
     ``before`` cuts before the server hears of it, so that it rolls back; ``after`` once the server
     has answered, so that it is done and the client never learns. Counts the commits it has seen.
+    ``statement`` is a part of the text of one that has no transaction around it, to cut there instead.
     """
 
     def __init__(self, url: str, server_path: str) -> None:
@@ -19,8 +23,10 @@ class CuttingProxy:
         self.url = url
         self._server_path = server_path
         self.cut: Literal["before", "after", ""] = ""
+        self.statement = b""
         self.cuts = 0
         self.commits = 0
+        self._prepared = b""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one connection's bytes on, both ways, until either end leaves or it is cut."""
@@ -29,7 +35,7 @@ class CuttingProxy:
         try:
             while data := await reader.read(65_536):
                 self.commits += b"COMMIT;" in data
-                if self.cut and b"COMMIT;" in data:
+                if self._is_the_moment(data) and self.cut:
                     answers.cancel()
                     await asyncio.wait([answers])
                     if self.cut == "after":
@@ -43,6 +49,14 @@ class CuttingProxy:
             answers.cancel()
             server_writer.close()
             writer.close()
+
+    def _is_the_moment(self, data: bytes) -> bool:
+        """The driver prepares a statement (Parse, with its name and text), then runs it by name (Bind)."""
+        if not self.statement:
+            return b"COMMIT;" in data
+        if self.statement in data:
+            self._prepared = data[_TEXT_OF_MESSAGE : data.index(0, _TEXT_OF_MESSAGE)]
+        return bool(self._prepared) and data.startswith(b"B") and self._prepared in data
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -25,7 +25,7 @@ from shop import shop
 from support import PaySide, connected, seeded, until
 
 from paybell.clock import SystemClock
-from paybell.errors import BrokerUnavailable, OutcomeUnknown
+from paybell.errors import BrokerUnavailable, DatabaseUnavailable
 from paybell.ids import new_traceparent
 from paybell.messaging.broker import Broker, Confirm, Message, Topology
 from paybell.messaging.events import PAY_CLOSED, PAY_DIRECT, PAY_EVENTS, PAY_SUCCESS, topology
@@ -422,9 +422,10 @@ async def test_a_database_that_is_gone_after_the_confirm_loses_nothing(
         async def prepare_the_cut() -> None:
             proxy.cut = cut
 
+        proxy.statement = b"DELETE FROM outbox"
         broker.meanwhile = prepare_the_cut
         running = notebook_relay(Outbox(database), broker)
-        with pytest.raises(OutcomeUnknown):
+        with pytest.raises(DatabaseUnavailable):
             await running.run_once()
         assert proxy.cuts == 1
         assert await pending(side) == (1 if cut == "before" else 0)
