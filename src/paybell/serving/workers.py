@@ -11,10 +11,9 @@ import time
 from collections.abc import Mapping
 
 import structlog
-from prometheus_client import multiprocess
 
 from paybell.settings import Settings
-from paybell.telemetry.metrics import MULTIPROCESS_VARIABLE
+from paybell.telemetry.metrics import MULTIPROCESS_VARIABLE, forget_worker
 
 log = structlog.get_logger()
 # How often dead workers are looked for; one that dies at once, again and again, must not eat a core.
@@ -45,7 +44,7 @@ class Supervisor:
             for index, worker in enumerate(self._workers):
                 if worker.poll() is not None:
                     log.error("worker_died", pid=worker.pid, exit_code=worker.returncode)
-                    multiprocess.mark_process_dead(worker.pid, self._environment[MULTIPROCESS_VARIABLE])
+                    forget_worker(worker.pid, self._environment[MULTIPROCESS_VARIABLE])
                     self._workers[index] = self._start()
         self._stop()
 

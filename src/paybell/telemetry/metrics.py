@@ -28,6 +28,11 @@ _APPLIED = ("applied", "duplicate", "failed", "dead")
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
+def forget_worker(pid: int, folder: str) -> None:
+    """Leave a dead worker's gauges out of what the workers of this folder add up to."""
+    multiprocess.mark_process_dead(pid, folder)
+
+
 class Metrics(Observer):
     """One process's counters, in a registry of its own."""
 
