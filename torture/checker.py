@@ -41,6 +41,7 @@ TRY_AGAIN = frozenset(
         "unknown",
         "outcome_unknown",
         "database_unavailable",
+        "database_busy",
         "pay_service_unavailable",
         "overloaded",
         "unavailable",
@@ -48,7 +49,7 @@ TRY_AGAIN = frozenset(
     )
 )
 # These promise that nothing was changed.
-_NOTHING_CHANGED = frozenset(("database_unavailable", "overloaded"))
+_NOTHING_CHANGED = frozenset(("database_unavailable", "database_busy", "overloaded"))
 
 
 @dataclass(slots=True)

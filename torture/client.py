@@ -99,6 +99,7 @@ _TRY_AGAIN = frozenset(
         UNKNOWN,
         "outcome_unknown",
         "database_unavailable",
+        "database_busy",
         "pay_service_unavailable",
         "overloaded",
         "unavailable",

@@ -51,7 +51,7 @@ class Unavailable(PaybellError):
 
 
 class Outage(Unavailable):
-    """A database of ours is away or lost its connection: everybody's trouble, no request's fault."""
+    """A database of ours is away, or does not get it done: everybody's trouble, no request's fault."""
 
 
 class DatabaseUnavailable(Outage):
@@ -60,6 +60,14 @@ class DatabaseUnavailable(Outage):
     code = "database_unavailable"
     detail = "The database cannot be reached; nothing was changed, try again shortly."
     detail_zh = "数据库暂不可用，未作任何变更，请稍后重试"
+
+
+class DatabaseBusy(Outage):
+    """The database answers, and ended a statement that waited for a lock or ran for longer than it may."""
+
+    code = "database_busy"
+    detail = "The database ended a statement that took too long; nothing was changed, try again shortly."
+    detail_zh = "数据库语句等待或执行超时，未作任何变更，请稍后重试"
 
 
 class OutcomeUnknown(Outage):

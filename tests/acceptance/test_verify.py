@@ -53,3 +53,12 @@ async def test_the_books_are_right_until_somebody_changes_one(postgres: Database
     findings = json.loads(found.splitlines()[-1])["findings"]
     assert {"table": "transfers", "row": str(changed), "what": "sealed_row_changed", "detail": ""} in findings
     assert "sealed row changed" in table
+
+
+@pytest.mark.slow
+async def test_a_home_that_was_never_served_has_books_in_which_nothing_is_wrong(tmp_path: Path) -> None:
+    """They are created, as `serve` would; a database that somebody named is only looked at."""
+    status, said = await run("verify", "--json", log=tmp_path / "log", home=tmp_path / "home")
+
+    assert status == 0
+    assert json.loads(said.splitlines()[-1])["ok"]

@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 
 from paybell.clock import SystemClock
-from paybell.errors import DatabaseUnavailable
+from paybell.errors import DatabaseBusy, DatabaseUnavailable
 from paybell.storage import Database, Query, database
 
 PATIENCE_SECONDS = 0.5
@@ -150,3 +150,27 @@ async def test_a_session_that_the_server_has_ended_is_an_outage(pay_url: str) ->
             await ask_after_the_end(opened)
 
         await opened.check()
+
+
+async def take_long(opened: Database) -> None:
+    async with opened.transaction() as tx:
+        await tx.execute(Query("SET LOCAL statement_timeout = '20ms'"))
+        await tx.fetch(Query("SELECT pg_sleep(10)"))
+
+
+async def wait_for(opened: Database, lock: Query) -> None:
+    async with opened.transaction() as tx:
+        await tx.execute(Query("SET LOCAL lock_timeout = '20ms'"))
+        await tx.fetch(lock)
+
+
+async def test_a_statement_that_ran_out_of_time_is_told_as_what_it_is(pay_url: str) -> None:
+    """The database answers: nobody has to look for an outage."""
+    lock = Query("SELECT pg_advisory_xact_lock(7)")
+    async with Database.open(pay_url, SystemClock(), connections=2) as opened:
+        with pytest.raises(DatabaseBusy, match="statement timeout; nothing was changed"):
+            await take_long(opened)
+        async with opened.transaction() as holder:
+            await holder.fetch(lock)
+            with pytest.raises(DatabaseBusy, match="lock timeout; nothing was changed"):
+                await wait_for(opened, lock)

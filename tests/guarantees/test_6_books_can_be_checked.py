@@ -16,10 +16,12 @@ from support import PaySide, connected, seeded, until
 
 from paybell.clock import SystemClock
 from paybell.errors import DatabaseUnavailable
+from paybell.pay.model import Application
 from paybell.pay.tables import SCHEMA
 from paybell.storage import Database, Query, Transaction
 from paybell.storage.embedded import PAY_DATABASE, embedded_postgres
 from paybell.storage.migrate import migrate
+from paybell.verification import ledger_check
 from paybell.verification.ledger_check import Finding, Progress, verify
 from paybell.wallet import ledger
 from paybell.wallet.ledger import Transfer, TransferKind
@@ -76,6 +78,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "accounts.credits": ("accounts", "UPDATE accounts SET credits = credits + 1 WHERE id = $1"),
     "pay_orders.amount": ("pay_orders", "UPDATE pay_orders SET amount = amount + 1 WHERE id = $1"),
     "pay_orders.payer": ("pay_orders", "UPDATE pay_orders SET payer_id = '8' WHERE id = $1"),
+    "pay_orders.payee": (
+        "pay_orders",
+        "UPDATE pay_orders SET payee_account = (SELECT min(id) FROM accounts) WHERE id = $1",
+    ),
     "pay_orders.refunded": (
         "pay_orders",
         "UPDATE pay_orders SET refunded_amount = 31 WHERE id = $1",
@@ -160,6 +166,81 @@ async def test_a_transfer_that_is_slipped_in_is_found(pay_database: Database, pa
     found = (await checked(pay_database)).findings
 
     assert ("transfers", gap, "sealed_row_added") in {(one.table, one.row, one.what) for one in found}
+
+
+async def test_a_payee_that_is_changed_before_the_payment_is_found(
+    pay_database: Database, pay_url: str
+) -> None:
+    """The transfer then agrees with the order; that the account is not the merchant's stays to be seen."""
+    side = PaySide(pay_database)
+    await side.fund("7", 1_000)
+    order = await side.order(1, "7", 100)
+    other = await side.pay.apply(Application("2", 1, "7", 100, "CNY", "", 600))
+    async with by_hand(pay_url) as rows:
+        await rows.execute(
+            "UPDATE pay_orders SET payee_account = (SELECT payee_account FROM pay_orders WHERE id = $2) "
+            "WHERE id = $1",
+            order.id,
+            other[0].id,
+        )
+    await side.attempt(order.id, "7")
+
+    assert [(one.row, one.what) for one in (await checked(pay_database)).findings] == [
+        (order.id, "payee_differs")
+    ]
+
+
+# 15,000 paid orders, half of them refunded, as a restore leaves them: no statistics of anything.
+NEVER_ANALYSED = """
+ALTER TABLE accounts SET (autovacuum_enabled = off);
+ALTER TABLE pay_orders SET (autovacuum_enabled = off);
+ALTER TABLE transfers SET (autovacuum_enabled = off);
+ALTER TABLE refunds SET (autovacuum_enabled = off);
+SET session_replication_role = replica;
+INSERT INTO accounts (kind, owner_id, currency, debits, credits, created_at)
+VALUES ('funding', 'paybell', 'CNY', 30000, 0, now()), ('wallet', '7', 'CNY', 30000, 37500, now()),
+       ('merchant', '1', 'CNY', 7500, 30000, now());
+INSERT INTO wallets (account_id, pay_password) VALUES (2, '1$0$0');
+INSERT INTO transfers (kind, reference, debit_account, credit_account, amount, created_at)
+VALUES ('top_up', 'x', 1, 2, 30000, now());
+INSERT INTO transfers (kind, reference, debit_account, credit_account, amount, created_at)
+SELECT 'payment', number::text, 2, 3, 2, now() FROM generate_series(1, 15000) AS number;
+INSERT INTO transfers (kind, reference, debit_account, credit_account, amount, created_at)
+SELECT 'refund', (20000 + number)::text, 3, 2, 1, now() FROM generate_series(1, 7500) AS number;
+INSERT INTO refunds (id, pay_order_id, number, amount, reason, created_at)
+SELECT 20000 + number, number, '1', 1, '', now() FROM generate_series(1, 7500) AS number;
+INSERT INTO pay_orders (id, merchant_id, biz_order_no, payer_id, payee_account, amount, currency, subject,
+                        status, version, created_at, expires_at, succeeded_at, refunded_amount)
+SELECT number, '1', number, '7', 3, 2, 'CNY', '', 3, 2, now(), now() + interval '1 h', now(),
+       CASE WHEN number <= 7500 THEN 1 ELSE 0 END
+FROM generate_series(1, 15000) AS number;
+"""
+
+
+async def test_tables_that_were_never_analysed_are_read_in_order(pay_url: str) -> None:
+    """Within the limits of a service, though the command's own are wider."""
+    async with connected(pay_url) as rows:
+        await rows.execute(NEVER_ANALYSED)
+    async with Database.open(pay_url, SystemClock(), connections=2) as database:
+        last = await checked(database)
+
+    assert last.findings == []
+    assert (last.rows["pay_orders"], last.rows["refunds"]) == (15_000, 7_500)
+
+
+async def test_of_books_that_are_wrong_throughout_all_rows_are_counted_and_some_are_kept(
+    pay_url: str, pay_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a check remembers does not grow with what is wrong."""
+    monkeypatch.setattr(ledger_check, "FINDINGS_MAX", 10)
+    side = PaySide(pay_database)
+    await books(side)
+    async with by_hand(pay_url) as rows:
+        await rows.execute("UPDATE pay_orders SET payer_id = '8' WHERE status = 3")
+    last = await checked(pay_database)
+
+    assert len(last.findings) == 10
+    assert last.kinds["payment_differs"] == ORDERS
 
 
 async def top_up(tx: Transaction, user_id: str) -> None:

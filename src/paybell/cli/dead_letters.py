@@ -16,7 +16,7 @@ from paybell.clock import SystemClock, rfc3339
 from paybell.errors import InvalidRequest
 from paybell.ids import ID_MAX
 from paybell.messaging.failures import Chosen, FailureStore
-from paybell.serving.databases import databases
+from paybell.serving.databases import prepared
 from paybell.settings import read_settings
 from paybell.storage import Database, Record
 
@@ -29,9 +29,12 @@ Json = Annotated[bool, Parameter(negative="")]
 
 @asynccontextmanager
 async def _failures() -> AsyncIterator[FailureStore]:
-    with databases(read_settings(), ["trade"]) as urls:
-        async with Database.open(urls["trade"], SystemClock(), connections=2) as database:
-            yield FailureStore(database)
+    clock = SystemClock()
+    async with (
+        prepared(read_settings(), clock, ["trade"]) as urls,
+        Database.open(urls["trade"], clock, connections=2) as database,
+    ):
+        yield FailureStore(database)
 
 
 @dead_letters.command(name="list")

@@ -24,9 +24,9 @@ from paybell.reconciliation.entries import Entry
 from paybell.reconciliation.mending import Mender
 from paybell.reconciliation.pay_books import PayBooks
 from paybell.reconciliation.trade_books import TradeBooks
-from paybell.serving.databases import databases
+from paybell.serving.databases import prepared
 from paybell.settings import read_settings
-from paybell.storage import Database
+from paybell.storage import READING, Database
 from paybell.verification.bank_file import Kind, match_statement
 
 # Rows a person is shown; programs get them all.
@@ -92,12 +92,12 @@ async def reconcile(
 @asynccontextmanager
 async def _books(clock: Clock) -> AsyncIterator[tuple[PayBooks, TradeBooks]]:
     settings = read_settings()
-    with databases(settings) as urls:
-        async with (
-            Database.open(urls["pay"], clock, connections=2) as pay,
-            Database.open(urls["trade"], clock, connections=2) as trade,
-        ):
-            yield PayBooks(pay, Outbox(pay), settings.merchant_id), TradeBooks(trade)
+    async with (
+        prepared(settings, clock) as urls,
+        Database.open(urls["pay"], clock, connections=2, limits=READING) as pay,
+        Database.open(urls["trade"], clock, connections=2, limits=READING) as trade,
+    ):
+        yield PayBooks(pay, Outbox(pay), settings.merchant_id), TradeBooks(trade)
 
 
 def _progress() -> Progress:
@@ -160,9 +160,12 @@ def _words(entry: Entry | None) -> str:
 
 
 async def _match_file(file: Path, kind: Kind, *, json: bool) -> int:
-    with databases(read_settings(), ["pay"]) as urls:
-        async with Database.open(urls["pay"], SystemClock(), connections=2) as database:
-            result = await match_statement(database, _lines_of(file), kind)
+    clock = SystemClock()
+    async with (
+        prepared(read_settings(), clock, ["pay"]) as urls,
+        Database.open(urls["pay"], clock, connections=2, limits=READING) as database,
+    ):
+        result = await match_statement(database, _lines_of(file), kind)
     if json:
         rows = [msgspec.to_builtins(one) for one in result.mismatches]
         print_json({"lines": result.lines, "matched": result.matched, **result.counts, "rows": rows})
@@ -173,7 +176,7 @@ async def _match_file(file: Path, kind: Kind, *, json: bool) -> int:
             table.add_row(str(one.line or ""), Text(one.reference), what, Text(one.theirs), one.ours)
         if result.mismatches:
             out.print(table)
-        out.print(f"{result.lines:,} lines, {result.matched:,} matched, {len(result.mismatches):,} not.")
+        out.print(f"{result.lines:,} lines, {result.matched:,} matched, {result.counts.total():,} not.")
     return 1 if result.mismatches else 0
 
 

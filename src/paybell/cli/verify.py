@@ -1,7 +1,6 @@
 """``paybell verify``: are the books of pay right, to the last row."""
 
 import time
-from collections import Counter
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -11,14 +10,14 @@ from rich.table import Table
 
 from paybell.cli.output import err, out, print_json
 from paybell.clock import SystemClock
-from paybell.serving.databases import databases
+from paybell.serving.databases import prepared
 from paybell.settings import read_settings
-from paybell.storage import Database
+from paybell.storage import READING, Database
 from paybell.verification.ledger_check import Finding, Progress
 from paybell.verification.ledger_check import verify as check
 
-# Rows a person is shown, and programs are told.
-SHOWN_MAX, TOLD_MAX = 50, 10_000
+# Rows a person is shown; programs are told all that are kept.
+SHOWN_MAX = 50
 
 
 async def verify(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
@@ -30,11 +29,14 @@ async def verify(*, json: Annotated[bool, Parameter(negative="")] = False) -> in
         json: end with one JSON line.
     """
     started = time.monotonic()
-    with databases(read_settings(), ["pay"]) as urls:
-        async with Database.open(urls["pay"], SystemClock(), connections=2) as database:
-            with Bar(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True) as bar:
-                task = bar.add_task("Reading the books …")
-                found = await check(database, lambda state: bar.update(task, description=_sentence(state)))
+    clock = SystemClock()
+    async with (
+        prepared(read_settings(), clock, ["pay"]) as urls,
+        Database.open(urls["pay"], clock, connections=2, limits=READING) as database,
+    ):
+        with Bar(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True) as bar:
+            task = bar.add_task("Reading the books …")
+            found = await check(database, lambda state: bar.update(task, description=_sentence(state)))
     if json:
         print_json(_summary(found, time.monotonic() - started))
     else:
@@ -44,7 +46,7 @@ async def verify(*, json: Annotated[bool, Parameter(negative="")] = False) -> in
 
 def _sentence(state: Progress) -> str:
     rows = ", ".join(f"{count:,} {table.replace('_', ' ')}" for table, count in state.rows.items())
-    return f"{rows}: {len(state.findings):,} wrong …"
+    return f"{rows}: {state.kinds.total():,} wrong …"
 
 
 def _summary(found: Progress, seconds: float) -> dict[str, object]:
@@ -57,8 +59,8 @@ def _summary(found: Progress, seconds: float) -> dict[str, object]:
         "refunds": found.rows["refunds"],
         "events": found.rows["outbox"],
         "seconds": round(seconds, 2),
-        "kinds": Counter(one.what for one in found.findings),
-        "findings": [_members(one) for one in found.findings[:TOLD_MAX]],
+        "kinds": found.kinds,
+        "findings": [_members(one) for one in found.findings],
     }
 
 

@@ -1,7 +1,7 @@
 """Where a command finds the two databases: given by URL, or embedded."""
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 from paybell.clock import Clock
 from paybell.errors import DatabaseUnavailable, Misconfigured
@@ -49,8 +49,22 @@ def named(name: str) -> Iterator[None]:
         raise type(error)(f"{VARIABLES[name]}: {error}") from error
 
 
-async def prepare(settings: Settings, urls: Mapping[str, str], clock: Clock) -> None:
-    """Bring embedded and empty databases to the newest schema; insist on it for all others.
+@asynccontextmanager
+async def prepared(
+    settings: Settings, clock: Clock, names: Collection[str] = tuple(SCHEMAS)
+) -> AsyncIterator[dict[str, str]]:
+    """Yield what `databases` does to a command that only reads: embedded ones as `serve` would find them.
+
+    Raises:
+        DatabaseUnavailable, Misconfigured: as `prepare`, also for a database that is empty.
+    """
+    with databases(settings, names) as urls:
+        await prepare(settings, urls, clock, fill=False)
+        yield urls
+
+
+async def prepare(settings: Settings, urls: Mapping[str, str], clock: Clock, *, fill: bool = True) -> None:
+    """Bring embedded databases, and if ``fill`` empty ones, to the newest schema; insist on it for others.
 
     Raises:
         DatabaseUnavailable: one does not answer within `WAIT_SECONDS`; the sentence names its variable.
@@ -61,14 +75,17 @@ async def prepare(settings: Settings, urls: Mapping[str, str], clock: Clock) -> 
     for name, url in urls.items():
         with named(name):
             for schema in SCHEMAS[name]:
-                await _prepare(url, schema, clock, deadline, embedded=embedded[name])
+                await _prepare(url, schema, clock, deadline, embedded=embedded[name], fill=fill)
 
 
-async def _prepare(url: str, schema: Schema, clock: Clock, deadline: float, *, embedded: bool) -> None:
+async def _prepare(
+    url: str, schema: Schema, clock: Clock, deadline: float, *, embedded: bool, fill: bool
+) -> None:
     found = await _revision(url, schema, clock, deadline)
     if found.usable:
         return
-    if found.current is not None and (found.current > found.needed or not embedded):
+    newer = found.current is not None and found.current > found.needed
+    if newer or not (embedded or (fill and found.current is None)):
         raise Misconfigured(unusable(schema, found))
     await migrate.migrate(url, schema)
 

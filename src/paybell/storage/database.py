@@ -7,13 +7,21 @@ and never commits.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
 import asyncpg
 
 from paybell.clock import Clock
-from paybell.errors import DatabaseUnavailable, Misconfigured, Outage, OutcomeUnknown, PaybellError
+from paybell.errors import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    Misconfigured,
+    Outage,
+    OutcomeUnknown,
+    PaybellError,
+)
 from paybell.storage.queries import Query
 
 Record = asyncpg.Record
@@ -26,11 +34,22 @@ _Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Record]"
 # a statement of a full batch takes some 20 ms, and the server ends one after 6 s, so that one without an
 # answer for 7 s has lost its server.
 STATEMENT_TIMEOUT_SECONDS = 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the server lets a session's statement run, and its transaction wait for the next one."""
+
+    statement_seconds: int
+    idle_seconds: int
+
+
+SERVING = Limits(statement_seconds=6, idle_seconds=4)
+# A command that reads everything, in pieces of a second on a good day; nobody waits for what it holds.
+READING = Limits(statement_seconds=600, idle_seconds=60)
 _SERVER_SETTINGS = {
     "application_name": "paybell",
-    "idle_in_transaction_session_timeout": "4s",
     "lock_timeout": "5s",
-    "statement_timeout": "6s",
     "jit": "off",
     # A machine that vanished does not close its connections; over TCP the server asks after 4 s.
     "tcp_keepalives_idle": "4",
@@ -55,14 +74,18 @@ _GONE = (
     OSError,
     TimeoutError,
 )
-_LOST = (
-    *_GONE,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
+# After these the server has ended a statement of ours, and goes on.
+_BUSY = (
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
+)
+_LOST = (
+    *_GONE,
+    *_BUSY,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
     asyncpg.ReadOnlySQLTransactionError,
 )
 _MISCONFIGURED = (
@@ -95,6 +118,8 @@ def _translated() -> Iterator[None]:
         ) from error
     except ValueError:  # an argument the driver cannot encode is a bug, not an outage
         raise
+    except _BUSY as error:
+        raise DatabaseBusy(f"The database ended a statement: {error}; nothing was changed.") from error
     except _LOST as error:
         raise DatabaseUnavailable from error
 
@@ -146,7 +171,13 @@ class Database:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str, clock: Clock, *, connections: int = 8, wait_seconds: float = 10.0
+        cls,
+        url: str,
+        clock: Clock,
+        *,
+        connections: int = 8,
+        wait_seconds: float = 10.0,
+        limits: Limits = SERVING,
     ) -> AsyncIterator["Database"]:
         """Connect, waiting for a server that is just starting.
 
@@ -154,7 +185,7 @@ class Database:
             DatabaseUnavailable: not within ``wait_seconds``.
             Misconfigured: the server answers and refuses us.
         """
-        pool = await _connect(url, clock, connections, wait_seconds)
+        pool = await _connect(url, clock, connections, wait_seconds, limits)
         try:
             yield cls(pool, clock)
         finally:
@@ -280,14 +311,19 @@ def refusal(error: Exception) -> str:
     return f"The database refuses: {error}. Check its URL."
 
 
-async def _session_settings(url: str, timeout_seconds: float) -> dict[str, str]:
+async def _session_settings(url: str, timeout_seconds: float, limits: Limits) -> dict[str, str]:
     """Return the settings of every session; a server refuses those it is too old for."""
     connection = await asyncpg.connect(url, timeout=timeout_seconds)
     try:
         major = connection.get_server_version().major
     finally:
         await connection.close()
-    return _SERVER_SETTINGS | (_TRANSACTION_TIMEOUT if major >= _KNOWS_TRANSACTION_TIMEOUT else {})
+    bounds = {
+        "statement_timeout": f"{limits.statement_seconds}s",
+        "idle_in_transaction_session_timeout": f"{limits.idle_seconds}s",
+    }
+    settings = _SERVER_SETTINGS | bounds
+    return settings | (_TRANSACTION_TIMEOUT if major >= _KNOWS_TRANSACTION_TIMEOUT else {})
 
 
 async def _as_it_is(connection: "asyncpg.Connection[Record]") -> None:
@@ -295,7 +331,7 @@ async def _as_it_is(connection: "asyncpg.Connection[Record]") -> None:
     del connection
 
 
-async def _connect(url: str, clock: Clock, connections: int, wait_seconds: float) -> _Pool:
+async def _connect(url: str, clock: Clock, connections: int, wait_seconds: float, limits: Limits) -> _Pool:
     deadline = clock.monotonic() + wait_seconds
     while True:
         try:
@@ -304,9 +340,11 @@ async def _connect(url: str, clock: Clock, connections: int, wait_seconds: float
                 min_size=0,  # a pool that must keep some complains aloud of every outage
                 max_size=connections,
                 timeout=min(5.0, wait_seconds),
-                command_timeout=STATEMENT_TIMEOUT_SECONDS,
+                command_timeout=STATEMENT_TIMEOUT_SECONDS
+                + limits.statement_seconds
+                - SERVING.statement_seconds,
                 reset=_as_it_is,
-                server_settings=await _session_settings(url, min(5.0, wait_seconds)),
+                server_settings=await _session_settings(url, min(5.0, wait_seconds), limits),
             )
             async with pool.acquire():
                 return pool

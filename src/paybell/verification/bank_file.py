@@ -16,6 +16,7 @@ from paybell.storage import Database, Record, Transaction, load_queries
 _SQL = load_queries(__package__, "bank_file.sql")
 COLUMNS = ("reference", "amount", "currency")
 _PAGE = 5_000
+MISMATCHES_MAX = 10_000
 _AMOUNT = re.compile(r"[0-9]{1,16}", re.ASCII)
 Kind = Literal["payment", "refund", "top_up"]
 What = Literal["missing_here", "missing_there", "different_amount", "twice"]
@@ -44,18 +45,20 @@ class Mismatch:
 
 @dataclass(slots=True)
 class Matched:
-    """What a statement came to."""
+    """What a statement came to: all mismatches counted, the first `MISMATCHES_MAX` kept."""
 
     lines: int = 0
     matched: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
     mismatches: list[Mismatch] = field(default_factory=list)
     first: datetime | None = None
     last: datetime | None = None
 
-    @property
-    def counts(self) -> Counter[str]:
-        """How many of each there are."""
-        return Counter(one.what for one in self.mismatches)
+    def add(self, one: Mismatch) -> None:
+        """Count a mismatch, and keep it while there is room."""
+        self.counts[one.what] += 1
+        if len(self.mismatches) < MISMATCHES_MAX:
+            self.mismatches.append(one)
 
 
 def read_statement(file: Iterable[str]) -> Iterator[StatementLine]:
@@ -128,7 +131,7 @@ async def _match(tx: Transaction, kind: Kind, result: Matched) -> None:
                 result.matched += 1
             else:
                 ours = "" if row["our_amount"] is None else f"{row['our_amount']} {row['our_currency']}"
-                result.mismatches.append(Mismatch(what, row["line"], row["reference"], theirs, ours))
+                result.add(Mismatch(what, row["line"], row["reference"], theirs, ours))
         after = rows[-1]["line"]
 
 
@@ -147,8 +150,7 @@ async def _look_for_missing(tx: Transaction, kind: Kind, result: Matched) -> Non
     while result.first and (
         rows := await tx.fetch(_SQL["unmatched_transfers"], kind, result.first, result.last, after, _PAGE)
     ):
-        result.mismatches += [
-            Mismatch("missing_there", 0, row["reference"], "", f"{row['amount']} {row['currency']}")
-            for row in rows
-        ]
+        for row in rows:
+            ours = f"{row['amount']} {row['currency']}"
+            result.add(Mismatch("missing_there", 0, row["reference"], "", ours))
         after = rows[-1]["id"]

@@ -1,6 +1,8 @@
 -- name: plan_as_written
--- Pages are joined by looking rows up: no statistics of the moment make a page read a whole table.
-SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
+-- Pages are joined by looking rows up: whatever the statistics of the moment, also none, no page reads a
+-- whole table.
+SELECT set_config(name, 'off', true)
+FROM unnest('{enable_hashjoin,enable_mergejoin,enable_seqscan,enable_material,enable_memoize}'::text[]) AS name;
 
 -- name: seals
 -- The next blocks of the chain, each with the chain as it should be.
@@ -82,7 +84,8 @@ ORDER BY accounts.id;
 SELECT max(id) AS last_id, count(*) AS rows FROM (SELECT id FROM pay_orders WHERE id > $1 ORDER BY id LIMIT $2) AS page;
 
 -- name: wrong_pay_orders
--- Paid exactly with one transfer of their amount between the right accounts; refunded as their refunds say.
+-- Paid exactly with one transfer of their amount between the right accounts, the payee's being its
+-- merchant's; refunded as their refunds say.
 SELECT id, what, '' AS detail
 FROM (
     SELECT orders.id, CASE
@@ -91,6 +94,8 @@ FROM (
         WHEN payment.amount <> orders.amount OR payment.credit_account <> orders.payee_account
             OR payer.owner_id IS DISTINCT FROM CASE WHEN payment.id IS NOT NULL THEN orders.payer_id END
             OR payer.currency <> orders.currency THEN 'payment_differs'
+        WHEN payee.kind IS DISTINCT FROM 'merchant' OR payee.owner_id <> orders.merchant_id
+            OR payee.currency <> orders.currency THEN 'payee_differs'
         WHEN orders.refunded_amount <> coalesce(given.amount, 0) THEN 'refunds_differ'
         WHEN (orders.status = 3) <> (orders.succeeded_at IS NOT NULL)
             OR (orders.status = 2) <> (orders.closed_at IS NOT NULL) THEN 'status_differs'
@@ -99,10 +104,10 @@ FROM (
     FROM pay_orders AS orders
     LEFT JOIN transfers AS payment ON payment.reference = orders.id::text AND payment.kind = 'payment'
     LEFT JOIN accounts AS payer ON payer.id = payment.debit_account
-    LEFT JOIN (
-        SELECT pay_order_id, sum(amount) AS amount FROM refunds
-        WHERE pay_order_id > $1 AND pay_order_id <= $2 GROUP BY pay_order_id
-    ) AS given ON given.pay_order_id = orders.id
+    LEFT JOIN accounts AS payee ON payee.id = orders.payee_account
+    LEFT JOIN LATERAL (
+        SELECT sum(amount) AS amount FROM refunds WHERE refunds.pay_order_id = orders.id
+    ) AS given ON true
     LEFT JOIN pay_order_deadlines AS due
         ON orders.status IN (0, 1) AND due.due_at = orders.expires_at AND due.pay_order_id = orders.id
     WHERE orders.id > $1 AND orders.id <= $2

@@ -4,7 +4,7 @@ Everything is read in pages by id, so memory stays flat and every statement is s
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from paybell.storage import Database, Query, Transaction, load_queries
@@ -12,6 +12,8 @@ from paybell.storage import Database, Query, Transaction, load_queries
 _SQL = load_queries(__package__, "checks.sql")
 # Rows of one statement: some 200 ms.
 PAGE = 50_000
+# Findings that are kept of all that are counted: enough to see what happened, not all of a wrong book.
+FINDINGS_MAX = 10_000
 # Blocks of the chain checked by one statement, and rows named of a broken one.
 _SEALS, _NAMED_MAX = 50, 1_000
 
@@ -28,10 +30,21 @@ class Finding:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a check has come: rows looked at by table, and what was found."""
+    """How far a check has come: rows looked at by table, what was found, and how often.
+
+    ``findings`` holds the first `FINDINGS_MAX`; ``kinds`` counts all of them.
+    """
 
     rows: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
+
+    def add(self, found: Iterable[Finding]) -> None:
+        """Count findings, and keep what there is room for."""
+        for one in found:
+            self.kinds[one.what] += 1
+            if len(self.findings) < FINDINGS_MAX:
+                self.findings.append(one)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +89,7 @@ async def _pages(tx: Transaction, check: _Pages, progress: Progress) -> AsyncIte
         if page is None or page["last_id"] is None:
             return
         rows = await tx.fetch(check.wrong, after, page["last_id"])
-        progress.findings += [Finding(check.table, row["id"], row["what"], row["detail"]) for row in rows]
+        progress.add(Finding(check.table, row["id"], row["what"], row["detail"]) for row in rows)
         progress.rows[check.table] += page["rows"]
         after = page["last_id"]
         yield
@@ -97,14 +110,14 @@ async def _chain(tx: Transaction, progress: Progress) -> AsyncIterator[None]:
     """Follow the chain block by block; of a broken block name the rows."""
     after, chain = 0, b""
     while seals := await tx.fetch(_SQL["seals"], after, chain, _SEALS):
-        for seal in seals:
-            if not seal["chained"]:
-                progress.findings.append(Finding("transfer_seals", seal["id"], "chain_broken"))
+        progress.add(
+            Finding("transfer_seals", seal["id"], "chain_broken") for seal in seals if not seal["chained"]
+        )
         ids, afters = [seal["id"] for seal in seals], [seal["after"] for seal in seals]
         broken = {row["id"] for row in await tx.fetch(_SQL["broken_seals"], ids, afters)}
         for seal in seals:
             if seal["id"] in broken:
-                progress.findings += await _named(tx, seal["id"], seal["after"], seal["last_id"])
+                progress.add(await _named(tx, seal["id"], seal["after"], seal["last_id"]))
         progress.rows["sealed transfers"] += sum(seal["transfers"] for seal in seals)
         after, chain = seals[-1]["last_id"], seals[-1]["chain"]
         yield

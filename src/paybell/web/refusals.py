@@ -6,6 +6,7 @@ from litestar.openapi.spec import Example
 
 from paybell.errors import (
     BodyTooLarge,
+    DatabaseBusy,
     DatabaseUnavailable,
     DuplicateField,
     InvalidRequest,
@@ -32,7 +33,7 @@ class Problem(msgspec.Struct):
     field: str | msgspec.UnsetType = msgspec.UNSET
 
 
-EVERYWHERE: tuple[type[PaybellError], ...] = (NotAuthenticated, DatabaseUnavailable, Overloaded)
+EVERYWHERE: tuple[type[PaybellError], ...] = (NotAuthenticated, DatabaseUnavailable, DatabaseBusy, Overloaded)
 WITH_A_BODY: tuple[type[PaybellError], ...] = (
     InvalidRequest,
     MalformedJson,
