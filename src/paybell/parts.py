@@ -116,7 +116,9 @@ class Host:
         """
         if name not in self._databases:
             connections = self.settings.database_connections
-            opened = await self.open(Database.open(self._urls[name], self.clock, connections=connections))
+            opened = await self.open(
+                Database.open(self._urls[name], self.clock, connections=connections, name=name)
+            )
             self._databases[name] = opened
             self.checks[f"{name}Database"] = opened.check
         return self._databases[name]

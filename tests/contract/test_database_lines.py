@@ -10,7 +10,7 @@ import pytest
 
 from paybell.clock import SystemClock
 from paybell.errors import DatabaseBusy, DatabaseUnavailable
-from paybell.storage import Database, Query, database
+from paybell.storage import Database, Query, pool
 
 PATIENCE_SECONDS = 0.5
 NOTHING = Query("SELECT 1")
@@ -76,7 +76,7 @@ async def through_a_line(url: str) -> AsyncIterator[tuple[Database, Line]]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "STATEMENT_TIMEOUT_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(pool, "STATEMENT_TIMEOUT_SECONDS", PATIENCE_SECONDS)
 
 
 async def together(opened: Database, times: int) -> None:

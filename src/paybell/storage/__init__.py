@@ -1,6 +1,8 @@
 """PostgreSQL: connections, transactions, migrations, the embedded server."""
 
-from paybell.storage.database import READING, ConstraintViolated, Database, Record, Transaction
+from paybell.storage.database import Database, Record, Transaction
+from paybell.storage.driver_errors import ConstraintViolated
+from paybell.storage.pool import READING
 from paybell.storage.queries import Query, load_queries
 
 __all__ = ["READING", "ConstraintViolated", "Database", "Query", "Record", "Transaction", "load_queries"]

@@ -1,133 +1,41 @@
-"""Connections and transactions; the only place that knows what the driver raises.
+"""Transactions and queries on one database.
 
 Whoever opens the transaction is the service; everything that takes a `Transaction` joins it
 and never commits.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import TypeAlias
 
 import asyncpg
 
 from paybell.clock import Clock
-from paybell.errors import (
-    DatabaseBusy,
-    DatabaseUnavailable,
-    Misconfigured,
-    Outage,
-    OutcomeUnknown,
-    PaybellError,
-)
+from paybell.errors import DatabaseUnavailable, Outage, OutcomeUnknown
+from paybell.storage.driver_errors import LOST, in_words, is_gone, translated
+from paybell.storage.pool import KNOWS_TRANSACTION_TIMEOUT, SERVING, Connection, Limits, SessionPool
 from paybell.storage.queries import Query
 
 Record = asyncpg.Record
-# Strings: the driver's classes are generic for type checkers only.
-_Pool: TypeAlias = "asyncpg.Pool[Record]"
-_Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Record]"
-
-# A ladder: each lets the one before it do its work. A process that vanished or hangs leaves its
-# transaction to the server, which ends it after 4 s; whoever waits for its locks gets them in their 5 s;
-# a statement of a full batch takes some 20 ms, and the server ends one after 6 s, so that one without an
-# answer for 7 s has lost its server.
-STATEMENT_TIMEOUT_SECONDS = 7.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long the server lets a session's statement run, and its transaction wait for the next one."""
-
-    statement_seconds: int
-    idle_seconds: int
-
-
-SERVING = Limits(statement_seconds=6, idle_seconds=4)
-# A command that reads everything, in pieces of a second on a good day; nobody waits for what it holds.
-READING = Limits(statement_seconds=600, idle_seconds=60)
-_SERVER_SETTINGS = {
-    "application_name": "paybell",
-    "lock_timeout": "5s",
-    "jit": "off",
-    # A machine that vanished does not close its connections; over TCP the server asks after 4 s.
-    "tcp_keepalives_idle": "4",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-}
-# The others do not run while the server waits for the rest of what a client has begun to say; this one does.
-_TRANSACTION_TIMEOUT = {"transaction_timeout": "8s"}
-_KNOWS_TRANSACTION_TIMEOUT = 17
-# How long a caller waits for a free connection before it is told to come back.
-ACQUIRE_TIMEOUT_SECONDS = 5.0
-# Nothing of ours is under way when we leave; a server that does not return the goodbye is left without.
-CLOSE_TIMEOUT_SECONDS = 1.0
-# After these nobody is at the other end, or nobody knows.
-_GONE = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what the driver says of a connection whose server has said its last word
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    OSError,
-    TimeoutError,
-)
-# After these the server has ended a statement of ours, and goes on.
-_BUSY = (
-    asyncpg.QueryCanceledError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-)
-_LOST = (
-    *_GONE,
-    *_BUSY,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.ReadOnlySQLTransactionError,
-)
-_MISCONFIGURED = (
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InsufficientPrivilegeError,
-    asyncpg.UndefinedTableError,
-    asyncpg.ClientConfigurationError,
-)
-
-
-class ConstraintViolated(PaybellError):
-    """A rule of the schema refused the change; ``name`` is the constraint's."""
-
-    def __init__(self, name: str) -> None:
-        """Keep the constraint's name; the context's own store knows what it means."""
-        super().__init__(f"constraint {name} violated")
-        self.name = name
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except asyncpg.IntegrityConstraintViolationError as error:
-        raise ConstraintViolated(error.constraint_name or "") from error
-    except _MISCONFIGURED as error:
-        raise Misconfigured(
-            f"The database refuses: {error}. Check its URL and run paybell migrate."
-        ) from error
-    except ValueError:  # an argument the driver cannot encode is a bug, not an outage
-        raise
-    except _BUSY as error:
-        raise DatabaseBusy(f"The database ended a statement: {error}; nothing was changed.") from error
-    except _LOST as error:
-        raise DatabaseUnavailable from error
+# PostgreSQL's class of warnings; of a COMMIT: the wait for a standby was ended by somebody.
+_WARNING = "01000"
+# After the last refusal a full disk counts as full for so long; loops that write try it every second.
+_DISK_FULL_SECONDS = 10.0
+# A commit that waits longer than this for its standby will probably wait on.
+_STATE = Query("""
+SELECT pg_is_in_recovery() AS standby, EXISTS (
+    SELECT FROM pg_stat_activity
+    WHERE usename = current_user AND wait_event = 'SyncRep'
+        AND state_change < clock_timestamp() - interval '2 s'
+) AS commits_wait
+""")
 
 
 class Transaction:
     """One open transaction. ``now`` is the time all its rows carry."""
 
-    def __init__(self, connection: _Connection, now: datetime) -> None:
+    def __init__(self, connection: Connection, now: datetime) -> None:
         """Made by `Database.transaction` only."""
         self._connection = connection
         self.now = now
@@ -135,17 +43,17 @@ class Transaction:
 
     async def fetch(self, query: Query, *arguments: object) -> list[Record]:
         """Run a query and return all rows."""
-        with _translated():
+        with translated():
             return await self._connection.fetch(query, *arguments)
 
     async def fetch_one(self, query: Query, *arguments: object) -> Record | None:
         """Run a query and return its first row, if any."""
-        with _translated():
+        with translated():
             return await self._connection.fetchrow(query, *arguments)
 
     async def execute(self, query: Query, *arguments: object) -> int:
         """Run a statement and return how many rows it touched."""
-        with _translated():
+        with translated():
             tag = await self._connection.execute(query, *arguments)
         count = tag.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
@@ -163,10 +71,11 @@ class Transaction:
 class Database:
     """A bounded pool of connections to one PostgreSQL database."""
 
-    def __init__(self, pool: _Pool, clock: Clock) -> None:
+    def __init__(self, sessions: SessionPool, clock: Clock) -> None:
         """Use `Database.open`."""
-        self._pool = pool
+        self._sessions = sessions
         self._clock = clock
+        self._disk_full: tuple[float, str] = (0.0, "")
 
     @classmethod
     @asynccontextmanager
@@ -178,21 +87,19 @@ class Database:
         connections: int = 8,
         wait_seconds: float = 10.0,
         limits: Limits = SERVING,
+        name: str = "",
     ) -> AsyncIterator["Database"]:
-        """Connect, waiting for a server that is just starting.
+        """Connect, waiting for a server that is just starting; ``name`` is for its log lines.
 
         Raises:
             DatabaseUnavailable: not within ``wait_seconds``.
             Misconfigured: the server answers and refuses us.
         """
-        pool = await _connect(url, clock, connections, wait_seconds, limits)
-        try:
-            yield cls(pool, clock)
-        finally:
-            try:
-                await asyncio.wait_for(pool.close(), CLOSE_TIMEOUT_SECONDS)
-            except TimeoutError:
-                pool.terminate()
+        opened = SessionPool.open(
+            url, clock, name=name, connections=connections, wait_seconds=wait_seconds, limits=limits
+        )
+        async with opened as sessions:
+            yield cls(sessions, clock)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -203,17 +110,17 @@ class Database:
             OutcomeUnknown: the connection was lost while committing.
         """
         async with self._connection() as connection:
-            with _translated():
+            with translated():
                 block = connection.transaction()
                 await block.start()
             tx = Transaction(connection, self._clock.now())
             try:
                 yield tx
             except BaseException as error:
-                if not _says_gone(error):
+                if not is_gone(error):
                     await _roll_back(block)
                 raise
-            await _commit(block)
+            await _commit(connection, block)
         tx.committed()
 
     @asynccontextmanager
@@ -226,10 +133,10 @@ class Database:
             DatabaseUnavailable: no connection, or it was lost.
         """
         async with self._connection() as connection:
-            with _translated():
+            with translated():
                 block = connection.transaction(isolation="repeatable_read")
                 await block.start()
-                if connection.get_server_version().major >= _KNOWS_TRANSACTION_TIMEOUT:
+                if connection.get_server_version().major >= KNOWS_TRANSACTION_TIMEOUT:
                     await connection.execute("SET LOCAL transaction_timeout = 0")
             try:
                 yield Transaction(connection, self._clock.now())
@@ -239,120 +146,82 @@ class Database:
     async def fetch(self, query: Query, *arguments: object) -> Sequence[Record]:
         """Run one query by itself and return all rows."""
         async with self._connection() as connection:
-            with _translated():
+            with translated():
                 return await connection.fetch(query, *arguments)
 
     async def fetch_one(self, query: Query, *arguments: object) -> Record | None:
         """Run one query by itself and return its first row, if any."""
         async with self._connection() as connection:
-            with _translated():
+            with translated():
                 return await connection.fetchrow(query, *arguments)
 
     async def check(self) -> None:
-        """Make sure that the server answers.
+        """Make sure that the server takes payments.
 
         Raises:
-            DatabaseUnavailable: it does not.
+            DatabaseUnavailable: it does not; the sentence says why.
         """
-        await self.fetch_one(Query("SELECT 1"))
+        try:
+            async with self._connection() as connection:
+                with translated():
+                    state = await connection.fetchrow(_STATE)
+                    assert state is not None
+                    if state["standby"]:
+                        raise asyncpg.ReadOnlySQLTransactionError
+        except DatabaseUnavailable as error:
+            cause = error.__cause__
+            raise DatabaseUnavailable(in_words(cause) if cause else None) from cause
+        if state["commits_wait"]:
+            raise DatabaseUnavailable("Commits wait for a standby; see why it does not answer.")
+        until, words = self._disk_full
+        if self._clock.monotonic() < until:
+            raise DatabaseUnavailable(words)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[_Connection]:
-        with _translated():
-            connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+    async def _connection(self) -> AsyncIterator[Connection]:
+        try:
+            with translated():
+                connection = await self._sessions.acquire()
+        except Outage as error:
+            self._sessions.note(error)
+            raise
         try:
             yield connection
         except Outage as error:
-            if _says_gone(error):
-                with suppress(asyncpg.InterfaceError):  # the driver has noticed, and let go of it already
-                    connection.terminate()
-                self._distrust_idle()
+            self._sessions.note(error, connection)
+            if isinstance(error.__cause__, asyncpg.DiskFullError):
+                self._disk_full = (self._clock.monotonic() + _DISK_FULL_SECONDS, in_words(error.__cause__))
             raise
         finally:
             # To its end, also when nobody waits for it any more: the driver's own task would complain.
-            await asyncio.shield(self._give_back(connection))
-
-    async def _give_back(self, connection: _Connection) -> None:
-        with suppress(*_LOST):  # the pool has thrown it away, and opens another one when it needs to
-            await self._pool.release(connection, timeout=STATEMENT_TIMEOUT_SECONDS)
-
-    def _distrust_idle(self) -> None:
-        """Give up what has probably gone the same way; each would cost a request its patience."""
-        # The pool's own expire_connections() says goodbye on each, and complains that nobody answers.
-        for holder in getattr(self._pool, "_holders", ()):
-            if holder.is_idle():
-                holder.terminate()
+            await asyncio.shield(self._sessions.release(connection))
 
 
-def _says_gone(error: BaseException) -> bool:
-    return isinstance(error, Outage) and isinstance(error.__cause__, _GONE)
+async def _commit(connection: Connection, block: "asyncpg.transaction.Transaction") -> None:
+    cut_short: list[asyncpg.PostgresLogMessage] = []
 
+    def note(_: object, message: asyncpg.PostgresLogMessage) -> None:
+        # Somebody has ended the wait for a standby: it is committed here, and may be lost with this server.
+        if message.sqlstate == _WARNING:
+            cut_short.append(message)
 
-async def _commit(block: "asyncpg.transaction.Transaction") -> None:
+    connection.add_log_listener(note)
     try:
-        await block.commit()
-    except asyncpg.IntegrityConstraintViolationError as error:
-        raise ConstraintViolated(error.constraint_name or "") from error
-    except _LOST as error:
-        raise OutcomeUnknown from error
+        with translated():
+            await block.commit()
+    except Outage as error:
+        if is_gone(error):
+            raise OutcomeUnknown from error.__cause__
+        raise
+    finally:
+        with suppress(asyncpg.InterfaceError):  # it is gone, and its listeners with it
+            connection.remove_log_listener(note)
+    if cut_short:
+        raise OutcomeUnknown from asyncpg.PostgresError(str(cut_short[0].message))
 
 
 async def _roll_back(block: "asyncpg.transaction.Transaction") -> None:
     try:
         await block.rollback()
-    except (*_LOST, asyncpg.PostgresError):
+    except (*LOST, asyncpg.PostgresError):
         return  # the connection is gone, and the server rolls back by itself
-
-
-def refusal(error: Exception) -> str:
-    """Return the sentence for a server or driver that does not want our URL; never a part of it."""
-    if isinstance(error, ValueError) and not isinstance(error, asyncpg.InterfaceError):
-        return "Its URL cannot be read; a password with / @ : ? # % in it must be percent-encoded."
-    return f"The database refuses: {error}. Check its URL."
-
-
-async def _session_settings(url: str, timeout_seconds: float, limits: Limits) -> dict[str, str]:
-    """Return the settings of every session; a server refuses those it is too old for."""
-    connection = await asyncpg.connect(url, timeout=timeout_seconds)
-    try:
-        major = connection.get_server_version().major
-    finally:
-        await connection.close()
-    bounds = {
-        "statement_timeout": f"{limits.statement_seconds}s",
-        "idle_in_transaction_session_timeout": f"{limits.idle_seconds}s",
-    }
-    settings = _SERVER_SETTINGS | bounds
-    return settings | (_TRANSACTION_TIMEOUT if major >= _KNOWS_TRANSACTION_TIMEOUT else {})
-
-
-async def _as_it_is(connection: "asyncpg.Connection[Record]") -> None:
-    """Leave a session as it is: nothing of ours outlives its transaction, and a round trip is saved."""
-    del connection
-
-
-async def _connect(url: str, clock: Clock, connections: int, wait_seconds: float, limits: Limits) -> _Pool:
-    deadline = clock.monotonic() + wait_seconds
-    while True:
-        try:
-            pool = await asyncpg.create_pool(
-                url,
-                min_size=0,  # a pool that must keep some complains aloud of every outage
-                max_size=connections,
-                timeout=min(5.0, wait_seconds),
-                command_timeout=STATEMENT_TIMEOUT_SECONDS
-                + limits.statement_seconds
-                - SERVING.statement_seconds,
-                reset=_as_it_is,
-                server_settings=await _session_settings(url, min(5.0, wait_seconds), limits),
-            )
-            async with pool.acquire():
-                return pool
-        except (*_MISCONFIGURED, ValueError) as error:
-            raise Misconfigured(refusal(error)) from error
-        except _LOST as error:
-            if clock.monotonic() >= deadline:
-                raise DatabaseUnavailable(
-                    f"The database did not answer within {wait_seconds:g} s; check its URL and that it runs."
-                ) from error
-            await clock.sleep(0.2)

@@ -6,17 +6,15 @@ Why no library, and the rules for scripts: `docs/decisions/migrations.md`.
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import asyncpg
 
 from paybell.clock import SystemClock
 from paybell.errors import DatabaseUnavailable, Misconfigured
-from paybell.storage.database import refusal
+from paybell.storage.driver_errors import LOST, is_refusal, refusal, unreachable
 from paybell.storage.schema import Schema, Script
+from paybell.storage.sessions import Session, open_session
 
-# A string: the driver's class is generic for type checkers only.
-_Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 _VERSIONS = """
 CREATE TABLE IF NOT EXISTS paybell_schema_versions (
     schema      text NOT NULL,
@@ -103,7 +101,7 @@ async def revision(url: str, schema: Schema) -> Revision:
     return Revision(row["current"], needed, row["floor"] or row["current"] or needed)
 
 
-async def _apply(connection: _Connection, schema: Schema, script: Script) -> None:
+async def _apply(connection: Session, schema: Schema, script: Script) -> None:
     values = (schema.name, script.version, script.floor, script.checksum)
     if script.statements is not None:
         for statement in script.statements:
@@ -116,7 +114,7 @@ async def _apply(connection: _Connection, schema: Schema, script: Script) -> Non
 
 
 async def _compare(
-    connection: _Connection, schema: Schema, script: Script, applied: Mapping[str, str | None]
+    connection: Session, schema: Schema, script: Script, applied: Mapping[str, str | None]
 ) -> None:
     """Make sure that a script is what was applied; one of a release that kept no sums is believed now."""
     known = applied.get(script.version)
@@ -129,7 +127,7 @@ async def _compare(
         )
 
 
-async def _wait_for_turn(connection: _Connection) -> None:
+async def _wait_for_turn(connection: Session) -> None:
     """Wait without a transaction: one that is open would hold up an index that is built concurrently."""
     clock = SystemClock()
     deadline = clock.monotonic() + _LOCK_MOST_SECONDS
@@ -142,15 +140,17 @@ async def _wait_for_turn(connection: _Connection) -> None:
 
 
 @asynccontextmanager
-async def _session(url: str) -> AsyncIterator[_Connection]:
+async def _session(url: str) -> AsyncIterator[Session]:
     try:
-        connection = await asyncpg.connect(
+        connection = await open_session(
             url, timeout=_CONNECT_TIMEOUT_SECONDS, server_settings=_SERVER_SETTINGS
         )
-    except (OSError, TimeoutError, asyncpg.CannotConnectNowError) as error:
-        raise DatabaseUnavailable("The database does not answer; check its URL and that it runs.") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise Misconfigured(refusal(error)) from error
+    except Exception as error:
+        if is_refusal(error):
+            raise Misconfigured(refusal(error)) from error
+        if isinstance(error, LOST):
+            raise DatabaseUnavailable(unreachable(error)) from error
+        raise
     try:
         yield connection
     finally:
