@@ -76,7 +76,7 @@ async def _settle_lane(
 async def relay(spec: dict[str, Any]) -> dict[str, object]:
     """Publish the outbox in as many lanes as the service has, until ``count`` events are told."""
     ours = settings(spec["broker"])
-    async with open_runtime(ours, {"pay": spec["pay"]}, frozenset({"relay"})) as runtime:
+    async with open_runtime(ours, {"pay": spec["pay"]}, frozenset({"background"})) as runtime:
         lanes = [loop.step for loop in runtime.parts.loops if loop.name.startswith("relay")]
         left = spec["count"]
 

@@ -44,8 +44,10 @@ async def open_runtime(
         DatabaseUnavailable, BrokerUnavailable: not reached within a bounded wait.
         Misconfigured: something answers and refuses.
     """
-    if settings.broker_url.startswith("local:") and ("relay" in roles) != ("trade" in roles):
-        raise Misconfigured("The local broker needs relay and trade in one process; set PAYBELL_BROKER_URL.")
+    if settings.broker_url.startswith("local:") and ("background" in roles) != ("trade" in roles):
+        raise Misconfigured(
+            "The local broker needs background and trade in one process; set PAYBELL_BROKER_URL."
+        )
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         traces = Traces() if is_wanted() else None

@@ -16,8 +16,9 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 # RFC 7518 section 3.2: a key for HS256 has at least 256 bits.
 SECRET_BYTES_MIN = 32
 
-# api: wallets and pay orders. relay: outbox to broker. trade: orders and their listener.
-ROLES = frozenset({"api", "relay", "trade", "ops"})
+# api: wallets and pay orders. background: what follows a payment (relay, deadlines, folding, sealing,
+# retention). trade: orders and their listeners. ops: console and comparison of both sides.
+ROLES = frozenset({"api", "background", "trade", "ops"})
 
 Text = Annotated[str, Meta(min_length=1)]
 

@@ -419,7 +419,7 @@ async def test_a_broker_that_refuses_the_user_is_named(home: Path, rabbitmq_url:
 
 
 async def test_roles_that_cannot_stand_alone_say_what_they_need(home: Path) -> None:
-    relay = await refused("serve", "--role", "relay", home=home)
+    relay = await refused("serve", "--role", "background", home=home)
     trade = await refused("serve", "--role", "trade", home=home)
     both = await refused("serve", "--role", "api", "--role", "trade", home=home)
 

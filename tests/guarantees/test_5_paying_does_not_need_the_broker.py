@@ -107,7 +107,7 @@ async def test_payments_have_the_same_outcomes_whatever_the_broker_does(
         outside.forget(topology())
     async with (
         line(rabbitmq_url) as proxy,
-        serving(pay_database, pay_url, proxy.url, "api", "relay") as side,
+        serving(pay_database, pay_url, proxy.url, "api", "background") as side,
     ):
         await fault(proxy)
         async with asyncio.timeout(DAY_SECONDS):
@@ -131,7 +131,7 @@ async def test_payments_have_the_same_outcomes_whatever_the_broker_does(
 async def test_payments_go_on_under_a_memory_alarm(pay_database: Database, pay_url: str) -> None:
     ensure_installed(print)
     with await asyncio.to_thread(RabbitmqNode.start) as node:
-        async with serving(pay_database, pay_url, node.url, "api", "relay") as side:
+        async with serving(pay_database, pay_url, node.url, "api", "background") as side:
             await asyncio.to_thread(node.block)
             async with asyncio.timeout(DAY_SECONDS):
                 assert await a_day(side) == THE_DAY

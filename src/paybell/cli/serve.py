@@ -22,10 +22,10 @@ from paybell.serving.databases import databases, prepare
 from paybell.serving.logs import configure_logs
 from paybell.settings import ROLES, Settings, read_settings, with_secrets
 
-Role = Literal["all", "api", "relay", "trade", "ops"]
+Role = Literal["all", "api", "background", "trade", "ops", "relay"]
 WORKERS_MAX = 64
 # Which roles need which database.
-_USERS = {"pay": {"api", "relay", "ops"}, "trade": {"trade", "ops"}}
+_USERS = {"pay": {"api", "background", "ops"}, "trade": {"trade", "ops"}}
 
 
 def serve(
@@ -40,7 +40,8 @@ def serve(
     """Run the service until it is told to stop (SIGTERM or Ctrl-C).
 
     Args:
-        role: all, or some of: api (wallets and pay orders), relay (outbox to broker), trade (orders and
+        role: all, or some of: api (wallets and pay orders), background (outbox to
+            broker, deadlines, balances, seals, retention; also accepted as relay), trade (orders and
             their listener), ops (console, comparison of both sides). Repeat it for several.
         host: address to listen on, instead of PAYBELL_HOST.
         port: port to listen on, instead of PAYBELL_PORT; 0 takes a free one.
@@ -51,7 +52,8 @@ def serve(
     """
     settings = with_secrets(read_settings(host=host, port=port))
     configure_logs(settings)
-    roles = ROLES if "all" in role else frozenset[str](role)
+    # relay is what background was called before it did more.
+    roles = ROLES if "all" in role else frozenset("background" if one == "relay" else one for one in role)
     if "trade" in roles and not ("api" in roles or settings.pay_url):
         raise Misconfigured("Set PAYBELL_PAY_URL: trade alone must know where the pay service is.")
     if sample and (not settings.loopback or workers > 1 or roles != ROLES):

@@ -30,8 +30,8 @@ async def pay_parts(host: Host) -> Parts:
     parts = Parts()
     if "api" in host.roles:
         await _add_api(host, parts)
-    if "relay" in host.roles:
-        await _add_relay(host, parts)
+    if "background" in host.roles:
+        await _add_background(host, parts)
     return parts
 
 
@@ -52,7 +52,7 @@ async def _add_api(host: Host, parts: Parts) -> None:
     parts.shortcuts.append(lambda app: PayLane(app, pay, host.tokens))
 
 
-async def _add_relay(host: Host, parts: Parts) -> None:
+async def _add_background(host: Host, parts: Parts) -> None:
     settings, database, outbox = host.settings, await host.database("pay"), await host.outbox()
     await host.declare(topology(settings.queue_type))
     parts.loops += _relay_lanes(host, outbox)

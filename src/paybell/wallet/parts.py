@@ -24,7 +24,7 @@ async def wallet_parts(host: Host) -> Parts:
         statements = Statements(database)
         parts.services += [wallets, statements]
         parts.routers += [wallet_routes(wallets), *statement_routes(statements)]
-    if "relay" in host.roles:
+    if "background" in host.roles:
         database = await host.database("pay")
         parts.loops += [
             Loop(
