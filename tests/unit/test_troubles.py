@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from paybell.operations.sampling import QueueSample, Sample, quantile
+from paybell.operations.sampling import QueueSample, Sample
 from paybell.operations.troubles import Trouble, troubles
+from paybell.telemetry.percentiles import percentile
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 WELL: dict[str, Any] = {
@@ -61,8 +62,8 @@ def test_what_does_not_answer_is_named_once_and_first() -> None:
     ]
 
 
-def test_quantiles_are_of_what_was_seen() -> None:
-    assert quantile([], 0.5) is None
-    assert quantile([1.0], 0.99) == 1.0
-    assert quantile([float(n) for n in range(1, 101)], 0.50) == 50.0
-    assert quantile([float(n) for n in range(1, 101)], 0.99) == 99.0
+def test_percentiles_are_of_what_was_seen() -> None:
+    assert percentile([], 0.5) is None
+    assert percentile([1.0], 0.99) == 1.0
+    assert percentile([float(n) for n in range(1, 101)], 0.50) == 50.0
+    assert percentile([float(n) for n in range(1, 101)], 0.99) == 99.0

@@ -17,7 +17,7 @@ from yarl import URL
 from paybell.backoff import exponential
 from paybell.clock import Clock
 from paybell.errors import IdempotencyKeyInUse, InvalidRequest, Misconfigured, Unavailable
-from paybell.tokens import Tokens
+from paybell.tokens import OwnTokens, Tokens
 
 # What the shop's backend may do; buyers' tokens carry no scope at all.
 SHOP = "paybell-shop"
@@ -30,7 +30,6 @@ _REQUEST_SECONDS = 10.0
 _RETRY_FIRST_SECONDS, _RETRY_MOST_SECONDS, _RETRY_AFTER_MOST_SECONDS = 0.05, 2.0, 10.0
 # Less than the server's own 5 s, so that no request is sent into a connection it is closing.
 _KEEP_ALIVE_SECONDS = 4.0
-_TOKEN_LIFETIME_SECONDS = 3600
 _JSON = "application/json"
 
 Headers = Mapping[str, str]
@@ -59,11 +58,10 @@ class PaybellClient:
         """Use `PaybellClient.open`."""
         self._session = session
         self._url = url.rstrip("/")
-        self._tokens = tokens
+        self._tokens = OwnTokens(tokens, clock)
         self._clock = clock
         self._patience_seconds = patience_seconds
         self._jitter = random.Random()  # noqa: S311 - spreads retries, keeps no secret
-        self._headers: dict[str, tuple[Headers, float]] = {}
 
     @classmethod
     @asynccontextmanager
@@ -154,14 +152,7 @@ class PaybellClient:
         return self._headers_of(user_id)
 
     def _headers_of(self, user_id: str, *scopes: str) -> Headers:
-        name = f"{user_id} {scopes}"  # a buyer may have the shop's name
-        headers, renew_at = self._headers.get(name, ({}, 0.0))
-        now = self._clock.monotonic()
-        if now >= renew_at:
-            token = self._tokens.mint(user_id, *scopes, lifetime_seconds=_TOKEN_LIFETIME_SECONDS)
-            headers = {"Authorization": f"Bearer {token}", "Content-Type": _JSON}
-            self._headers[name] = headers, now + _TOKEN_LIFETIME_SECONDS / 2
-        return headers
+        return {"Authorization": self._tokens.bearer(user_id, *scopes), "Content-Type": _JSON}
 
     async def _send(
         self, method: str, path: str, headers: Headers, body: Mapping[str, object] | None = None

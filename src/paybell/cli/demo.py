@@ -34,13 +34,14 @@ from paybell.cli.demo_plan import (
 )
 from paybell.cli.links import show_links
 from paybell.cli.output import announce, out, print_json
-from paybell.cli.workload import for_each, percentile, progress, wait_for_statuses
+from paybell.cli.workload import for_each, progress, wait_for_statuses
 from paybell.clock import Clock, SystemClock
 from paybell.money import DEFAULT_CURRENCY
 from paybell.serving.child import running_service
 from paybell.serving.databases import databases
 from paybell.settings import read_settings, with_secrets
 from paybell.storage.embedded import embedded_postgres
+from paybell.telemetry.percentiles import percentile
 from paybell.testing.rabbitmq_node import find_or_start
 from paybell.tokens import Tokens
 from paybell.verification.audit import Audit, audit
@@ -205,7 +206,7 @@ class _Play:
 
 
 def _report(outcome: Outcome, books: Audit, broker: Broker, seconds: float, *, json: bool) -> None:
-    p50, p99 = (round(percentile(outcome.latencies, share) * 1000, 1) for share in (0.5, 0.99))
+    p50, p99 = (round((percentile(outcome.latencies, share) or 0.0) * 1000, 1) for share in (0.5, 0.99))
     first = round(outcome.first_paid_seconds, 2) if outcome.latencies else None
     if json:
         print_json(

@@ -1,7 +1,7 @@
 """What demo and replay share: much work at once, progress, waiting for the order service."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TypeVar
 
@@ -93,9 +93,3 @@ async def wait_for_statuses(
         if waiting:
             await clock.sleep(_POLL_SECONDS)
     return set(waiting)
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that ``share`` (0 to 1) of all values do not exceed; 0 of none."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0

@@ -5,9 +5,8 @@ however many payments are made meanwhile.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from math import ceil
 from typing import TypeVar
 
 import msgspec
@@ -20,6 +19,7 @@ from paybell.messaging.failures import FailureStore
 from paybell.messaging.outbox import Outbox
 from paybell.operations.troubles import Trouble, troubles
 from paybell.storage import Database, load_queries
+from paybell.telemetry.percentiles import percentile
 
 _SQL = load_queries(__package__)
 QUEUES = (TRADE_QUEUE, TRADE_CLOSED_QUEUE, TRADE_REFUNDED_QUEUE)
@@ -103,8 +103,8 @@ class Sampler:
             at=until,
             payments_per_second=rate,
             settle_seconds=self._settle_seconds(),
-            confirmed_seconds_50=quantile(ways, 0.50),
-            confirmed_seconds_99=quantile(ways, 0.99),
+            confirmed_seconds_50=percentile(ways, 0.50),
+            confirmed_seconds_99=percentile(ways, 0.99),
             outbox_pending=waiting[0],
             outbox_oldest_seconds=waiting[1],
             overdue_seconds=overdue,
@@ -163,8 +163,3 @@ async def _or_none(look: Awaitable[_Found], part: str, away: list[str]) -> _Foun
     except PaybellError:
         away.append(f"{part}_refuses")
     return None
-
-
-def quantile(ordered: Sequence[float], share: float) -> float | None:
-    """Return the value that this share of an ordered sequence does not exceed; None if it is empty."""
-    return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else None

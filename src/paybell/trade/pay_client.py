@@ -11,12 +11,12 @@ import msgspec
 from paybell.clock import Clock
 from paybell.errors import AlreadyPaid, OrderMismatch, PayOrderClosed, PayServiceUnavailable, RefundRefused
 from paybell.messaging.events import PayOrderData
-from paybell.tokens import Tokens
+from paybell.tokens import OwnTokens, Tokens
 from paybell.trade.model import Order
 
 # A buyer waits for this answer; pay answers in milliseconds or not at all.
 TIMEOUT_SECONDS = 5.0
-_TOKEN_LIFETIME_SECONDS = 3600
+_SCOPES = ("pay-orders:write", "pay-orders:read", "refunds:write")
 _ASK_MAX = 200
 CONNECTIONS_MAX = 64
 
@@ -28,9 +28,8 @@ class PayClient:
         """Use `PayClient.open`."""
         self._session = session
         self._url = url.rstrip("/")
-        self._tokens = tokens
+        self._tokens = OwnTokens(tokens, clock)
         self._clock = clock
-        self._token = ("", 0.0)
 
     @classmethod
     @asynccontextmanager
@@ -137,7 +136,7 @@ class PayClient:
         body: dict[str, object] | None = None,
         idempotency_key: str = "",
     ) -> tuple[int, dict[str, Any]]:
-        headers = {"Authorization": f"Bearer {self._bearer()}"}
+        headers = {"Authorization": self._tokens.bearer("paybell-trade", *_SCOPES)}
         if traceparent:
             headers["traceparent"] = traceparent
         if idempotency_key:
@@ -155,17 +154,3 @@ class PayClient:
                 return response.status, answer
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
             raise PayServiceUnavailable from error
-
-    def _bearer(self) -> str:
-        token, renew_at = self._token
-        now = self._clock.monotonic()
-        if now >= renew_at:
-            token = self._tokens.mint(
-                "paybell-trade",
-                "pay-orders:write",
-                "pay-orders:read",
-                "refunds:write",
-                lifetime_seconds=_TOKEN_LIFETIME_SECONDS,
-            )
-            self._token = (token, now + _TOKEN_LIFETIME_SECONDS / 2)
-        return token
