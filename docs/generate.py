@@ -7,7 +7,6 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from paybell import errors
 from paybell.cli import app
 from paybell.clock import SystemClock
 from paybell.messaging.broker import Exchange
@@ -120,26 +119,24 @@ def commands_page() -> str:
 
 def errors_page() -> str:
     """Return every code a request can be refused with."""
-    kinds = sorted(_leaves(errors.PaybellError), key=lambda kind: (kind.status, kind.code))
-    rows = [f"| {kind.status} | `{kind.code}` | {kind.detail} | {kind.detail_zh} |" for kind in kinds]
+    types = asyncio.run(_parts()).problems
+    kinds = sorted(types, key=lambda kind: (types[kind].status, kind.code))
+    rows = [
+        f"| {types[kind].status} | `{kind.code}` | {kind.detail} | {types[kind].chinese} |" for kind in kinds
+    ]
     return "\n".join(
         [
             "# Errors",
             "",
-            "Problem documents (RFC 9457) with these codes; [api.md](api.md) says what to make of them. Generated from `errors.py`.",
+            "Problem documents (RFC 9457) with these codes; [api.md](api.md) says what to make of them. Generated from the",
+            "tables beside the routes (`problems.py`).",
             "",
             "| Status | Code | English | Chinese |",
             "|---|---|---|---|",
-            *dict.fromkeys(rows),
+            *rows,
             "",
         ]
     )
-
-
-def _leaves(kind: type[errors.PaybellError]) -> list[type[errors.PaybellError]]:
-    """Return the classes that are raised, of the public ones: those with a code of their own."""
-    own = [kind] if "code" in vars(kind) and kind.__module__ == errors.__name__ else []
-    return own + [leaf for child in kind.__subclasses__() for leaf in _leaves(child)]
 
 
 def metrics_page() -> str:

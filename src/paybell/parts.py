@@ -20,6 +20,8 @@ from paybell.telemetry.metrics import Metrics
 from paybell.telemetry.observers import Observer
 from paybell.tokens import Tokens
 from paybell.web.event_streams import Streams
+from paybell.web.problems import PROBLEMS
+from paybell.web.refusals import ProblemTypes
 from paybell.worker import Loop, Task
 
 Check = Callable[[], Awaitable[None]]
@@ -37,6 +39,7 @@ class Parts:
     Attributes:
         services: for whoever embeds Paybell; see `service`.
         routers: the web framework's; every route of theirs needs a token.
+        problems: how the errors of these routes are answered.
         shortcuts: make an ASGI application that answers some requests before the given one.
         loops: small steps, repeated.
         tasks: go on until they are stopped.
@@ -46,6 +49,7 @@ class Parts:
 
     services: list[object] = field(default_factory=list)
     routers: list[Any] = field(default_factory=list)
+    problems: ProblemTypes = PROBLEMS
     shortcuts: list[Callable[[Any], Any]] = field(default_factory=list)
     loops: list[Loop] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
@@ -56,6 +60,7 @@ class Parts:
         """Take in what another context adds."""
         self.services += other.services
         self.routers += other.routers
+        self.problems |= other.problems
         self.shortcuts += other.shortcuts
         self.loops += other.loops
         self.tasks += other.tasks

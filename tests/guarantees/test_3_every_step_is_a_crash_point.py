@@ -17,7 +17,7 @@ from relaying import expire_leases, pending, relay
 from support import PASSWORD, PaySide, codes, connected, payment, until
 
 from paybell.backoff import LISTENER_RETRY_SECONDS
-from paybell.errors import AlreadyPaid, PayOrderClosed, WalletExists
+from paybell.errors import AlreadyPaid, PayOrderClosed
 from paybell.idempotency.keys import IdempotencyKey
 from paybell.messaging.broker import Topology
 from paybell.messaging.events import PAY_EVENTS
@@ -28,6 +28,7 @@ from paybell.pay.status import PayStatus
 from paybell.storage import Database, Query
 from paybell.testing import FrozenClock
 from paybell.tokens import Principal
+from paybell.wallet.errors import WalletExists
 from paybell.wallet.ledger import PostingFolder, trial_balance
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]

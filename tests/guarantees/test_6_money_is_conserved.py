@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 from support import PASSWORD, PaySide, codes, connected, payment, seeded, until, waiting_for_locks
 
-from paybell.errors import BalanceLimit, IdempotencyKeyInUse, IdempotencyKeyReused, Refused
+from paybell.errors import Refused
+from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from paybell.idempotency.keys import IdempotencyKey
 from paybell.ids import new_traceparent
 from paybell.money import AMOUNT_MAX, TOTAL_MAX
@@ -16,6 +17,7 @@ from paybell.pay.model import Application
 from paybell.storage import ConstraintViolated, Database, Query
 from paybell.tokens import Principal
 from paybell.wallet import ledger
+from paybell.wallet.errors import BalanceLimit
 from paybell.wallet.ledger import PostingFolder, Transfer, TransferKind, trial_balance
 
 # Every payment of a merchant, every top-up of a currency: waiting for such a row would be a queue.

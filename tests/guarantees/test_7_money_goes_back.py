@@ -9,9 +9,9 @@ from relaying import pay
 from shop import Shop, shop, signed
 from support import PASSWORD, PaySide, codes, connected, seeded, until, waiting_for_locks
 
-from paybell.errors import PayServiceUnavailable
 from paybell.pay.model import PayOrder
 from paybell.storage import Database, Query
+from paybell.trade.errors import PayServiceUnavailable
 from paybell.trade.model import OrderStatus
 from paybell.wallet.ledger import PostingFolder, trial_balance
 

@@ -14,7 +14,6 @@ from structlog.testing import capture_logs
 from support import connected, seeded
 
 from paybell.backoff import LISTENER_RETRY_SECONDS
-from paybell.errors import PayServiceUnavailable
 from paybell.messaging import Binding, PayOrderEvent, Queue, Rejected, listener, listener_runner
 from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Topology
 from paybell.messaging.events import PAY_EVENTS, PaymentSucceeded
@@ -25,6 +24,7 @@ from paybell.messaging.local import LocalBroker
 from paybell.storage import Database, Query, Transaction
 from paybell.telemetry.observers import Observer
 from paybell.testing import FrozenClock
+from paybell.trade.errors import PayServiceUnavailable
 
 JAVA_LONG = bytes.fromhex(
     "aced00057372000e6a6176612e6c616e672e4c6f6e673b8be490cc8f23df0200014a000576616c7565"

@@ -11,24 +11,20 @@ from relaying import listening, relay, trade_listener
 from shop import Shop, shop, signed
 from support import PASSWORD, PaySide, codes, connected, payment, until, waiting_for_locks
 
-from paybell.errors import (
-    InsufficientScope,
-    NotThePayer,
-    OrderMismatch,
-    PaybellError,
-    PayOrderNotFound,
-    WrongPayPassword,
-)
+from paybell.errors import InsufficientScope, PaybellError
 from paybell.messaging.events import SIGNATURE_HEADER
 from paybell.messaging.failures import Chosen
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
+from paybell.pay.errors import NotThePayer, PayOrderNotFound
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.service import PayService
 from paybell.storage import Database, Query
 from paybell.telemetry.observers import Observer
 from paybell.testing import FrozenClock, SequentialIds
 from paybell.tokens import Principal
+from paybell.trade.errors import OrderMismatch
+from paybell.wallet.errors import WrongPayPassword
 from paybell.wallet.pay_password import LOCK, TRIES_MAX, Pepper
 from paybell.wallet.service import WalletService
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from paybell.batching import Batcher, bisect, is_no_outage
-from paybell.errors import DatabaseUnavailable, OutcomeUnknown, Overloaded, WrongPayPassword
+from paybell.errors import DatabaseUnavailable, OutcomeUnknown, Overloaded
+from paybell.wallet.errors import WrongPayPassword
 
 
 class Work:

@@ -10,7 +10,6 @@ from types import ModuleType
 import pytest
 
 import paybell
-from paybell import errors
 from paybell.messaging.events import PAY_CLOSED, PAY_REFUNDED, PAY_SUCCESS, topology, trade_topology
 from paybell.telemetry.metrics import Metrics
 
@@ -65,11 +64,10 @@ def test_every_log_event_is_documented() -> None:
 
 def test_every_error_code_is_documented() -> None:
     api = (DOCS / "api.md").read_text()
-    classes = [value for value in vars(errors).values() if isinstance(value, type)]
-    refusals = [c for c in classes if issubclass(c, errors.Refused | errors.Unavailable)]
-    refusals = [c for c in refusals if not c.__subclasses__()]
+    refusals = re.findall(r"^\| [45]\d\d \| `(\w+)`", (DOCS / "errors.md").read_text(), re.MULTILINE)
+    general = {"internal_error", "refused", "unavailable", "broker_unavailable"}
 
-    missing = [c.code for c in refusals if f"`{c.code}`" not in api and c is not errors.BrokerUnavailable]
+    missing = [code for code in refusals if f"`{code}`" not in api and code not in general]
 
     assert len(refusals) > 20
     assert missing == []

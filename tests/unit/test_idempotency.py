@@ -2,7 +2,7 @@
 
 import pytest
 
-from paybell.errors import IdempotencyKeyMissing
+from paybell.idempotency.errors import IdempotencyKeyMissing
 from paybell.idempotency.keys import IdempotencyKey
 
 

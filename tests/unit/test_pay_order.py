@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from paybell.errors import AlreadyPaid, PayOrderClosed, PayOrderMismatch
+from paybell.errors import AlreadyPaid, PayOrderClosed
+from paybell.pay.errors import PayOrderMismatch
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.status import PayStatus
 

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from paybell.errors import InvalidRequest, Misconfigured, PayPasswordLocked, Refused, WrongPayPassword
+from paybell.errors import InvalidRequest, Misconfigured, Refused
+from paybell.wallet.errors import PayPasswordLocked, WrongPayPassword
 from paybell.wallet.pay_password import LOCK, TRIES_MAX, PayPassword, Pepper, check_pay_password
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

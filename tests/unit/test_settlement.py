@@ -11,19 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import seeded
 
-from paybell.errors import (
-    InsufficientBalance,
-    NotThePayer,
-    PayOrderClosed,
-    PayOrderNotFound,
-    PayPasswordLocked,
-    Refused,
-    WalletNotFound,
-    WrongPayPassword,
-)
+from paybell.errors import PayOrderClosed, Refused
+from paybell.pay.errors import NotThePayer, PayOrderNotFound
 from paybell.pay.model import PayOrder
 from paybell.pay.settlement import PaymentRequest, Settlement, settle
 from paybell.pay.status import PayStatus
+from paybell.wallet.errors import InsufficientBalance, PayPasswordLocked, WalletNotFound, WrongPayPassword
 from paybell.wallet.ledger import WalletAccount
 from paybell.wallet.pay_password import LOCK, PayPassword, Pepper
 

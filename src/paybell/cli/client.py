@@ -16,7 +16,8 @@ from yarl import URL
 
 from paybell.backoff import exponential
 from paybell.clock import Clock
-from paybell.errors import IdempotencyKeyInUse, InvalidRequest, Misconfigured, Unavailable
+from paybell.errors import InvalidRequest, Misconfigured, Unavailable
+from paybell.idempotency.errors import IdempotencyKeyInUse
 from paybell.tokens import OwnTokens, Tokens
 
 # What the shop's backend may do; buyers' tokens carry no scope at all.

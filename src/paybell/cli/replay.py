@@ -18,12 +18,13 @@ from paybell.cli.output import announce, out, print_json
 from paybell.cli.purchase_log import Purchase, RefusedRow, fingerprint, read_purchases
 from paybell.cli.workload import chunks, for_each, progress, wait_for_statuses
 from paybell.clock import Clock, SystemClock
-from paybell.errors import OrderCancelled, PaybellError
+from paybell.errors import PaybellError
 from paybell.money import AMOUNT_MAX
 from paybell.serving.child import running_service
 from paybell.serving.databases import databases
 from paybell.settings import Settings, read_settings, with_secrets
 from paybell.tokens import Tokens
+from paybell.trade.errors import OrderCancelled
 from paybell.verification.audit import Audit, audit
 
 # The pay password of every wallet a replay opens: the log has none, and it is not a secret.

@@ -9,7 +9,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from paybell.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
+from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
 from paybell.storage import Transaction, load_queries
 from paybell.storage.retention import Rule
 

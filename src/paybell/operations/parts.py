@@ -3,6 +3,7 @@
 from paybell.messaging.failures import FailureStore
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.monitor import PERIOD_SECONDS, Monitor
+from paybell.operations.problems import PROBLEMS
 from paybell.operations.routes import ops_routes
 from paybell.operations.sampling import Sampler
 from paybell.operations.timeline import Timelines
@@ -19,7 +20,7 @@ _TURN_IDLE_SECONDS = 2.0
 
 async def operations_parts(host: Host) -> Parts:
     """Return them for the roles of this process."""
-    parts = Parts()
+    parts = Parts(problems=PROBLEMS)
     if "ops" not in host.roles:
         return parts
     settings = host.settings

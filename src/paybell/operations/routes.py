@@ -11,16 +11,19 @@ from litestar.response import Stream
 from msgspec import Meta
 
 from paybell.clock import Clock
-from paybell.errors import FailureNotFound, InsufficientScope, InvalidId, InvalidRequest, PayOrderNotFound
+from paybell.errors import InsufficientScope, InvalidId, InvalidRequest
 from paybell.ids import parse_id
 from paybell.messaging.failures import REPLAY_MAX, Chosen
 from paybell.operations.desk import OperatorDesk
+from paybell.operations.errors import FailureNotFound
+from paybell.operations.problems import PROBLEMS
 from paybell.operations.timeline import Timeline
+from paybell.pay.errors import PayOrderNotFound
 from paybell.storage import Record
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.event_streams import Streams
 from paybell.web.fields import PathId, parse_ids
-from paybell.web.refusals import WITH_A_BODY, refusals
+from paybell.web.refusals import WITH_A_BODY
 
 PAGE_MAX = 100
 _HOURS_MAX = 24 * 365
@@ -120,7 +123,7 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
         operation_id="watchOperations",
         summary="How everything stands: the last 15 minutes, then each new sample (server-sent events)",
         media_type="text/event-stream",
-        responses=refusals(InvalidRequest, InsufficientScope),
+        responses=PROBLEMS.refusals(InvalidRequest, InsufficientScope),
     )
     async def now(
         samples: Annotated[int | None, QueryParameter(ge=0, description="End after so many.")] = None,
@@ -131,7 +134,7 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
         "/payments/{name:str}",
         operation_id="readTimeline",
         summary="One payment's way through all parts, by any of its ids",
-        responses=refusals(InvalidRequest, InsufficientScope, PayOrderNotFound),
+        responses=PROBLEMS.refusals(InvalidRequest, InsufficientScope, PayOrderNotFound),
     )
     async def timeline(name: FromPath[str]) -> Timeline:
         return await desk.timelines.find(name)
@@ -140,7 +143,7 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
         "/failures",
         operation_id="readFailures",
         summary="Deliveries that could not be applied",
-        responses=refusals(InsufficientScope, InvalidId, InvalidRequest),
+        responses=PROBLEMS.refusals(InsufficientScope, InvalidId, InvalidRequest),
     )
     async def failures(
         which: Annotated[str, QueryParameter(name="state", description="dead or retry.")] = "dead",
@@ -161,7 +164,7 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
         "/failures/{failure_id:str}",
         operation_id="readFailure",
         summary="One of them with its error, headers and body",
-        responses=refusals(InsufficientScope, InvalidId, FailureNotFound),
+        responses=PROBLEMS.refusals(InsufficientScope, InvalidId, FailureNotFound),
     )
     async def failure(failure_id: PathId) -> FailureDetail:
         row = await desk.failures.find(parse_id(failure_id))
@@ -174,7 +177,7 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
         operation_id="replayFailures",
         summary="Hand dead letters to their listeners again; ask again until none is left",
         status_code=200,
-        responses=refusals(*WITH_A_BODY, InsufficientScope, InvalidId),
+        responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId),
     )
     async def replay(request: Caller, data: JSONBody[Replay]) -> Replayed:
         ids = None if data.ids is None else parse_ids(data.ids, "ids")
@@ -185,7 +188,7 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
         "/actions",
         operation_id="readActions",
         summary="What operators did by hand",
-        responses=refusals(InvalidRequest, InsufficientScope),
+        responses=PROBLEMS.refusals(InvalidRequest, InsufficientScope),
     )
     async def actions() -> Actions:
         rows = await desk.failures.actions(PAGE_MAX)
@@ -197,7 +200,7 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
         summary="Compare pay orders with orders, and mend what differs (server-sent events)",
         status_code=200,
         media_type="text/event-stream",
-        responses=refusals(*WITH_A_BODY, InsufficientScope),
+        responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope),
     )
     async def reconcile(request: Caller, data: JSONBody[Reconcile]) -> Stream:
         since = None if data.hours is None else clock.now() - timedelta(hours=data.hours)

@@ -6,9 +6,9 @@ from datetime import datetime
 
 import msgspec
 
-from paybell.errors import PayOrderNotFound
 from paybell.ids import ID_MAX
 from paybell.messaging.events import TRADE_CLOSED_QUEUE, TRADE_QUEUE, TRADE_REFUNDED_QUEUE, PaymentSucceeded
+from paybell.pay.errors import PayOrderNotFound
 from paybell.pay.status import PayStatus
 from paybell.storage import Database, Record, load_queries
 from paybell.trade import store

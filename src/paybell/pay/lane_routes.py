@@ -21,6 +21,7 @@ from litestar.types import (
 
 from paybell.errors import PaybellError
 from paybell.ids import parse_id
+from paybell.pay.problems import PROBLEMS
 from paybell.pay.routes import Payment, view
 from paybell.pay.service import PayService
 from paybell.pay.settlement import PaymentRequest
@@ -29,7 +30,7 @@ from paybell.tracecontext import trace_from
 from paybell.wallet.pay_password import check_pay_password
 from paybell.web.auth import bearer_of
 from paybell.web.bodies import JSON, read_body
-from paybell.web.problems import refuse
+from paybell.web.error_handlers import ErrorHandlers
 
 _PATH = re.compile(r"/pay-orders/([0-9]{1,19})/pay", re.ASCII)
 _encode = msgspec.json.Encoder().encode
@@ -43,6 +44,7 @@ class PayLane:
         self._app = app
         self._service = service
         self._tokens = tokens
+        self._errors = ErrorHandlers(PROBLEMS)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer a payment, or hand the request on as it came."""
@@ -59,7 +61,7 @@ class PayLane:
         try:
             body = _encode(view(await self._service.pay(payment)))
         except Exception as error:  # noqa: BLE001 - refusals and bugs leave by one door
-            await refuse(error, scope, receive, send)
+            await self._errors.refuse(error, scope, receive, send)
             return
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send(HTTPResponseStartEvent(type="http.response.start", status=200, headers=headers))

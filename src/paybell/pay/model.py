@@ -5,15 +5,9 @@ from datetime import datetime
 
 import msgspec
 
-from paybell.errors import (
-    AlreadyPaid,
-    PayOrderClosed,
-    PayOrderMismatch,
-    PayOrderNotPaid,
-    RefundExceedsPayment,
-    Refused,
-)
+from paybell.errors import AlreadyPaid, PayOrderClosed, Refused
 from paybell.messaging.events import PayOrderData, PayOrderEvent
+from paybell.pay.errors import PayOrderMismatch, PayOrderNotPaid, RefundExceedsPayment
 from paybell.pay.status import PayEvent, PayStatus, advance
 
 

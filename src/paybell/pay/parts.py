@@ -8,6 +8,7 @@ from paybell.messaging.relay import Relay, Wire
 from paybell.parts import Host, Parts
 from paybell.pay.lane_routes import PayLane
 from paybell.pay.overdue import OverdueCloser
+from paybell.pay.problems import PROBLEMS
 from paybell.pay.refund_routes import refund_routes
 from paybell.pay.refunds import RefundService
 from paybell.pay.routes import pay_order_routes
@@ -27,7 +28,7 @@ _CLOSER_IDLE_SECONDS = 0.5
 
 async def pay_parts(host: Host) -> Parts:
     """Return them for the roles of this process."""
-    parts = Parts()
+    parts = Parts(problems=PROBLEMS)
     if "api" in host.roles:
         await _add_api(host, parts)
     if "background" in host.roles:

@@ -5,28 +5,24 @@ from litestar import Response, Router, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 
-from paybell.errors import (
-    BalanceLimit,
-    IdempotencyKeyInUse,
-    IdempotencyKeyMissing,
-    IdempotencyKeyReused,
-    InsufficientScope,
-    InvalidAmount,
-    InvalidId,
-    InvalidText,
+from paybell.errors import InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown
+from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
+from paybell.idempotency.keys import IdempotencyKey
+from paybell.ids import parse_id
+from paybell.pay.errors import (
     MerchantInsufficientBalance,
-    OutcomeUnknown,
     PayOrderNotFound,
     PayOrderNotPaid,
     RefundExceedsPayment,
 )
-from paybell.idempotency.keys import IdempotencyKey
-from paybell.ids import parse_id
+from paybell.pay.problems import PROBLEMS
 from paybell.pay.refunds import RefundRequest, RefundService, RefundView
+from paybell.wallet.errors import BalanceLimit
 from paybell.web.auth import Caller, scope, trace_of
+from paybell.web.errors import InvalidText
 from paybell.web.fields import Amount, PathId, Subject, check_text
 from paybell.web.idempotency import IdempotencyHeader, replayable
-from paybell.web.refusals import WITH_A_BODY, refusals
+from paybell.web.refusals import WITH_A_BODY
 
 
 class NewRefund(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,7 +40,7 @@ def refund_routes(service: RefundService) -> Router:
         operation_id="refundPayOrder",
         summary="Give back some or all of a payment",
         opt=scope("refunds:write"),
-        responses=refusals(
+        responses=PROBLEMS.refusals(
             *WITH_A_BODY,
             InvalidAmount,
             InvalidId,

@@ -4,21 +4,18 @@ from dataclasses import dataclass
 
 import msgspec
 
-from paybell.errors import (
-    BalanceLimit,
-    IdempotencyKeyReused,
-    MerchantInsufficientBalance,
-    PayOrderNotFound,
-)
+from paybell.idempotency.errors import IdempotencyKeyReused
 from paybell.idempotency.keys import Answer, IdempotencyKey, first_answer, keep_answer
 from paybell.ids import Ids
 from paybell.messaging.events import PAY_REFUNDED
 from paybell.messaging.outbox import Outbox
 from paybell.money import TOTAL_MAX, check_amount
 from paybell.pay import store
+from paybell.pay.errors import MerchantInsufficientBalance, PayOrderNotFound
 from paybell.pay.model import PayOrder, Refund
 from paybell.storage import ConstraintViolated, Database, Transaction
 from paybell.wallet import ledger
+from paybell.wallet.errors import BalanceLimit
 from paybell.wallet.ledger import Transfer, TransferKind
 
 

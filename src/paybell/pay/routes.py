@@ -11,30 +11,25 @@ from msgspec import Meta
 
 from paybell.errors import (
     AlreadyPaid,
-    InsufficientBalance,
     InsufficientScope,
     InvalidAmount,
     InvalidId,
     InvalidRequest,
-    InvalidText,
-    MissingField,
-    NotThePayer,
     OutcomeUnknown,
     PayOrderClosed,
-    PayOrderMismatch,
-    PayOrderNotFound,
-    PayPasswordLocked,
     UnknownCurrency,
-    WalletNotFound,
-    WrongPayPassword,
 )
 from paybell.ids import parse_id
 from paybell.money import DEFAULT_CURRENCY, check_currency
+from paybell.pay.errors import NotThePayer, PayOrderMismatch, PayOrderNotFound
 from paybell.pay.model import Application, PayOrder
+from paybell.pay.problems import PROBLEMS
 from paybell.pay.service import PayService
 from paybell.pay.settlement import PaymentRequest
+from paybell.wallet.errors import InsufficientBalance, PayPasswordLocked, WalletNotFound, WrongPayPassword
 from paybell.wallet.pay_password import check_pay_password
 from paybell.web.auth import Caller, scope, trace_of
+from paybell.web.errors import InvalidText, MissingField
 from paybell.web.fields import (
     Amount,
     Currency,
@@ -47,7 +42,7 @@ from paybell.web.fields import (
     parse_ids,
     read_id,
 )
-from paybell.web.refusals import WITH_A_BODY, refusals
+from paybell.web.refusals import WITH_A_BODY
 
 
 class NewPayOrder(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -124,7 +119,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         operation_id="applyForPayOrder",
         summary="Apply for a pay order",
         opt=scope("pay-orders:write"),
-        responses=refusals(
+        responses=PROBLEMS.refusals(
             *WITH_A_BODY,
             InvalidAmount,
             InvalidId,
@@ -156,7 +151,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         operation_id="readPayOrders",
         summary="Read up to 200 pay orders by business order number",
         opt=scope("pay-orders:read"),
-        responses=refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
+        responses=PROBLEMS.refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
     )
     async def read_many(
         request: Caller, biz_order_nos: Annotated[str, id_list("bizOrderNos")]
@@ -168,7 +163,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         "/{pay_order_id:str}",
         operation_id="readPayOrder",
         summary="Read a pay order",
-        responses=refusals(InvalidId, NotThePayer, PayOrderNotFound),
+        responses=PROBLEMS.refusals(InvalidId, NotThePayer, PayOrderNotFound),
     )
     async def read(request: Caller, pay_order_id: PathId) -> PayOrderView:
         return view(await service.read(parse_id(pay_order_id), request.user))
@@ -177,7 +172,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         "/biz/{biz_order_no:str}",
         operation_id="readPayOrderByBizOrderNo",
         summary="Read a pay order by its business order number",
-        responses=refusals(InvalidId, NotThePayer, PayOrderNotFound),
+        responses=PROBLEMS.refusals(InvalidId, NotThePayer, PayOrderNotFound),
     )
     async def read_by_biz_order_no(request: Caller, biz_order_no: PathId) -> PayOrderView:
         return view(await service.read_by_biz_order_no(parse_id(biz_order_no), request.user))
@@ -187,7 +182,7 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         operation_id="payPayOrder",
         summary="Pay out of the payer's balance",
         status_code=200,
-        responses=refusals(
+        responses=PROBLEMS.refusals(
             *WITH_A_BODY,
             InvalidId,
             InsufficientBalance,
@@ -215,7 +210,9 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         summary="Close an unpaid pay order",
         status_code=200,
         opt=scope("pay-orders:write"),
-        responses=refusals(InvalidId, InsufficientScope, PayOrderNotFound, AlreadyPaid, OutcomeUnknown),
+        responses=PROBLEMS.refusals(
+            InvalidId, InsufficientScope, PayOrderNotFound, AlreadyPaid, OutcomeUnknown
+        ),
     )
     async def close(request: Caller, pay_order_id: PathId) -> PayOrderView:
         return view(await service.close(parse_id(pay_order_id), request.user, trace_of(request)))

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from paybell.batching import Batcher, bisect, is_no_outage
-from paybell.errors import NotThePayer, PayOrderNotFound
 from paybell.ids import Ids
 from paybell.messaging.events import PAY_CLOSED, PAY_SUCCESS
 from paybell.messaging.outbox import Outbox
 from paybell.pay import store
+from paybell.pay.errors import NotThePayer, PayOrderNotFound
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.settlement import PaymentRequest, settle
 from paybell.pay.status import OPEN

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from paybell.errors import InsufficientBalance, NotThePayer, PayOrderNotFound, Refused, WalletNotFound
+from paybell.errors import Refused
+from paybell.pay.errors import NotThePayer, PayOrderNotFound
 from paybell.pay.model import PayOrder
 from paybell.pay.status import PayStatus
+from paybell.wallet.errors import InsufficientBalance, WalletNotFound
 from paybell.wallet.ledger import Transfer, TransferKind, WalletAccount
 from paybell.wallet.pay_password import PayPassword, Pepper
 

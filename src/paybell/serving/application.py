@@ -13,7 +13,7 @@ from paybell.telemetry.metrics import Metrics
 from paybell.tokens import Tokens
 from paybell.web.auth import authenticated
 from paybell.web.bodies import JsonRequest
-from paybell.web.problems import exception_handlers
+from paybell.web.error_handlers import ErrorHandlers
 
 # The largest body that makes sense is an order with a long subject: under 2 KiB.
 BODY_MAX = 64 * 1024
@@ -35,7 +35,7 @@ def create_app(parts: Parts, tokens: Tokens, metrics: Metrics) -> Litestar:
     return Litestar(
         handlers,
         request_class=JsonRequest,
-        exception_handlers=exception_handlers(),
+        exception_handlers=ErrorHandlers(parts.problems).by_class,
         openapi_config=_openapi(),
         request_max_body_size=BODY_MAX,
         logging_config=None,

@@ -12,7 +12,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from paybell.errors import PaybellError
 from paybell.parts import Check
 from paybell.telemetry.metrics import Metrics
-from paybell.web.problems import NotReady
+from paybell.web.errors import NotReady
 from paybell.web.refusals import PROBLEM_JSON, Problem
 
 log = structlog.get_logger()

@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from paybell.runtime import Runtime, open_runtime
 from paybell.serving.application import create_app
 from paybell.settings import Settings
-from paybell.web.problems import cut_off
+from paybell.web.error_handlers import cut_off
 from paybell.worker import run_loop, run_task
 
 log = structlog.get_logger()

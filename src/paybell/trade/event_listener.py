@@ -7,12 +7,12 @@ an order that has heard version 3 does not go back to version 2.
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from paybell.errors import PayServiceUnavailable
 from paybell.messaging.broker import Binding
 from paybell.messaging.events import PayOrderData, SignedEvent, Signer
 from paybell.messaging.listener import Listener, Rejected, Verdicts, listener
 from paybell.storage import Transaction
 from paybell.trade import store
+from paybell.trade.errors import PayServiceUnavailable
 from paybell.trade.pay_client import PayClient
 from paybell.trade.watch import Changed, nobody
 

@@ -16,6 +16,7 @@ from paybell.trade.event_listener import EventProof, pay_order_listener
 from paybell.trade.order_checker import OrderChecker
 from paybell.trade.pay_client import PayClient
 from paybell.trade.payment_listener import PaymentProof, payment_listener
+from paybell.trade.problems import PROBLEMS
 from paybell.trade.refund_sender import RefundSender
 from paybell.trade.routes import order_routes
 from paybell.trade.service import TradeService
@@ -25,7 +26,7 @@ from paybell.worker import Loop, Task
 
 async def trade_parts(host: Host) -> Parts:
     """Return them for the roles of this process."""
-    parts = Parts()
+    parts = Parts(problems=PROBLEMS)
     if "trade" not in host.roles:
         return parts
     settings = host.settings

@@ -9,9 +9,10 @@ import aiohttp
 import msgspec
 
 from paybell.clock import Clock
-from paybell.errors import AlreadyPaid, OrderMismatch, PayOrderClosed, PayServiceUnavailable, RefundRefused
+from paybell.errors import AlreadyPaid, PayOrderClosed
 from paybell.messaging.events import PayOrderData
 from paybell.tokens import OwnTokens, Tokens
+from paybell.trade.errors import OrderMismatch, PayServiceUnavailable, RefundRefused
 from paybell.trade.model import Order
 
 # A buyer waits for this answer; pay answers in milliseconds or not at all.

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from paybell.errors import PayServiceUnavailable
 from paybell.messaging.broker import Binding
 from paybell.messaging.events import PaidOrder, PaymentSucceeded, Signer
 from paybell.messaging.listener import Listener, Rejected, Verdicts, listener
 from paybell.storage import Database, Transaction
 from paybell.trade import store
+from paybell.trade.errors import PayServiceUnavailable
 from paybell.trade.model import Order, OrderStatus
 from paybell.trade.pay_client import PayClient
 from paybell.trade.watch import Changed, nobody

@@ -18,22 +18,19 @@ from paybell.errors import (
     InvalidAmount,
     InvalidId,
     InvalidRequest,
-    InvalidText,
-    MissingField,
-    NotTheBuyer,
-    OrderMismatch,
-    OrderNotFound,
     OutcomeUnknown,
     PayOrderClosed,
-    PayServiceUnavailable,
     UnknownCurrency,
 )
 from paybell.ids import parse_id
 from paybell.money import DEFAULT_CURRENCY, check_currency
+from paybell.trade.errors import NotTheBuyer, OrderMismatch, OrderNotFound, PayServiceUnavailable
 from paybell.trade.model import Order, Purchase
+from paybell.trade.problems import PROBLEMS
 from paybell.trade.service import TradeService
 from paybell.trade.watch import OrderWatch
 from paybell.web.auth import Caller, scope, scopes_of, trace_of
+from paybell.web.errors import InvalidText, MissingField
 from paybell.web.event_streams import Streams
 from paybell.web.fields import (
     Amount,
@@ -47,7 +44,7 @@ from paybell.web.fields import (
     parse_ids,
     read_id,
 )
-from paybell.web.refusals import WITH_A_BODY, refusals
+from paybell.web.refusals import WITH_A_BODY
 
 
 class NewOrder(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -118,7 +115,7 @@ def order_routes(
         operation_id="createOrder",
         summary="Create an order and its pay order",
         opt=scope("orders:write"),
-        responses=refusals(
+        responses=PROBLEMS.refusals(
             *WITH_A_BODY,
             InvalidAmount,
             InvalidId,
@@ -148,7 +145,7 @@ def order_routes(
         operation_id="readOrders",
         summary="Read up to 200 orders by id",
         opt=scope("orders:read"),
-        responses=refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
+        responses=PROBLEMS.refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
     )
     async def read_orders(ids: Annotated[str, id_list("ids")]) -> OrderList:
         return OrderList([view(order) for order in await service.read_many(parse_ids(ids, "ids"))])
@@ -157,7 +154,7 @@ def order_routes(
         "/{order_id:str}",
         operation_id="readOrder",
         summary="Read an order",
-        responses=refusals(InvalidId, NotTheBuyer, OrderNotFound),
+        responses=PROBLEMS.refusals(InvalidId, NotTheBuyer, OrderNotFound),
     )
     async def read_order(request: Caller, order_id: PathId) -> OrderView:
         return view(await service.read(parse_id(order_id), request.user))
@@ -167,7 +164,7 @@ def order_routes(
         operation_id="followOrder",
         summary="Follow an order: server-sent events `order`, now and whenever its status changes",
         media_type="text/event-stream",
-        responses=refusals(InvalidId, NotTheBuyer, OrderNotFound),
+        responses=PROBLEMS.refusals(InvalidId, NotTheBuyer, OrderNotFound),
     )
     async def follow_order(request: Caller, order_id: PathId) -> Stream:
         order = await service.read(parse_id(order_id), request.user)
@@ -184,7 +181,7 @@ def order_routes(
         operation_id="cancelOrder",
         summary="Cancel an unpaid order",
         status_code=200,
-        responses=refusals(
+        responses=PROBLEMS.refusals(
             InvalidId, NotTheBuyer, OrderNotFound, AlreadyPaid, PayServiceUnavailable, OutcomeUnknown
         ),
     )

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from paybell.batching import Batcher
-from paybell.errors import AlreadyPaid, NotTheBuyer, OrderMismatch, OrderNotFound
+from paybell.errors import AlreadyPaid
 from paybell.ids import Ids
 from paybell.storage import Database
 from paybell.tokens import Principal
 from paybell.trade import store
+from paybell.trade.errors import NotTheBuyer, OrderMismatch, OrderNotFound
 from paybell.trade.model import Order, OrderStatus, Purchase
 from paybell.trade.order_checker import CHECK_SECONDS
 from paybell.trade.pay_client import PayClient

@@ -3,6 +3,7 @@
 from paybell.parts import Host, Parts
 from paybell.wallet.ledger import FOLD_MAX, PostingFolder
 from paybell.wallet.pay_password import Pepper
+from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.routes import wallet_routes
 from paybell.wallet.sealing import SEAL_MAX, TransferSealer
 from paybell.wallet.service import WalletService
@@ -17,7 +18,7 @@ _SEAL_IDLE_SECONDS = 1.0
 
 async def wallet_parts(host: Host) -> Parts:
     """Return them for the roles of this process."""
-    parts = Parts()
+    parts = Parts(problems=PROBLEMS)
     if "api" in host.roles:
         database = await host.database("pay")
         wallets = WalletService(database, Pepper(host.settings.pin_pepper))

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from paybell.errors import InvalidRequest, Misconfigured, PayPasswordLocked, Refused, WrongPayPassword
+from paybell.errors import InvalidRequest, Misconfigured, Refused
+from paybell.wallet.errors import PayPasswordLocked, WrongPayPassword
 
 TRIES_MAX = 5
 # Long enough that all 10^6 passwords take 11 years, short enough for the owner to wait.

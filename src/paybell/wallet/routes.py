@@ -8,27 +8,17 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, JSONBody
 from msgspec import Meta
 
-from paybell.errors import (
-    BalanceLimit,
-    IdempotencyKeyInUse,
-    IdempotencyKeyMissing,
-    IdempotencyKeyReused,
-    InsufficientScope,
-    InvalidAmount,
-    InvalidId,
-    NotTheOwner,
-    OutcomeUnknown,
-    UnknownCurrency,
-    WalletExists,
-    WalletNotFound,
-)
+from paybell.errors import InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown, UnknownCurrency
+from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
 from paybell.idempotency.keys import IdempotencyKey
 from paybell.money import DEFAULT_CURRENCY, check_currency
+from paybell.wallet.errors import BalanceLimit, NotTheOwner, WalletExists, WalletNotFound
+from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.service import Wallet, WalletService
 from paybell.web.auth import Caller, scope
 from paybell.web.fields import Amount, Currency, PathUserId, UserId, check_user_id
 from paybell.web.idempotency import IdempotencyHeader, replayable
-from paybell.web.refusals import WITH_A_BODY, refusals
+from paybell.web.refusals import WITH_A_BODY
 
 
 class NewWallet(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -67,7 +57,9 @@ def wallet_routes(service: WalletService) -> Router:
         operation_id="openWallet",
         summary="Open a wallet",
         opt=scope("wallets:write"),
-        responses=refusals(*WITH_A_BODY, UnknownCurrency, InsufficientScope, WalletExists, OutcomeUnknown),
+        responses=PROBLEMS.refusals(
+            *WITH_A_BODY, UnknownCurrency, InsufficientScope, WalletExists, OutcomeUnknown
+        ),
     )
     async def open_wallet(data: JSONBody[NewWallet]) -> WalletView:
         return view(await service.open(data.user_id, data.pay_password, check_currency(data.currency)))
@@ -76,7 +68,7 @@ def wallet_routes(service: WalletService) -> Router:
         "/{user_id:str}",
         operation_id="readWallet",
         summary="Read a wallet: the CNY one, or the one in `currency`",
-        responses=refusals(InvalidId, UnknownCurrency, NotTheOwner, WalletNotFound),
+        responses=PROBLEMS.refusals(InvalidId, UnknownCurrency, NotTheOwner, WalletNotFound),
     )
     async def read_wallet(
         request: Caller, user_id: PathUserId, currency: FromQuery[str | None] = None
@@ -91,7 +83,7 @@ def wallet_routes(service: WalletService) -> Router:
         operation_id="topUpWallet",
         summary="Put money into a wallet",
         opt=scope("wallets:write"),
-        responses=refusals(
+        responses=PROBLEMS.refusals(
             *WITH_A_BODY,
             InvalidAmount,
             InvalidId,

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from paybell.errors import BalanceLimit, IdempotencyKeyReused, WalletExists, WalletNotFound
+from paybell.idempotency.errors import IdempotencyKeyReused
 from paybell.idempotency.keys import Answer, IdempotencyKey, first_answer, keep_answer
 from paybell.money import DEFAULT_CURRENCY, TOTAL_MAX, check_amount, check_currency
 from paybell.storage import ConstraintViolated, Database, load_queries
 from paybell.wallet import ledger
+from paybell.wallet.errors import BalanceLimit, WalletExists, WalletNotFound
 from paybell.wallet.ledger import Transfer, TransferKind
 from paybell.wallet.pay_password import Pepper, check_pay_password
 

@@ -12,12 +12,13 @@ from litestar.params import FromQuery, QueryParameter
 from litestar.response import Stream
 from msgspec import Meta
 
-from paybell.errors import InvalidId, InvalidRequest, NotTheOwner, UnknownCurrency, WalletNotFound
+from paybell.errors import InvalidId, InvalidRequest, UnknownCurrency
 from paybell.money import check_currency
+from paybell.wallet.errors import NotTheOwner, WalletNotFound
+from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.statements import PAGE_MAX, Line, Owner, Period, Place, Statements
 from paybell.web.auth import Caller, scope
 from paybell.web.fields import PathUserId, check_user_id
-from paybell.web.refusals import refusals
 
 CSV = "text/csv"
 _Moment = Annotated[
@@ -80,7 +81,7 @@ def read_asked(
 
 def statement_routes(statements: Statements) -> list[Router]:
     """Return the routes under ``/wallets`` and ``/merchants``."""
-    described = refusals(InvalidId, InvalidRequest, UnknownCurrency, NotTheOwner, WalletNotFound)
+    described = PROBLEMS.refusals(InvalidId, InvalidRequest, UnknownCurrency, NotTheOwner, WalletNotFound)
     asked_of = {"asked": Provide(read_asked, sync_to_thread=False)}
 
     @get(

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from paybell.errors import InvalidRequest, WalletNotFound
+from paybell.errors import InvalidRequest
 from paybell.storage import Database, Record, load_queries
+from paybell.wallet.errors import WalletNotFound
 
 _SQL = load_queries(__package__, "statements.sql")
 PAGE_MAX = 1_000

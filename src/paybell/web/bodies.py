@@ -9,17 +9,8 @@ from typing import Any
 import msgspec
 from litestar.connection import Request
 
-from paybell.errors import (
-    DuplicateField,
-    InvalidAmount,
-    InvalidId,
-    InvalidRequest,
-    MalformedJson,
-    MissingField,
-    UnknownCurrency,
-    UnknownField,
-    UnsupportedMediaType,
-)
+from paybell.errors import InvalidAmount, InvalidId, InvalidRequest, UnknownCurrency
+from paybell.web.errors import DuplicateField, MalformedJson, MissingField, UnknownField, UnsupportedMediaType
 
 JSON = "application/json"
 

@@ -6,9 +6,10 @@ from typing import Annotated
 from litestar.params import PathParameter, QueryParameter
 from msgspec import Meta
 
-from paybell.errors import InvalidId, InvalidRequest, InvalidText
+from paybell.errors import InvalidId, InvalidRequest
 from paybell.ids import parse_id
 from paybell.money import AMOUNT_MAX
+from paybell.web.errors import InvalidText
 
 # Patterns are read by Python here and by JavaScript in OpenAPI's readers: $(?!\n) is the very end in both.
 # Users' and merchants' names: opaque, but nothing that needs escaping anywhere.

@@ -1,20 +1,25 @@
 """Problem documents (RFC 9457), and how OpenAPI describes what a route may refuse with."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 
 from paybell.errors import (
-    BodyTooLarge,
     DatabaseBusy,
     DatabaseUnavailable,
-    DuplicateField,
     InvalidRequest,
-    MalformedJson,
-    MissingField,
     NotAuthenticated,
     Overloaded,
     PaybellError,
+)
+from paybell.web.errors import (
+    BodyTooLarge,
+    DuplicateField,
+    MalformedJson,
+    MissingField,
     UnknownField,
     UnsupportedMediaType,
 )
@@ -45,29 +50,57 @@ WITH_A_BODY: tuple[type[PaybellError], ...] = (
 )
 
 
-def refusals(*kinds: type[PaybellError]) -> dict[int, ResponseSpec]:
-    """Return OpenAPI's description of what a route may refuse with, by status."""
-    by_status: dict[int, list[type[PaybellError]]] = {}
-    for kind in (*kinds, *EVERYWHERE):
-        by_status.setdefault(kind.status, []).append(kind)
-    return {
-        status: ResponseSpec(
-            data_container=Problem,
-            description=" ".join(f"`{kind.code}`: {kind.detail}" for kind in group),
-            media_type=PROBLEM_JSON,
-            generate_examples=False,
-            examples=[Example(id=kind.code, summary=kind.detail, value=problem_of(kind)) for kind in group],
-        )
-        for status, group in by_status.items()
-    }
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """How an error is answered: its HTTP status and its sentence in Chinese; the English one is its own."""
+
+    status: int
+    chinese: str
 
 
-def problem_of(kind: type[PaybellError], detail: str | None = None) -> dict[str, object]:
-    """Return the members every problem document of this kind has."""
-    return {
-        "type": f"urn:paybell:problem:{kind.code}",
-        "title": kind.code.replace("_", " ").capitalize(),
-        "status": kind.status,
-        "code": kind.code,
-        "detail": detail or kind.detail,
-    }
+class ProblemTypes:
+    """How each kind of error is answered; one that is not listed is answered as its base class is."""
+
+    def __init__(self, types: Mapping[type[PaybellError], ProblemType]) -> None:
+        """Take a table that ends in `PaybellError`."""
+        self._types = types
+
+    def __or__(self, more: "ProblemTypes | Mapping[type[PaybellError], ProblemType]") -> "ProblemTypes":
+        """Return these and those of somebody else."""
+        return ProblemTypes({**self._types, **(more._types if isinstance(more, ProblemTypes) else more)})
+
+    def __iter__(self) -> Iterator[type[PaybellError]]:
+        """Go through the kinds of error."""
+        return iter(self._types)
+
+    def __getitem__(self, kind: type[PaybellError]) -> ProblemType:
+        """Return how this kind is answered."""
+        return next(self._types[base] for base in kind.__mro__ if base in self._types)
+
+    def document(self, kind: type[PaybellError], detail: str | None = None) -> dict[str, object]:
+        """Return the members every problem document of this kind has."""
+        return {
+            "type": f"urn:paybell:problem:{kind.code}",
+            "title": kind.code.replace("_", " ").capitalize(),
+            "status": self[kind].status,
+            "code": kind.code,
+            "detail": detail or kind.detail,
+        }
+
+    def refusals(self, *kinds: type[PaybellError]) -> dict[int, ResponseSpec]:
+        """Return OpenAPI's description of what a route may refuse with, by status."""
+        by_status: dict[int, list[type[PaybellError]]] = {}
+        for kind in (*kinds, *EVERYWHERE):
+            by_status.setdefault(self[kind].status, []).append(kind)
+        return {
+            status: ResponseSpec(
+                data_container=Problem,
+                description=" ".join(f"`{kind.code}`: {kind.detail}" for kind in group),
+                media_type=PROBLEM_JSON,
+                generate_examples=False,
+                examples=[
+                    Example(id=kind.code, summary=kind.detail, value=self.document(kind)) for kind in group
+                ],
+            )
+            for status, group in by_status.items()
+        }

@@ -1,0 +1,11 @@
+"""The statuses and Chinese sentences of what the operators' routes answer."""
+
+from paybell.operations.errors import (
+    FailureNotFound,
+)
+from paybell.pay.problems import PROBLEMS as PAY
+from paybell.web.refusals import ProblemType
+
+PROBLEMS = PAY | {
+    FailureNotFound: ProblemType(404, "该失败消息不存在，可能已被处理"),
+}

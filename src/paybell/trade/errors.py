@@ -1,0 +1,45 @@
+"""What the order service refuses, and what it says when pay does not answer."""
+
+from paybell.errors import Refused, Unavailable
+
+
+class PayServiceUnavailable(Unavailable):
+    """The pay service did not answer the order service."""
+
+    code = "pay_service_unavailable"
+    detail = "The pay service did not answer; send the same request again, with the same orderId."
+
+
+class NotTheBuyer(Refused):
+    """The order belongs to another buyer."""
+
+    code = "not_the_buyer"
+    detail = "Only the buyer of this order may do this."
+
+
+class OrderNotFound(Refused):
+    """There is no such order."""
+
+    code = "order_not_found"
+    detail = "There is no such order."
+
+
+class RefundRefused(Refused):
+    """Pay does not give money back that the order service owes, for now."""
+
+    code = "refund_refused"
+    detail = "The refund was refused; it is tried again."
+
+
+class OrderMismatch(Refused):
+    """The same order id came with another fee, currency or buyer."""
+
+    code = "order_mismatch"
+    detail = "This orderId exists with another fee, currency or buyer."
+
+
+class OrderCancelled(Refused):
+    """The order was cancelled."""
+
+    code = "order_cancelled"
+    detail = "The order was cancelled; create a new order."

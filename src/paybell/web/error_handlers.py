@@ -1,0 +1,156 @@
+"""Errors as RFC 9457 problem documents, in English and Chinese: one way out for all of them."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap, HTTPScope, Receive, Send
+
+from paybell.clock import rfc3339
+from paybell.errors import (
+    InvalidRequest,
+    Misconfigured,
+    NotAuthenticated,
+    OutcomeUnknown,
+    PaybellError,
+    Refused,
+    Unavailable,
+)
+from paybell.tracecontext import trace_id_of
+from paybell.web.errors import BodyTooLarge, MethodNotAllowed, MissingField, NotFound
+from paybell.web.problems import PROBLEMS
+from paybell.web.refusals import PROBLEM_JSON, ProblemTypes
+
+log = structlog.get_logger()
+
+# What the framework refuses before a route is reached.
+_HTTP: Mapping[int, type[Refused]] = {
+    PROBLEMS[kind].status: kind for kind in (InvalidRequest, NotFound, MethodNotAllowed, BodyTooLarge)
+}
+_MISSING = re.compile(r"Missing required \w+ parameter '([\w-]+)'")
+_CLIENT_GONE = "client disconnected prematurely"
+
+
+class ErrorHandlers:
+    """Answers errors as a table of problem types says."""
+
+    def __init__(self, types: ProblemTypes) -> None:
+        """Answer with these statuses and sentences."""
+        self._types = types
+
+    @property
+    def by_class(self) -> ExceptionHandlersMap:
+        """The framework's handlers of the whole application."""
+        return {
+            PaybellError: self._paybell_error,
+            HTTPException: self._http_exception,
+            Exception: self._bug,
+        }
+
+    async def refuse(self, error: Exception, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        """Answer a request that failed, outside of the framework's own handling."""
+        request = Request[Any, Any, Any](scope)
+        if isinstance(error, PaybellError):
+            response = self._paybell_error(request, error)
+        else:
+            response = self._bug(request, error)
+        await response.to_asgi_response(app=None, request=request)(scope, receive, send)
+
+    def _paybell_error(self, request: Request[Any, Any, Any], error: PaybellError) -> Response[bytes]:
+        if isinstance(error, Misconfigured):  # while we serve: the operator reads the log, the caller waits
+            log.error("request_failed", **_where(request), code=error.code, detail=str(error))
+            error = Unavailable()
+        elif not isinstance(error, Refused | Unavailable):
+            return self._bug(request, error)
+        headers = {}
+        if isinstance(error, Unavailable):
+            headers["Retry-After"] = str(error.retry_after_seconds)
+        if isinstance(error, NotAuthenticated):
+            headers["WWW-Authenticate"] = 'Bearer realm="paybell"'
+        return self._problem(request, error, headers)
+
+    def _http_exception(self, request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+        kind = _HTTP.get(error.status_code)
+        if kind is None:
+            # Nobody is there to answer any more; anything else is ours.
+            return (
+                self._problem(request, PaybellError())
+                if error.detail == _CLIENT_GONE
+                else self._bug(request, error)
+            )
+        if kind is InvalidRequest:
+            return self._problem(request, _invalid(error))
+        headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
+        return self._problem(request, kind(), headers)
+
+    def _bug(self, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        log.error("request_failed", **_where(request), exc_info=error)
+        return self._problem(request, PaybellError())
+
+    def _problem(
+        self, request: Request[Any, Any, Any], error: PaybellError, headers: Mapping[str, str] | None = None
+    ) -> Response[bytes]:
+        chinese = _prefers_chinese(request.headers.get("accept-language", ""))
+        document = self._types.document(type(error), self._chinese(error) if chinese else error.message)
+        document |= {name: _plain(value) for name, value in error.extensions.items()}
+        return Response(
+            msgspec.json.encode(document),
+            status_code=self._types[type(error)].status,
+            media_type=PROBLEM_JSON,
+            headers={
+                "Content-Language": "zh" if chinese else "en",
+                "Vary": "Accept-Language",
+                **(headers or {}),
+            },
+        )
+
+    def _chinese(self, error: PaybellError) -> str:
+        sentence, field = self._types[type(error)].chinese, error.extensions.get("field")
+        return f"{sentence}（{field}）" if field else sentence
+
+
+async def cut_off(scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """Answer a request whose process ends before it could: what it asked for may still be done."""
+    await ErrorHandlers(PROBLEMS).refuse(OutcomeUnknown(), scope, receive, send)
+
+
+def _invalid(error: HTTPException) -> InvalidRequest:
+    """Say which parameter is wrong and why, as the framework found it; never its value."""
+    if match := _MISSING.match(error.detail):
+        return MissingField(f"The parameter {match[1]} is missing.", field=match[1])
+    extra = error.extra if isinstance(error.extra, list) else []
+    first = extra[0] if extra and isinstance(extra[0], dict) else {}
+    name, message = str(first.get("key", "")), str(first.get("message", ""))
+    if name == "data":  # the handlers' parameter for the body, which was empty
+        return MissingField("Send a JSON object in the body.")
+    return InvalidRequest(f"{name}: {message}.", field=name) if name and message else InvalidRequest()
+
+
+def _where(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """Return what leads from a log line to the request: its path, and its trace's id if it has one."""
+    trace_id = trace_id_of(request.headers.get("traceparent", ""))
+    return {"path": request.url.path} | ({"trace_id": trace_id} if trace_id else {})
+
+
+def _prefers_chinese(accept_language: str) -> bool:
+    """RFC 9110 section 12.5.4: the language with the highest weight; the first of equals."""
+    best, weight = "en", 0.0
+    for part in accept_language[:200].split(","):
+        tag, _, parameter = part.strip().partition(";")
+        try:
+            quality = float(parameter.strip().removeprefix("q=") or 1)
+        except ValueError:
+            quality = 0.0
+        language = tag.strip().lower().partition("-")[0]
+        if quality > weight and language in ("zh", "en"):
+            best, weight = language, quality
+    return best == "zh"
+
+
+def _plain(value: object) -> object:
+    return rfc3339(value) if isinstance(value, datetime) else value

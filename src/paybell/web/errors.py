@@ -1,0 +1,73 @@
+"""What is refused before a service is asked: the form of a request, its address, its size."""
+
+from paybell.errors import InvalidRequest, Refused, Unavailable
+
+
+class MalformedJson(InvalidRequest):
+    """The body is not JSON (RFC 8259), or not UTF-8."""
+
+    code = "malformed_json"
+    detail = "The body is not valid JSON in UTF-8."
+
+
+class MissingField(InvalidRequest):
+    """A member of the body, or a query parameter, that is needed is not there; ``field`` names it."""
+
+    code = "missing_field"
+    detail = "Something the request needs is missing."
+
+
+class UnknownField(InvalidRequest):
+    """The body has a member nobody knows: better refused than misunderstood."""
+
+    code = "unknown_field"
+    detail = "The body has a member that is not documented."
+
+
+class DuplicateField(InvalidRequest):
+    """A member stands in the body twice, and readers differ in which of the two counts."""
+
+    code = "duplicate_field"
+    detail = "A member stands in the body twice."
+
+
+class InvalidText(InvalidRequest):
+    """Text for people holds nothing that is no text."""
+
+    code = "invalid_text"
+    detail = "Text must not hold control characters or unpaired surrogates."
+
+
+class NotFound(Refused):
+    """There is no such address."""
+
+    code = "not_found"
+    detail = "There is nothing at this address."
+
+
+class MethodNotAllowed(Refused):
+    """The address knows other methods; the ``Allow`` header names them."""
+
+    code = "method_not_allowed"
+    detail = "This address does not know this method."
+
+
+class BodyTooLarge(Refused):
+    """No body of ours comes near 64 KiB."""
+
+    code = "body_too_large"
+    detail = "The body is larger than 64 KiB."
+
+
+class NotReady(Unavailable):
+    """A part this process needs is not there; ``checks`` says which."""
+
+    code = "not_ready"
+    detail = "Not everything this service needs is there; see checks."
+
+
+class UnsupportedMediaType(Refused):
+    """Bodies are JSON and say so."""
+
+    code = "unsupported_media_type"
+    detail = "Send the body as application/json."
