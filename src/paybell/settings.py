@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -159,7 +160,19 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: object) 
         )
     if not settings.broker_url.startswith(("local:", "amqp://", "amqps://")):
         raise Misconfigured("PAYBELL_BROKER_URL must be local:, amqp://… or amqps://….")
+    if settings.pay_url and not _is_base_url(settings.pay_url):
+        raise Misconfigured(
+            "PAYBELL_PAY_URL must be http://HOST:PORT or https://HOST, with nothing after a ?."
+        )
     return settings
+
+
+def _is_base_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
 
 
 def with_secrets(settings: Settings) -> Settings:

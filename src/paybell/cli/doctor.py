@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -23,6 +23,9 @@ from paybell.serving.databases import SCHEMAS, databases, named
 from paybell.settings import Settings, read_settings, with_secrets
 from paybell.storage import Database, Query, migrate
 from paybell.storage.schema import Schema
+from paybell.tokens import Tokens
+from paybell.trade.errors import PayServiceUnavailable
+from paybell.trade.pay_client import PayClient
 
 # Machines' clocks further apart than this make deadlines and traces look wrong.
 CLOCK_MOST_SECONDS = 1.0
@@ -30,6 +33,15 @@ CLOCK_MOST_SECONDS = 1.0
 OUTBOX_MOST_SECONDS = 60.0
 _CONFIRM_SECONDS = 3.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What the server keeps for superusers is nothing for us.
+_ROOM = Query("""
+SELECT least(
+    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
+    nullif(rolconnlimit, -1),
+    nullif(datconnlimit, -1)
+) AS most
+FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()
+""")
 State = Literal["ok", "warning", "error"]
 
 
@@ -87,8 +99,13 @@ async def examine(
             for name in SCHEMAS:
                 async for finding in _database(name, urls[name], clock):
                     yield finding
+                with suppress(PaybellError):  # whatever it is, it has been said
+                    async for finding in _room(name, urls[name], settings.database_connections, clock):
+                        yield finding
     except PaybellError as error:  # the embedded server
         yield _error("database", error)
+    if settings.pay_url:
+        yield await _pay_service(settings, clock)
     async for finding in _broker(settings):
         yield finding
 
@@ -129,6 +146,7 @@ async def _database(name: str, url: str, clock: Clock) -> AsyncIterator[Finding]
                 yield Finding(part, "error", "; ".join(behind), advice)
                 return
             async with Database.open(url, clock, connections=2, wait_seconds=2) as database:
+                await database.check()
                 yield Finding(part, "ok", "answers, schema as needed")
                 yield await _clock(part, database, clock)
                 yield await (_outbox(database) if name == "pay" else _dead_letters(database))
@@ -154,6 +172,21 @@ async def _clock(part: str, database: Database, clock: Clock) -> Finding:
     return Finding("clock", "ok", f"agrees with the {part}'s")
 
 
+async def _room(name: str, url: str, connections: int, clock: Clock) -> AsyncIterator[Finding]:
+    """Compare the connections a process may open with what the server lets this user have."""
+    async with Database.open(url, clock, connections=1, wait_seconds=2) as database:
+        row = await database.fetch_one(_ROOM)
+    assert row is not None
+    if row["most"] < connections:
+        yield Finding(
+            f"{name} database",
+            "warning",
+            f"each process may open {connections} connections, this user may have {row['most']} in all",
+            "Lower PAYBELL_DATABASE_CONNECTIONS, or raise CONNECTION LIMIT of the role and the database, or "
+            "max_connections.",
+        )
+
+
 async def _outbox(database: Database) -> Finding:
     pending, oldest = await Outbox(database).state()
     if pending and oldest > OUTBOX_MOST_SECONDS:
@@ -176,6 +209,24 @@ async def _dead_letters(database: Database) -> Finding:
             "paybell dead-letters list shows why; mend the cause and replay them.",
         )
     return Finding("dead letters", "ok", f"none; {counts['retry']:,} are tried again by themselves")
+
+
+# The pay service -----------------------------------------------------------------------------------
+
+
+async def _pay_service(settings: Settings, clock: Clock) -> Finding:
+    try:
+        tokens = Tokens.from_settings(settings, clock)
+        async with PayClient.open(settings.pay_url, tokens, clock) as client:
+            await client.check()
+    except PayServiceUnavailable:
+        what = "does not answer at PAYBELL_PAY_URL"
+        return Finding(
+            "pay service", "error", what, "Start it (paybell serve --role api), or set its address."
+        )
+    except PaybellError as error:
+        return _error("pay service", error)
+    return Finding("pay service", "ok", "answers, and takes our tokens")
 
 
 # The broker ----------------------------------------------------------------------------------------

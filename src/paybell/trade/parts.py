@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import structlog
+
 from paybell.errors import PaybellError
 from paybell.messaging.events import topology, trade_topology
 from paybell.messaging.failures import FailureStore
@@ -12,6 +14,7 @@ from paybell.parts import Host, Parts
 from paybell.settings import Settings
 from paybell.storage import Database
 from paybell.storage.retention import CLEAN_IDLE_SECONDS, Cleaner
+from paybell.trade.errors import PayServiceUnavailable
 from paybell.trade.event_listener import EventProof, pay_order_listener
 from paybell.trade.order_checker import OrderChecker
 from paybell.trade.pay_client import PayClient
@@ -22,6 +25,8 @@ from paybell.trade.routes import order_routes
 from paybell.trade.service import TradeService
 from paybell.trade.watch import POLL_SECONDS, OrderWatch
 from paybell.worker import Loop, Task
+
+log = structlog.get_logger()
 
 
 async def trade_parts(host: Host) -> Parts:
@@ -34,6 +39,8 @@ async def trade_parts(host: Host) -> Parts:
         await host.declare(wanted)
     database = await host.database("trade")
     pay = await host.open(PayClient.open(_pay_url(settings), host.tokens, host.clock))
+    if "api" not in host.roles:
+        await _check(pay)
     watch = OrderWatch(database, host.clock)
     service = TradeService(database, pay, await host.ids("trade"))
     parts.services.append(service)
@@ -84,6 +91,14 @@ def _add_listeners(host: Host, parts: Parts, database: Database, pay: PayClient,
                 raise PaybellError(f"The listener of {runner.queue} is not consuming.")
 
     parts.checks["listener"] = check
+
+
+async def _check(pay: PayClient) -> None:
+    """Refuse to start with a URL or a secret that can never work; a pay service that is away may come."""
+    try:
+        await pay.check()
+    except PayServiceUnavailable:
+        log.warning("pay_service_away", detail="It does not answer yet; orders wait for it.")
 
 
 def _pay_url(settings: Settings) -> str:

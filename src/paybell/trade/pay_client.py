@@ -7,18 +7,23 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import structlog
 
 from paybell.clock import Clock
-from paybell.errors import AlreadyPaid, PayOrderClosed
+from paybell.errors import AlreadyPaid, Misconfigured, PayOrderClosed
 from paybell.messaging.events import PayOrderData
 from paybell.tokens import OwnTokens, Tokens
 from paybell.trade.errors import OrderMismatch, PayServiceUnavailable, RefundRefused
 from paybell.trade.model import Order
 
+log = structlog.get_logger()
+
 # A buyer waits for this answer; pay answers in milliseconds or not at all.
 TIMEOUT_SECONDS = 5.0
 _SCOPES = ("pay-orders:write", "pay-orders:read", "refunds:write")
 _ASK_MAX = 200
+# The same wrong answer is logged this often; each request that met it has its own refusal.
+_REPORT_SECONDS = 30.0
 CONNECTIONS_MAX = 64
 
 
@@ -31,6 +36,7 @@ class PayClient:
         self._url = url.rstrip("/")
         self._tokens = OwnTokens(tokens, clock)
         self._clock = clock
+        self._reported: dict[str, float] = {}
 
     @classmethod
     @asynccontextmanager
@@ -41,6 +47,20 @@ class PayClient:
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
         ) as session:
             yield cls(session, url, tokens, clock)
+
+    async def check(self) -> None:
+        """Make sure that our URL leads to the pay service, and that it takes our tokens.
+
+        Raises:
+            Misconfigured: something else answers, or it has another secret.
+            PayServiceUnavailable: nobody answers.
+        """
+        status, location, content = await self._request("GET", "/pay-orders?bizOrderNos=1", {})
+        wrong = _wrong(status, location, content)
+        if not wrong and (status != HTTPStatus.OK or b'"payOrders"' not in content):
+            wrong = f"GET /pay-orders is answered with {status}; it must lead to the pay service"
+        if wrong:
+            raise Misconfigured(f"PAYBELL_PAY_URL: {wrong}.")
 
     async def apply(self, order: Order, traceparent: str) -> int:
         """Return the id of the order's pay order, made if it is missing.
@@ -137,7 +157,7 @@ class PayClient:
         body: dict[str, object] | None = None,
         idempotency_key: str = "",
     ) -> tuple[int, dict[str, Any]]:
-        headers = {"Authorization": self._tokens.bearer("paybell-trade", *_SCOPES)}
+        headers: dict[str, str] = {}
         if traceparent:
             headers["traceparent"] = traceparent
         if idempotency_key:
@@ -145,13 +165,43 @@ class PayClient:
         if body is not None:
             headers["Content-Type"] = "application/json"
         data = None if body is None else msgspec.json.encode(body)
+        status, location, content = await self._request(method, path, headers, data)
+        if wrong := _wrong(status, location, content):
+            self._report(wrong)
+            raise PayServiceUnavailable
+        return status, msgspec.json.decode(content)
+
+    async def _request(
+        self, method: str, path: str, headers: dict[str, str], data: bytes | None = None
+    ) -> tuple[int, str, bytes]:
+        """Send a request with our token; return status, ``Location`` and body of any answer below 500."""
+        headers |= {"Authorization": self._tokens.bearer("paybell-trade", *_SCOPES)}
         try:
             async with self._session.request(
-                method, self._url + path, data=data, headers=headers
+                method, self._url + path, data=data, headers=headers, allow_redirects=False
             ) as response:
-                answer = msgspec.json.decode(await response.read())
-                if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR or not isinstance(answer, dict):
-                    raise PayServiceUnavailable
-                return response.status, answer
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+                content = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PayServiceUnavailable from error
+        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise PayServiceUnavailable
+        return response.status, response.headers.get("Location", ""), content
+
+    def _report(self, wrong: str) -> None:
+        now = self._clock.monotonic()
+        if now >= self._reported.get(wrong, now):
+            self._reported[wrong] = now + _REPORT_SECONDS
+            log.error("pay_service_refuses", reason=f"PAYBELL_PAY_URL: {wrong}.")
+
+
+def _wrong(status: int, location: str, content: bytes) -> str:
+    """Return why an answer cannot be the pay service's to us; empty if it can."""
+    if status == HTTPStatus.UNAUTHORIZED:
+        return "it answers 401; trade and pay need the same PAYBELL_JWT_SECRET"
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return f"it answers {status} and leads to {location}; set the URL that is meant"
+    try:
+        msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return f"it answers {status} without a JSON object; it must lead to the pay service"
+    return ""

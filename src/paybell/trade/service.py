@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from paybell.batching import Batcher
+from paybell.batching import Batcher, bisect, is_no_outage
 from paybell.errors import AlreadyPaid
 from paybell.ids import Ids
 from paybell.storage import Database
@@ -44,6 +44,10 @@ class TradeService:
         return order, created
 
     async def _insert_batch(self, purchases: Sequence[Purchase]) -> Sequence[tuple[Order, bool] | Exception]:
+        """Insert many, each with its own outcome; one that the database refuses does not fail the others."""
+        return await bisect(self._insert, purchases, is_no_outage)
+
+    async def _insert(self, purchases: Sequence[Purchase]) -> Sequence[tuple[Order, bool] | Exception]:
         async with self._database.transaction() as tx:
             fresh = await store.insert(tx, purchases)
             await store.insert_checks(tx, list(fresh), tx.now + timedelta(seconds=CHECK_SECONDS[0]))
@@ -58,7 +62,10 @@ class TradeService:
                 answers.append(OrderMismatch())
         return answers
 
-    async def _link_batch(self, links: Sequence[tuple[Order, int]]) -> Sequence[Order]:
+    async def _link_batch(self, links: Sequence[tuple[Order, int]]) -> Sequence[Order | Exception]:
+        return await bisect(self._link, links, is_no_outage)
+
+    async def _link(self, links: Sequence[tuple[Order, int]]) -> Sequence[Order]:
         async with self._database.transaction() as tx:
             await store.link(tx, [(order.id, pay_order_id) for order, pay_order_id in links])
             orders = await store.find(tx, [order.id for order, _ in links])
