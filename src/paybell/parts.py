@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from paybell.clock import Clock
@@ -103,6 +104,7 @@ class Host:
         self.signer = Signer(settings.jwt_secret)
         self.streams = Streams()
         self.checks: dict[str, Check] = {}
+        self.measures: list[Check] = []
         self._urls = urls
         self._stack = stack
         self._databases: dict[str, Database] = {}
@@ -126,7 +128,17 @@ class Host:
             )
             self._databases[name] = opened
             self.checks[f"{name}Database"] = opened.check
+            self.measures.append(partial(self._measure, name, opened))
         return self._databases[name]
+
+    async def _measure(self, name: str, database: Database) -> None:
+        ready = self.metrics.database_ready.labels(name)
+        try:
+            await database.check()
+        except BaseException:  # one that took too long is cancelled
+            ready.set(0)
+            raise
+        ready.set(1)
 
     async def ids(self, name: str) -> SnowflakeIds:
         """Return a source of ids that no other process of this database has."""

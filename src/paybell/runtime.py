@@ -67,4 +67,5 @@ async def open_runtime(
         for context in CONTEXTS:
             parts.add(await context(host))
         parts.checks = host.checks | parts.checks
+        parts.measures += host.measures
         yield Runtime(host, parts, traces)

@@ -30,10 +30,13 @@ async def test_with_a_full_disk_payments_answer_503_and_the_process_is_not_ready
                 refused = await client.pay(order["payOrderId"], user)
                 assert refused.refusal == (503, "database_unavailable")
         ready = await client.get("/readyz")
+        exposed = (await client.get("/metrics")).content.decode()
 
     sentence = f"The database's disk is full ({FULL}); make room on its server."
     assert [line["reason"] for line in logs if line["event"] == "database_outage"] == [sentence]
     assert not [line for line in logs if line["event"] == "request_failed"]
+    assert 'paybell_database_ready{database="pay"} 0.0' in exposed
+    assert 'paybell_database_ready{database="trade"} 1.0' in exposed
     assert ready.refusal == (503, "not_ready")
     assert ready.json["checks"]["payDatabase"] == sentence
 

@@ -103,6 +103,19 @@ async def test_migrating_is_repeatable_and_says_from_where_to_where(
     assert [step["from"] for step in again] == [step["to"] for step in first] == [s["to"] for s in again]
 
 
+async def test_a_terminal_that_cannot_show_an_arrow_fails_no_migration(
+    postgres: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    await admin(postgres.pay, "DROP DATABASE IF EXISTS own_listeners")
+    await admin(postgres.pay, "CREATE DATABASE own_listeners")
+    url = postgres.pay.replace("/paybell_pay", "/own_listeners")
+
+    code, said = await run("migrate", "--listeners", url, log=tmp_path / "migrate")
+
+    assert (code, said.strip()) == (0, "listeners: empty ? 0003")
+
+
 async def test_a_database_of_our_own_can_hold_listeners(postgres: Databases, tmp_path: Path) -> None:
     """For whoever writes a listener: inbox and failed deliveries, and nothing else of ours."""
     await admin(postgres.pay, "DROP DATABASE IF EXISTS own_listeners")

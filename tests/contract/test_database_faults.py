@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+import asyncpg
 import pytest
 import structlog
 from support import Databases, admin, connected, until
@@ -183,13 +184,35 @@ async def test_a_server_that_others_have_filled_is_an_outage_that_ends_when_they
     url = postgres.pay.replace("//postgres:@", "//few:@")
     async with Database.open(url, SystemClock(), connections=2) as database, AsyncExitStack() as others:
         database._sessions._distrust_idle()
-        await others.enter_async_context(connected(url))
-        await others.enter_async_context(connected(url))
+
+        async def taken() -> bool:  # once the server has seen our own leave
+            with suppress(asyncpg.TooManyConnectionsError):
+                await others.enter_async_context(connected(url))
+                return True
+            return False
+
+        for _ in range(2):
+            await until(taken)
         with pytest.raises(DatabaseUnavailable, match="lets no further session in"):
             await database.check()
         await others.aclose()
 
-        await database.check()
+        async def well() -> bool:
+            with suppress(DatabaseUnavailable):
+                await database.check()
+                return True
+            return False
+
+        await until(well)
+
+
+async def test_sessions_that_are_all_in_use_are_no_silence_of_the_server(
+    pay_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "ACQUIRE_TIMEOUT_SECONDS", 0.2)
+    async with Database.open(pay_url, SystemClock(), connections=1) as database, database.transaction():
+        with pytest.raises(DatabaseUnavailable, match="All 1 sessions of this process were in use"):
+            await database.check()
 
 
 # Isolation and encoding ------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from time import monotonic
 
 import pytest
+import structlog
 from standby import Server, two_servers
 from support import Databases, connected, until
 
@@ -135,11 +136,13 @@ async def test_commits_that_wait_for_a_standby_leave_no_more_sessions_than_the_p
         await write(database, 0)
         b.freeze()
         outcomes: list[str] = []
-        for turn in range(4):
-            outcomes += await asyncio.gather(*(attempt(database, 10 * turn + n) for n in range(1, 5)))
+        with structlog.testing.capture_logs() as logs:
+            for turn in range(4):
+                outcomes += await asyncio.gather(*(attempt(database, 10 * turn + n) for n in range(1, 5)))
         assert outcomes[:4] == ["outcome_unknown"] * 4
         assert set(outcomes[4:]) <= {"outcome_unknown", "database_unavailable"}
         assert await rows.fetchval(WAITING) <= 4
+        assert any("commits wait for a standby" in line.get("reason", "") for line in logs)
         assert [row["n"] for row in await rows.fetch(WRITTEN)] == [0]
 
         b.thaw()

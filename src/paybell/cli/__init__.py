@@ -1,6 +1,7 @@
 """The commands a person types."""
 
 import sys
+from io import TextIOWrapper
 
 import cyclopts
 
@@ -27,6 +28,9 @@ EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 def main() -> None:
     """Run a command; an error of ours is one sentence, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # an arrow that a terminal cannot show fails no command
+            stream.reconfigure(errors="replace")
     try:
         sys.exit(app() or 0)
     except PaybellError as error:

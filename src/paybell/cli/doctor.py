@@ -33,15 +33,6 @@ CLOCK_MOST_SECONDS = 1.0
 OUTBOX_MOST_SECONDS = 60.0
 _CONFIRM_SECONDS = 3.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# What the server keeps for superusers is nothing for us.
-_ROOM = Query("""
-SELECT least(
-    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
-    nullif(rolconnlimit, -1),
-    nullif(datconnlimit, -1)
-) AS most
-FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()
-""")
 State = Literal["ok", "warning", "error"]
 
 
@@ -175,13 +166,12 @@ async def _clock(part: str, database: Database, clock: Clock) -> Finding:
 async def _room(name: str, url: str, connections: int, clock: Clock) -> AsyncIterator[Finding]:
     """Compare the connections a process may open with what the server lets this user have."""
     async with Database.open(url, clock, connections=1, wait_seconds=2) as database:
-        row = await database.fetch_one(_ROOM)
-    assert row is not None
-    if row["most"] < connections:
+        allowed = await database.sessions_allowed()
+    if allowed < connections:
         yield Finding(
             f"{name} database",
             "warning",
-            f"each process may open {connections} connections, this user may have {row['most']} in all",
+            f"each process may open {connections} connections, this user may have {allowed} in all",
             "Lower PAYBELL_DATABASE_CONNECTIONS, or raise CONNECTION LIMIT of the role and the database, or "
             "max_connections.",
         )

@@ -15,21 +15,14 @@ from paybell.clock import Clock
 from paybell.errors import DatabaseUnavailable, Outage, OutcomeUnknown
 from paybell.storage.driver_errors import LOST, in_words, is_gone, translated
 from paybell.storage.pool import KNOWS_TRANSACTION_TIMEOUT, SERVING, Connection, Limits, SessionPool
-from paybell.storage.queries import Query
+from paybell.storage.queries import Query, load_queries
 
 Record = asyncpg.Record
 # PostgreSQL's class of warnings; of a COMMIT: the wait for a standby was ended by somebody.
 _WARNING = "01000"
 # After the last refusal a full disk counts as full for so long; loops that write try it every second.
 _DISK_FULL_SECONDS = 10.0
-# A commit that waits longer than this for its standby will probably wait on.
-_STATE = Query("""
-SELECT pg_is_in_recovery() AS standby, EXISTS (
-    SELECT FROM pg_stat_activity
-    WHERE usename = current_user AND wait_event = 'SyncRep'
-        AND state_change < clock_timestamp() - interval '2 s'
-) AS commits_wait
-""")
+_SQL = load_queries(__package__)
 
 
 class Transaction:
@@ -164,7 +157,7 @@ class Database:
         try:
             async with self._connection() as connection:
                 with translated():
-                    state = await connection.fetchrow(_STATE)
+                    state = await connection.fetchrow(_SQL["read_state"])
                     assert state is not None
                     if state["standby"]:
                         raise asyncpg.ReadOnlySQLTransactionError
@@ -176,6 +169,12 @@ class Database:
         until, words = self._disk_full
         if self._clock.monotonic() < until:
             raise DatabaseUnavailable(words)
+
+    async def sessions_allowed(self) -> int:
+        """Return how many sessions the server lets this user have in this database, whoever opens them."""
+        row = await self.fetch_one(_SQL["read_sessions_allowed"])
+        assert row is not None
+        return int(row["allowed"])
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:

@@ -51,18 +51,6 @@ _NO_TLS = (
     "The database's server offers no TLS, which sslmode in the URL asks for; switch it on there (ssl = on)."
 )
 _OTHER = "The database cannot be used ({}); see its server's log."
-_WORDS: Mapping[type[BaseException] | tuple[type[BaseException], ...], str] = {
-    ssl.SSLError: "TLS with the database fails ({}); check the certificates at both ends.",
-    asyncpg.DiskFullError: "The database's disk is full ({}); make room on its server.",
-    asyncpg.TooManyConnectionsError: (
-        "The database lets no further session in ({}); raise its limit, or lower "
-        "PAYBELL_DATABASE_CONNECTIONS."
-    ),
-    (asyncpg.ReadOnlySQLTransactionError, asyncpg.TargetServerAttributeNotMatched): (
-        "The database is a standby or read-only; its URL must lead to the primary."
-    ),
-    TimeoutError: "The database does not answer in time; see its server and the network to it.",
-}
 
 
 class ConstraintViolated(PaybellError):
@@ -74,8 +62,32 @@ class ConstraintViolated(PaybellError):
         self.name = name
 
 
+class CommitsWait(asyncpg.TooManyConnectionsError):
+    """So many commits of ours wait for a standby, and with them as many sessions as we may have."""
+
+
+class AllInUse(TimeoutError):
+    """No session of ours came free in time; the text says how many there are."""
+
+
 class NoHost(OSError):
     """None of several hosts gives a session that can write; the text has each one's reason."""
+
+
+_WORDS: Mapping[type[BaseException] | tuple[type[BaseException], ...], str] = {
+    ssl.SSLError: "TLS with the database fails ({}); check the certificates at both ends.",
+    asyncpg.DiskFullError: "The database's disk is full ({}); make room on its server.",
+    CommitsWait: "{} commits wait for a standby that does not answer; bring it back, or wait for none.",
+    AllInUse: "All {} sessions of this process were in use for too long; see pg_stat_activity.",
+    asyncpg.TooManyConnectionsError: (
+        "The database lets no further session in ({}); raise its limit, or lower "
+        "PAYBELL_DATABASE_CONNECTIONS."
+    ),
+    (asyncpg.ReadOnlySQLTransactionError, asyncpg.TargetServerAttributeNotMatched): (
+        "The database is a standby or read-only; its URL must lead to the primary."
+    ),
+    TimeoutError: "The database does not answer in time; see its server and the network to it.",
+}
 
 
 @contextmanager

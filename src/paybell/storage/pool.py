@@ -14,7 +14,18 @@ import structlog
 
 from paybell.clock import Clock
 from paybell.errors import DatabaseUnavailable, Misconfigured, Outage, OutcomeUnknown
-from paybell.storage.driver_errors import LOST, cause_of, in_words, is_gone, is_refusal, refusal, unreachable
+from paybell.storage.driver_errors import (
+    LOST,
+    AllInUse,
+    CommitsWait,
+    cause_of,
+    in_words,
+    is_gone,
+    is_refusal,
+    refusal,
+    unreachable,
+)
+from paybell.storage.queries import load_queries
 from paybell.storage.sessions import Session, open_session
 
 log = structlog.get_logger()
@@ -66,7 +77,7 @@ _ROOM_SECONDS = 0.25
 # The same cause is logged this often; requests that met it in between are counted by their answers.
 _REPORT_SECONDS = 30.0
 _OPEN_POLL_SECONDS = 0.2
-_WAITING_COMMITS = "SELECT pid FROM pg_stat_activity WHERE pid = ANY($1::int[]) AND wait_event = 'SyncRep'"
+_SQL = load_queries(__package__)
 
 
 class SessionPool:
@@ -111,7 +122,7 @@ class SessionPool:
         try:
             async with asyncio.timeout(ACQUIRE_TIMEOUT_SECONDS):
                 while True:
-                    if self._pool.get_idle_size() or self._may_open():
+                    if self._full is None or self._pool.get_idle_size() or self._may_try():
                         with suppress(asyncpg.TooManyConnectionsError):
                             return await self._pool.acquire()
                     with suppress(TimeoutError):
@@ -120,6 +131,8 @@ class SessionPool:
         except TimeoutError:
             if self._full is not None:
                 raise self._full from None
+            if self._pool.get_size() == self._connections:
+                raise AllInUse(str(self._connections)) from None
             raise
 
     async def release(self, connection: Connection) -> None:
@@ -155,10 +168,8 @@ class SessionPool:
 
     # Room at the server
 
-    def _may_open(self) -> bool:
-        """Say whether a session may be opened; of those who wait for room one tries at a time."""
-        if self._full is None:
-            return True
+    def _may_try(self) -> bool:
+        """Say whether the server may be asked for room again; of those who wait for it one does at a time."""
         now = self._clock.monotonic()
         if now < self._try_at:
             return False
@@ -185,12 +196,13 @@ class SessionPool:
         """Count what was abandoned and still waits as ours, or it would add up to the server's limit."""
         if not self._abandoned:
             return
-        waiting = await session.fetch(_WAITING_COMMITS, list(self._abandoned))
+        waiting = await session.fetch(_SQL["find_waiting_commits"], list(self._abandoned))
         self._abandoned = {row["pid"] for row in waiting}
-        if waiting and len(waiting) + self._pool.get_size() >= self._connections:
-            raise asyncpg.TooManyConnectionsError(
-                f"{len(waiting)} commits wait for a standby that does not answer"
-            )
+        if waiting:
+            full = CommitsWait(str(len(waiting)))
+            self._report(full)
+            if len(waiting) + self._pool.get_size() >= self._connections:
+                raise full
 
     # The first session
 

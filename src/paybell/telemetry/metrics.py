@@ -60,6 +60,7 @@ class Metrics(Observer):
         self.listener_batch = self._histogram(
             "listener_batch_size", "Deliveries applied at once.", _BATCH_SIZES
         )
+        self.database_ready = self._gauge("database_ready", "1 while a database takes payments.", "database")
         self.failures = self._gauge("failed_deliveries", "Deliveries that could not be applied.", "state")
 
     def _counter(self, name: str, text: str, **labels: Sequence[str]) -> Counter:
