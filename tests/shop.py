@@ -27,6 +27,7 @@ from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.relay import Wire
 from paybell.parts import Parts
+from paybell.pay.problems import PROBLEMS
 from paybell.pay.refund_routes import refund_routes
 from paybell.pay.routes import pay_order_routes
 from paybell.serving.application import create_app
@@ -139,8 +140,12 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
     clock, side, signer = SystemClock(), PaySide(pay_database), Signer(SECRET)
     settings = read_settings({}, jwt_secret=SECRET)
     tokens = Tokens.from_settings(settings, clock)
-    routers = [pay_order_routes(side.pay, 7200), refund_routes(side.refunds), wallet_routes(side.wallets)]
-    app = create_app(Parts(routers=routers), tokens, Metrics())
+    routers = [
+        pay_order_routes(side.pay, 7200),
+        refund_routes(side.refunds),
+        wallet_routes(side.wallets, "1"),
+    ]
+    app = create_app(Parts(routers=routers, problems=PROBLEMS), tokens, Metrics())
     (binding,) = topology().bindings
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -16,6 +16,7 @@ from paybell.idempotency.keys import IdempotencyKey
 from paybell.ids import new_traceparent
 from paybell.messaging.outbox import Outbox
 from paybell.pay.model import Application, PayOrder
+from paybell.pay.refund_routes import refunded
 from paybell.pay.refunds import RefundRequest, RefundService
 from paybell.pay.service import PayService
 from paybell.pay.settlement import PaymentRequest
@@ -23,6 +24,7 @@ from paybell.storage import Database
 from paybell.telemetry.observers import Observer
 from paybell.testing import SequentialIds
 from paybell.wallet.pay_password import Pepper
+from paybell.wallet.routes import topped_up
 from paybell.wallet.service import WalletService
 
 PASSWORD = "123456"
@@ -84,7 +86,7 @@ class PaySide:
         await self.wallets.open(user_id, PASSWORD, currency)
         if amount:
             key = IdempotencyKey.of("test", "top-up", f"{user_id}-{currency}", b"")
-            await self.wallets.top_up(user_id, amount, currency, key)
+            await self.wallets.top_up(user_id, amount, currency, key, topped_up)
 
     async def order(
         self, biz_order_no: int, payer_id: str, amount: int, *, currency: str = "CNY", ttl_seconds: int = 600
@@ -115,7 +117,7 @@ class PaySide:
         key = IdempotencyKey.of("1", f"refunds of {pay_order_id}", number, b"%d" % amount)
         request = RefundRequest(pay_order_id, "1", amount, reason, key, new_traceparent())
         try:
-            answer, _ = await self.refunds.refund(request)
+            answer, _ = await self.refunds.refund(request, refunded)
         except PaybellError as error:
             return error
         body: dict[str, Any] = msgspec.json.decode(answer.body)

@@ -43,7 +43,7 @@ def check_currency(currency: str) -> str:
         UnknownCurrency: it does not.
     """
     if currency not in CURRENCIES:
-        raise UnknownCurrency
+        raise UnknownCurrency(field="currency")
     return currency
 
 

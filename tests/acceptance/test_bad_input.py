@@ -13,9 +13,9 @@ from serving import Client, Reply, Service, fresh_databases, fresh_number, fresh
 from support import PASSWORD, Databases, connected, seeded
 
 from paybell.money import AMOUNT_MAX
-from paybell.serving.application import BODY_MAX
 from paybell.storage import Database
 from paybell.wallet.ledger import trial_balance
+from paybell.web.bodies import BODY_MAX
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -706,3 +706,28 @@ def _is_documented(
         for pattern, methods in documented.items()
         if re.fullmatch(pattern, plain)
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "members", "code", "field"),
+    [
+        ("/wallets", {"payPassword": "12345"}, "invalid_request", "payPassword"),
+        ("/wallets", {"currency": "cny"}, "unknown_currency", "currency"),
+        ("/wallets", {"currency": "XYZ"}, "unknown_currency", "currency"),
+        ("/wallets", {"userId": "a b"}, "invalid_request", "userId"),
+        ("/pay-orders", {"amount": 0}, "invalid_amount", "amount"),
+        ("/pay-orders", {"bizOrderNo": "x"}, "invalid_id", "bizOrderNo"),
+    ],
+)
+async def test_a_refusal_names_its_field_in_words(
+    http: Client, path: str, members: dict[str, object], code: str, field: str
+) -> None:
+    """Regular expressions are for programs; they stand in the OpenAPI document."""
+    wallet = {"userId": fresh_user(), "payPassword": PASSWORD}
+    body = {**(wallet if path == "/wallets" else pay_order()), **members}
+
+    reply = await http.post(path, http.shop, body)
+
+    assert reply.refusal == (400, code)
+    assert reply.json["field"] == field
+    assert "regex" not in reply.json["detail"]

@@ -246,3 +246,13 @@ async def test_an_order_in_flight_at_the_end_is_still_completed(postgres: Databa
 
     assert reply.status == 201
     assert reply.json["payOrderId"] is not None
+
+
+async def test_an_order_id_that_was_cancelled_is_refused(http: Client) -> None:
+    """With or without a pay order: it cannot be paid any more."""
+    order = await http.order(fresh_user())
+    assert (await http.post(f"/orders/{order['id']}/cancel", http.shop, None)).status == 200
+
+    again = {"orderId": order["id"], "buyerId": order["buyerId"], "totalFee": order["totalFee"]}
+
+    assert (await http.post("/orders", http.shop, again)).refusal == (409, "order_cancelled")

@@ -379,3 +379,19 @@ async def test_refusals_are_problem_documents_in_the_callers_language(http: Clie
         "payOrderId": order["id"],
     }
     assert all(reply.headers["Vary"] == "Accept-Language" for reply in replies.values())
+
+
+async def test_another_merchant_cannot_put_its_order_before_ours_under_one_number(http: Client) -> None:
+    """The token's merchant decides which order a business number names, for the payer too."""
+    user, thief = fresh_user(), http.token("thief", "pay-orders:write", "pay-orders:read", merchant="thieves")
+    ours = await http.apply(user)
+    path = f"/pay-orders/biz/{ours['bizOrderNo']}"
+    body = {"bizOrderNo": ours["bizOrderNo"], "payerId": user, "amount": 1}
+
+    theirs = await http.post("/pay-orders", thief, body)
+
+    assert theirs.status == 201
+    for token in (http.token(user), http.shop):
+        assert (await http.get(path, token)).json == ours
+    for token in (http.token(user, merchant="thieves"), thief):
+        assert (await http.get(path, token)).json == theirs.json

@@ -3,8 +3,14 @@
 import asyncio
 
 import pytest
-from serving import Client, Service, fresh_user
+from serving import PEPPER_SETTING, Client, Service, fresh_user
 from support import PASSWORD, connected
+
+from paybell.idempotency.keys import IdempotencyKey
+from paybell.storage import Database
+from paybell.wallet.pay_password import Pepper
+from paybell.wallet.routes import topped_up
+from paybell.wallet.service import WalletService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -107,18 +113,54 @@ async def test_the_same_key_with_another_body_is_refused(http: Client) -> None:
     assert await http.balance(user) == 50
 
 
-async def test_a_key_belongs_to_its_caller_and_wallet(http: Client) -> None:
-    """Another caller, or another wallet, with the same key is another request."""
+async def test_a_key_belongs_to_its_merchant_and_wallet(http: Client) -> None:
+    """Two workers of one backend are told of one bank transfer; another wallet is another request."""
     user, other_user = fresh_user(), fresh_user()
     await http.fund(user, 0)
     await http.fund(other_user, 0)
-    other_caller = http.token("another shop", "wallets:write")
+    other_worker = http.token("another worker", "wallets:write")
 
-    assert (await http.top_up(user, 50, "k")).status == 201
-    assert (await http.top_up(user, 50, "k", token=other_caller)).status == 201
+    first = await http.top_up(user, 50, "k")
+    again = await http.top_up(user, 50, "k", token=other_worker)
     assert (await http.top_up(other_user, 50, "k")).status == 201
 
-    assert [await http.balance(user), await http.balance(other_user)] == [100, 50]
+    assert (again.status, again.content) == (201, first.content)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert [await http.balance(user), await http.balance(other_user)] == [50, 50]
+
+
+async def test_a_top_up_of_an_earlier_release_is_not_made_again(
+    service: Service, http: Client, pay_check: Database
+) -> None:
+    """Its key belonged to the token's user; the retry comes after the upgrade, or later still."""
+    user, worker = fresh_user(), http.token("worker", "wallets:write")
+    await http.fund(user, 0)
+    former = IdempotencyKey.of(
+        "worker", f"POST /wallets/{user}/top-ups", "k", b'{"amount":50,"currency":null}'
+    )
+    wallets = WalletService(pay_check, Pepper(PEPPER_SETTING))
+    before, _ = await wallets.top_up(user, 50, None, former, topped_up)
+
+    kept = await http.top_up(user, 50, "k", token=worker)
+    async with connected(service.urls["pay"]) as other:
+        await other.execute("DELETE FROM idempotency_keys WHERE caller = 'worker'")
+    removed = await http.top_up(user, 50, "k", token=worker)
+
+    assert (kept.status, kept.content) == (201, before.body)
+    assert kept.headers["Idempotent-Replayed"] == "true"
+    assert removed.refusal == (422, "idempotency_key_reused")
+    assert await http.balance(user) == 50
+
+
+async def test_blanks_around_a_key_are_none_of_it(http: Client) -> None:
+    """RFC 9110 section 5.5: they belong to the header's line."""
+    user = fresh_user()
+    await http.fund(user, 0)
+
+    replies = [await http.top_up(user, 5, key) for key in ("k", "k \t", "  k")]
+
+    assert [reply.status for reply in replies] == [201] * 3
+    assert await http.balance(user) == 5
 
 
 async def test_keys_with_colons_are_not_mistaken_for_each_other(http: Client) -> None:
@@ -139,7 +181,7 @@ async def test_a_key_in_use_is_told_to_wait(service: Service, http: Client) -> N
     """The lock of the key is held elsewhere, as by a request that is not done yet."""
     user = fresh_user()
     await http.fund(user, 0)
-    place = "\x1f".join(["shop", f"POST /wallets/{user}/top-ups", "k"])
+    place = "\x1f".join(["1", f"POST /wallets/{user}/top-ups", "k"])
     async with connected(service.urls["pay"]) as other, other.transaction():
         await other.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", place)
 

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from serving import Client, Reply, fresh_user
 from support import PASSWORD
+
+from paybell.web.bodies import BODY_MAX
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -90,3 +93,18 @@ async def test_a_body_that_comes_in_pieces_is_paid_too(http: Client) -> None:
     )
 
     assert reply.status == 200
+
+
+@pytest.mark.parametrize("size", [BODY_MAX + 1, 120_000])
+async def test_a_body_that_is_too_large_is_refused_the_same(http: Client, size: int) -> None:
+    """Also one that the server hands over in one piece."""
+    user = fresh_user()
+    await http.fund(user, 100)
+    pay_order = await http.apply(user, 100)
+    body = msgspec.json.encode({"payPassword": PASSWORD}).ljust(size)
+
+    path = f"/pay-orders/{pay_order['payOrderId']}/pay"
+    for kind in (PLAIN, OTHER):
+        reply = await http.send("POST", path, http.token(user), data=body, headers={"Content-Type": kind})
+        assert reply.refusal == (413, "body_too_large")
+    assert await http.balance(user) == 100

@@ -30,6 +30,7 @@ from paybell.testing import FrozenClock
 from paybell.tokens import Principal
 from paybell.wallet.errors import WalletExists
 from paybell.wallet.ledger import PostingFolder, trial_balance
+from paybell.wallet.routes import topped_up
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 
@@ -68,7 +69,7 @@ class Way:
         with suppress(WalletExists):
             await self.side.wallets.open(self.buyer, PASSWORD)
         await self.side.wallets.top_up(
-            self.buyer, FUNDS, None, IdempotencyKey.of("test", "top-up", self.buyer, b"")
+            self.buyer, FUNDS, None, IdempotencyKey.of("test", "top-up", self.buyer, b""), topped_up
         )
 
     async def order(self) -> None:

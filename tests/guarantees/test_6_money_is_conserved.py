@@ -19,6 +19,7 @@ from paybell.tokens import Principal
 from paybell.wallet import ledger
 from paybell.wallet.errors import BalanceLimit
 from paybell.wallet.ledger import PostingFolder, Transfer, TransferKind, trial_balance
+from paybell.wallet.routes import topped_up
 
 # Every payment of a merchant, every top-up of a currency: waiting for such a row would be a queue.
 BOUND_SECONDS = 2.0
@@ -204,7 +205,7 @@ async def test_a_top_up_is_made_once_for_each_key(pay_database: Database) -> Non
 
     async def top_up() -> object:
         try:
-            return (await side.wallets.top_up("7", 100, None, key))[0]
+            return (await side.wallets.top_up("7", 100, None, key, topped_up))[0]
         except IdempotencyKeyInUse as error:
             return error
 
@@ -214,7 +215,9 @@ async def test_a_top_up_is_made_once_for_each_key(pay_database: Database) -> Non
     assert {answer for answer in answers if not isinstance(answer, IdempotencyKeyInUse)} == {last}
     assert await side.balance("7") == 100
     with pytest.raises(IdempotencyKeyReused):
-        await side.wallets.top_up("7", 200, None, IdempotencyKey.of("till", "top-up", "key-1", b"200"))
+        await side.wallets.top_up(
+            "7", 200, None, IdempotencyKey.of("till", "top-up", "key-1", b"200"), topped_up
+        )
     assert await side.balance("7") == 100
 
 
@@ -228,7 +231,9 @@ async def test_a_top_up_is_not_made_again_when_its_answer_is_forgotten(
         assert await connection.execute("DELETE FROM idempotency_keys") == "DELETE 1"
 
     with pytest.raises(IdempotencyKeyReused):
-        await side.wallets.top_up("7", 100, "CNY", IdempotencyKey.of("test", "top-up", "7-CNY", b""))
+        await side.wallets.top_up(
+            "7", 100, "CNY", IdempotencyKey.of("test", "top-up", "7-CNY", b""), topped_up
+        )
     assert await side.balance("7") == 100
 
 
@@ -241,10 +246,14 @@ async def test_a_wallet_never_outgrows_its_column(pay_database: Database, pay_ur
             "UPDATE accounts SET credits = $1 WHERE kind = 'wallet'", TOTAL_MAX - AMOUNT_MAX
         )
 
-    await side.wallets.top_up("7", AMOUNT_MAX, None, IdempotencyKey.of("test", "top-up", "fits", b""))
+    await side.wallets.top_up(
+        "7", AMOUNT_MAX, None, IdempotencyKey.of("test", "top-up", "fits", b""), topped_up
+    )
     assert await side.balance("7") == TOTAL_MAX
     with pytest.raises(BalanceLimit):
-        await side.wallets.top_up("7", 1, None, IdempotencyKey.of("test", "top-up", "too-much", b""))
+        await side.wallets.top_up(
+            "7", 1, None, IdempotencyKey.of("test", "top-up", "too-much", b""), topped_up
+        )
 
 
 class History:
@@ -279,7 +288,7 @@ class History:
     async def _top_up(self, number: int) -> None:
         user, currency, amount = self._user(), self.rng.choice(self.currencies), self.rng.randint(1, 100)
         key = IdempotencyKey.of("till", "top-up", str(number % 50), f"{user}{currency}{amount}".encode())
-        _, again = await self.side.wallets.top_up(user, amount, currency, key)
+        _, again = await self.side.wallets.top_up(user, amount, currency, key, topped_up)
         if not again:
             self.books[user, currency] += amount
 

@@ -39,6 +39,7 @@ from paybell.trade.pay_client import PayClient
 from paybell.trade.payment_listener import PaymentProof, payment_listener
 from paybell.wallet.ledger import PostingFolder, trial_balance
 from paybell.wallet.pay_password import LOCK, TRIES_MAX
+from paybell.wallet.routes import topped_up
 
 STEPS = 200_000
 WRONG = "000000"
@@ -271,7 +272,7 @@ class Machine(RuleBasedStateMachine):
             wallet.balance += amount
             key = IdempotencyKey.of("test", "top-up", f"{wallet.user_id}-{wallet.top_ups}", b"")
             answers = [
-                self._do(self.world.side.wallets.top_up(wallet.user_id, amount, None, key))
+                self._do(self.world.side.wallets.top_up(wallet.user_id, amount, None, key, topped_up))
                 for _ in range(1 + again)
             ]
             assert [replayed for _, replayed in answers] == [False, True][: len(answers)]

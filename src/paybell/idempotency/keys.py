@@ -1,41 +1,60 @@
 """Idempotency keys: the same request again gets the first answer again.
 
 After the IETF draft "The Idempotency-Key HTTP Header Field": another body is refused with 422,
-a concurrent one with 409. The key is written in the transaction of the work, so an answer is
+a concurrent one with 409. A key belongs to the merchant it was sent for, whoever of it sends it, and
+to one method and path. The key is written in the transaction of the work, so an answer is
 kept exactly when its work was done, and a failed request may simply be sent again.
 """
 
 import hashlib
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
-from paybell.storage import Transaction, load_queries
+from paybell.storage import ConstraintViolated, Database, Transaction, load_queries
 from paybell.storage.retention import Rule
 
 _SQL = load_queries(__package__)
 _FORM = re.compile(r"[!-~]{1,255}", re.ASCII)
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A caller's key for one route, and the hash of the request it stands for."""
+    """A merchant's key for one method and path, and the hash of the request it stands for.
 
-    caller: str
+    Attributes:
+        former_caller: the token's ``sub`` on routes whose keys belonged to it in earlier releases, else
+            None; what was done under such a key is found.
+    """
+
+    merchant_id: str
     route: str
     key: str
     request_hash: bytes
+    former_caller: str | None = None
 
     @classmethod
-    def of(cls, caller: str, route: str, key: str | None, request: bytes) -> "IdempotencyKey":
-        """Make one from a request's parts.
+    def of(
+        cls, merchant_id: str, route: str, key: str | None, request: bytes, former_caller: str | None = None
+    ) -> "IdempotencyKey":
+        """Make one from a request's parts; blanks around a header's value are none of it (RFC 9110).
 
         Raises:
             IdempotencyKeyMissing: no key, or not 1 to 255 printable ASCII characters.
         """
-        if key is None or not _FORM.fullmatch(key):
+        key = "" if key is None else key.strip(" \t")
+        if not _FORM.fullmatch(key):
             raise IdempotencyKeyMissing
-        return cls(caller, route, key, hashlib.sha256(request).digest())
+        return cls(merchant_id, route, key, hashlib.sha256(request).digest(), former_caller)
+
+    @property
+    def callers(self) -> list[str]:
+        """Under whose name it may have been kept, today's first."""
+        former = [] if self.former_caller in (None, self.merchant_id) else [self.former_caller]
+        return [self.merchant_id, *filter(None, former)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +72,11 @@ async def first_answer(tx: Transaction, key: IdempotencyKey) -> Answer | None:
         IdempotencyKeyInUse: another transaction works under this key.
         IdempotencyKeyReused: it was used for a different request.
     """
-    place = (key.caller, key.route, key.key)
-    lock = await tx.fetch_one(_SQL["try_lock_idempotency_key"], *place)
-    if lock is None or not lock["locked"]:
-        raise IdempotencyKeyInUse
-    row = await tx.fetch_one(_SQL["find_idempotent_answer"], *place)
+    for caller in key.callers:
+        lock = await tx.fetch_one(_SQL["try_lock_idempotency_key"], caller, key.route, key.key)
+        if lock is None or not lock["locked"]:
+            raise IdempotencyKeyInUse
+    row = await tx.fetch_one(_SQL["find_idempotent_answer"], key.callers, key.route, key.key)
     if row is None:
         return None
     if row["request_hash"] != key.request_hash:
@@ -69,7 +88,7 @@ async def keep_answer(tx: Transaction, key: IdempotencyKey, answer: Answer) -> N
     """Keep the answer with the work it tells of."""
     await tx.execute(
         _SQL["keep_idempotent_answer"],
-        key.caller,
+        key.merchant_id,
         key.route,
         key.key,
         key.request_hash,
@@ -77,6 +96,43 @@ async def keep_answer(tx: Transaction, key: IdempotencyKey, answer: Answer) -> N
         answer.body,
         tx.now,
     )
+
+
+async def answer_once(
+    database: Database,
+    key: IdempotencyKey,
+    work: Callable[[Transaction], Awaitable[Done]],
+    show: Callable[[Done], Answer],
+    *,
+    taken: str,
+) -> tuple[Answer, bool]:
+    """Do the work and keep its answer in one transaction, or return the answer kept before.
+
+    Args:
+        database: where the work is done and its answer kept.
+        key: the request's.
+        work: what is done once.
+        show: makes the answer of what was done.
+        taken: the constraint that keeps the work from being done twice for ever, also after its
+            answer was removed.
+
+    Returns:
+        The answer, and whether it is that of an earlier request.
+
+    Raises:
+        IdempotencyKeyInUse, IdempotencyKeyReused: about the key; and what the work raises.
+    """
+    try:
+        async with database.transaction() as tx:
+            if kept := await first_answer(tx, key):
+                return kept, True
+            answer = show(await work(tx))
+            await keep_answer(tx, key, answer)
+            return answer, False
+    except ConstraintViolated as error:
+        if error.name == taken:
+            raise IdempotencyKeyReused from error
+        raise
 
 
 def retention_rules(days: int) -> tuple[Rule, ...]:

@@ -1,5 +1,6 @@
 -- name: find_idempotent_answer
-SELECT request_hash, status, body FROM idempotency_keys WHERE caller = $1 AND route = $2 AND key = $3;
+SELECT request_hash, status, body FROM idempotency_keys WHERE caller = ANY($1::text[]) AND route = $2 AND key = $3
+ORDER BY created_at LIMIT 1;
 
 -- name: try_lock_idempotency_key
 -- Held until the transaction ends; false while another one works under the same key.

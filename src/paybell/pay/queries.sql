@@ -32,10 +32,6 @@ SELECT pay_orders.*
 FROM unnest($1::bigint[], $2::text[]) AS wanted (biz_order_no, merchant_id)
 JOIN pay_orders USING (biz_order_no, merchant_id);
 
--- name: find_by_biz_order_no_of_payer
--- A buyer knows the business number only; with several merchants the newest of theirs.
-SELECT * FROM pay_orders WHERE biz_order_no = $1 AND payer_id = $2 ORDER BY id DESC LIMIT 1;
-
 -- name: find_pay_order
 SELECT * FROM pay_orders WHERE id = $1;
 

@@ -7,7 +7,7 @@ from litestar.params import JSONBody
 
 from paybell.errors import InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown
 from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
-from paybell.idempotency.keys import IdempotencyKey
+from paybell.idempotency.keys import Answer, IdempotencyKey
 from paybell.ids import parse_id
 from paybell.pay.errors import (
     MerchantInsufficientBalance,
@@ -15,8 +15,9 @@ from paybell.pay.errors import (
     PayOrderNotPaid,
     RefundExceedsPayment,
 )
+from paybell.pay.model import PayOrder, Refund
 from paybell.pay.problems import PROBLEMS
-from paybell.pay.refunds import RefundRequest, RefundService, RefundView
+from paybell.pay.refunds import RefundRequest, RefundService
 from paybell.wallet.errors import BalanceLimit
 from paybell.web.auth import Caller, scope, trace_of
 from paybell.web.errors import InvalidText
@@ -30,6 +31,38 @@ class NewRefund(msgspec.Struct, forbid_unknown_fields=True):
 
     amount: Amount
     reason: Subject = ""
+
+
+class RefundView(msgspec.Struct, rename="camel"):
+    """A refund as HTTP shows it; ``refundedAmount`` is all that was given back so far."""
+
+    refund_id: str
+    pay_order_id: str
+    biz_order_no: str
+    amount: int
+    refunded_amount: int
+    currency: str
+    reason: str
+    version: int
+
+
+def view(refund: Refund, order: PayOrder) -> RefundView:
+    """Show a refund and the pay order after it."""
+    return RefundView(
+        refund_id=str(refund.id),
+        pay_order_id=str(order.id),
+        biz_order_no=str(order.biz_order_no),
+        amount=refund.amount,
+        refunded_amount=order.refunded_amount,
+        currency=order.currency,
+        reason=refund.reason,
+        version=order.version,
+    )
+
+
+def refunded(done: tuple[Refund, PayOrder]) -> Answer:
+    """Make the answer that is kept for a refund."""
+    return Answer(201, msgspec.json.encode(view(*done)))
 
 
 def refund_routes(service: RefundService) -> Router:
@@ -79,7 +112,7 @@ def refund_routes(service: RefundService) -> Router:
             key=key,
             traceparent=trace_of(request),
         )
-        answer, replayed = await service.refund(wanted)
+        answer, replayed = await service.refund(wanted, refunded)
         return replayable(answer, replayed=replayed)
 
     return Router("/pay-orders", route_handlers=[refund], tags=["refunds"])

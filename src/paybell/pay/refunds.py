@@ -1,11 +1,9 @@
 """Refunds: money that goes back from the merchant's account to the payer's wallet."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
-
-from paybell.idempotency.errors import IdempotencyKeyReused
-from paybell.idempotency.keys import Answer, IdempotencyKey, first_answer, keep_answer
+from paybell.idempotency.keys import Answer, IdempotencyKey, answer_once
 from paybell.ids import Ids
 from paybell.messaging.events import PAY_REFUNDED
 from paybell.messaging.outbox import Outbox
@@ -13,7 +11,7 @@ from paybell.money import TOTAL_MAX, check_amount
 from paybell.pay import store
 from paybell.pay.errors import MerchantInsufficientBalance, PayOrderNotFound
 from paybell.pay.model import PayOrder, Refund
-from paybell.storage import ConstraintViolated, Database, Transaction
+from paybell.storage import Database, Transaction
 from paybell.wallet import ledger
 from paybell.wallet.errors import BalanceLimit
 from paybell.wallet.ledger import Transfer, TransferKind
@@ -31,19 +29,6 @@ class RefundRequest:
     traceparent: str
 
 
-class RefundView(msgspec.Struct, rename="camel"):
-    """A refund as HTTP shows it; ``refundedAmount`` is all that was given back so far."""
-
-    refund_id: str
-    pay_order_id: str
-    biz_order_no: str
-    amount: int
-    refunded_amount: int
-    currency: str
-    reason: str
-    version: int
-
-
 class RefundService:
     """Gives money back: transfer, order and event in one transaction."""
 
@@ -53,7 +38,9 @@ class RefundService:
         self._outbox = outbox
         self._ids = ids
 
-    async def refund(self, request: RefundRequest) -> tuple[Answer, bool]:
+    async def refund(
+        self, request: RefundRequest, show: Callable[[tuple[Refund, PayOrder]], Answer]
+    ) -> tuple[Answer, bool]:
         """Refund once for each key; return the answer and whether it is a replay.
 
         Raises:
@@ -62,19 +49,13 @@ class RefundService:
             IdempotencyKeyInUse, IdempotencyKeyReused: about the key, which is the refund's number for ever.
         """
         check_amount(request.amount)
-        try:
-            async with self._database.transaction() as tx:
-                if kept := await first_answer(tx, request.key):
-                    return kept, True
-                answer = Answer(201, msgspec.json.encode(await self._do(tx, request)))
-                await keep_answer(tx, request.key, answer)
-                return answer, False
-        except ConstraintViolated as error:
-            if error.name == "refund_number_once":  # the key's answer was removed, the refund was not
-                raise IdempotencyKeyReused from error
-            raise
 
-    async def _do(self, tx: Transaction, request: RefundRequest) -> RefundView:
+        async def work(tx: Transaction) -> tuple[Refund, PayOrder]:
+            return await self._do(tx, request)
+
+        return await answer_once(self._database, request.key, work, show, taken="refund_number_once")
+
+    async def _do(self, tx: Transaction, request: RefundRequest) -> tuple[Refund, PayOrder]:
         order = (await store.lock(tx, [request.pay_order_id])).get(request.pay_order_id)
         if order is None or order.merchant_id != request.merchant_id:
             raise PayOrderNotFound
@@ -84,16 +65,7 @@ class RefundService:
         await store.insert_refund(tx, refund)
         await store.mark_refunded(tx, refunded)
         await self._outbox.append(tx, [refunded.event(PAY_REFUNDED, tx.now, request.traceparent)])
-        return RefundView(
-            refund_id=str(refund.id),
-            pay_order_id=str(order.id),
-            biz_order_no=str(order.biz_order_no),
-            amount=refund.amount,
-            refunded_amount=refunded.refunded_amount,
-            currency=order.currency,
-            reason=refund.reason,
-            version=refunded.version,
-        )
+        return refund, refunded
 
     async def _move(self, tx: Transaction, order: PayOrder, refund: Refund) -> None:
         if await ledger.lock_merchant(tx, order.payee_account) < refund.amount:

@@ -127,13 +127,11 @@ class PayService:
         return _readable(await store.find(self._database, pay_order_id), principal)
 
     async def read_by_biz_order_no(self, biz_order_no: int, principal: Principal) -> PayOrder:
-        """Return a pay order by its business order number; see `read`.
+        """Return the pay order of a business order of the caller's merchant; see `read`.
 
         Raises:
             PayOrderNotFound, NotThePayer.
         """
-        if order := await store.find_of_payer(self._database, biz_order_no, principal.user_id):
-            return order
         key = (principal.merchant_id, biz_order_no)
         return _readable((await store.find_by_biz_order_nos(self._database, [key])).get(key), principal)
 

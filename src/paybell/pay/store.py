@@ -47,12 +47,6 @@ async def find_by_biz_order_nos(
     return {(row["merchant_id"], row["biz_order_no"]): pay_order(row) for row in rows}
 
 
-async def find_of_payer(database: Database, biz_order_no: int, payer_id: str) -> PayOrder | None:
-    """Return a payer's own pay order by its business order number."""
-    row = await database.fetch_one(_SQL["find_by_biz_order_no_of_payer"], biz_order_no, payer_id)
-    return None if row is None else pay_order(row)
-
-
 async def find(database: Database, pay_order_id: int) -> PayOrder | None:
     """Return a pay order."""
     row = await database.fetch_one(_SQL["find_pay_order"], pay_order_id)

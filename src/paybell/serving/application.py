@@ -12,11 +12,8 @@ from paybell.serving.health import health_routes
 from paybell.telemetry.metrics import Metrics
 from paybell.tokens import Tokens
 from paybell.web.auth import authenticated
-from paybell.web.bodies import JsonRequest
+from paybell.web.bodies import BODY_MAX, JsonRequest
 from paybell.web.error_handlers import ErrorHandlers
-
-# The largest body that makes sense is an order with a long subject: under 2 KiB.
-BODY_MAX = 64 * 1024
 
 
 def create_app(parts: Parts, tokens: Tokens, metrics: Metrics) -> Litestar:

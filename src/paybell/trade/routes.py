@@ -24,7 +24,13 @@ from paybell.errors import (
 )
 from paybell.ids import parse_id
 from paybell.money import DEFAULT_CURRENCY, check_currency
-from paybell.trade.errors import NotTheBuyer, OrderMismatch, OrderNotFound, PayServiceUnavailable
+from paybell.trade.errors import (
+    NotTheBuyer,
+    OrderCancelled,
+    OrderMismatch,
+    OrderNotFound,
+    PayServiceUnavailable,
+)
 from paybell.trade.model import Order, Purchase
 from paybell.trade.problems import PROBLEMS
 from paybell.trade.service import TradeService
@@ -122,6 +128,7 @@ def order_routes(
             InvalidText,
             UnknownCurrency,
             InsufficientScope,
+            OrderCancelled,
             OrderMismatch,
             PayOrderClosed,
             PayServiceUnavailable,

@@ -9,7 +9,7 @@ from paybell.ids import Ids
 from paybell.storage import Database
 from paybell.tokens import Principal
 from paybell.trade import store
-from paybell.trade.errors import NotTheBuyer, OrderMismatch, OrderNotFound
+from paybell.trade.errors import NotTheBuyer, OrderCancelled, OrderMismatch, OrderNotFound
 from paybell.trade.model import Order, OrderStatus, Purchase
 from paybell.trade.order_checker import CHECK_SECONDS
 from paybell.trade.pay_client import PayClient
@@ -35,9 +35,12 @@ class TradeService:
 
         Raises:
             OrderMismatch: the id exists with another fee, currency or buyer.
+            OrderCancelled: it exists and was cancelled, so it cannot be paid any more.
             PayServiceUnavailable: the order is kept; the same request again completes it.
         """
         order, created = await self._purchases.submit(purchase)
+        if order.status is OrderStatus.CANCELLED:
+            raise OrderCancelled
         if order.pay_order_id is None:
             pay_order_id = await self._pay.apply(order, traceparent)
             order = await self._links.submit((order, pay_order_id))

@@ -24,7 +24,11 @@ async def wallet_parts(host: Host) -> Parts:
         wallets = WalletService(database, Pepper(host.settings.pin_pepper))
         statements = Statements(database)
         parts.services += [wallets, statements]
-        parts.routers += [wallet_routes(wallets), *statement_routes(statements)]
+        merchant_id = host.settings.merchant_id
+        parts.routers += [
+            wallet_routes(wallets, merchant_id),
+            *statement_routes(statements, merchant_id),
+        ]
     if "background" in host.roles:
         database = await host.database("pay")
         parts.loops += [

@@ -31,7 +31,7 @@ def check_pay_password(password: str) -> str:
         InvalidRequest: it has not; the password is not repeated in the message.
     """
     if not _FORM.fullmatch(password):
-        raise InvalidRequest("A pay password has exactly six digits.")
+        raise InvalidRequest("A pay password has exactly six digits.", field="payPassword")
     return password
 
 

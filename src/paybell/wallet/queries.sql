@@ -129,3 +129,6 @@ SELECT (SELECT coalesce(sum(debits - credits), 0) FROM accounts)
             GROUP BY account_id
             HAVING sum(debits) <> 0 OR sum(credits) <> 0
         ) AS differing) AS accounts_wrong;
+
+-- name: find_top_up
+SELECT 1 AS found FROM transfers WHERE kind = 'top_up' AND reference = $1;

@@ -10,12 +10,12 @@ from msgspec import Meta
 
 from paybell.errors import InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown, UnknownCurrency
 from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
-from paybell.idempotency.keys import IdempotencyKey
+from paybell.idempotency.keys import Answer, IdempotencyKey
 from paybell.money import DEFAULT_CURRENCY, check_currency
 from paybell.wallet.errors import BalanceLimit, NotTheOwner, WalletExists, WalletNotFound
 from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.service import Wallet, WalletService
-from paybell.web.auth import Caller, scope
+from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.fields import Amount, Currency, PathUserId, UserId, check_user_id
 from paybell.web.idempotency import IdempotencyHeader, replayable
 from paybell.web.refusals import WITH_A_BODY
@@ -49,8 +49,13 @@ def view(wallet: Wallet) -> WalletView:
     return WalletView(wallet.user_id, wallet.balance, wallet.currency)
 
 
-def wallet_routes(service: WalletService) -> Router:
-    """Return the routes under ``/wallets``."""
+def topped_up(wallet: Wallet) -> Answer:
+    """Make the answer that is kept for a top-up."""
+    return Answer(201, msgspec.json.encode(view(wallet)))
+
+
+def wallet_routes(service: WalletService, merchant_id: str) -> Router:
+    """Return the routes under ``/wallets``, which one merchant's tokens may use."""
 
     @post(
         "/",
@@ -106,14 +111,15 @@ def wallet_routes(service: WalletService) -> Router:
     ) -> Response[bytes]:
         check_user_id(user_id)
         key = IdempotencyKey.of(
-            request.user.user_id,
+            request.user.merchant_id,
             f"POST /wallets/{user_id}/top-ups",
             idempotency_key,
             msgspec.json.encode(data),
+            former_caller=request.user.user_id,
         )
         currency = None if data.currency is None else check_currency(data.currency)
-        answer, replayed = await service.top_up(user_id, data.amount, currency, key)
+        answer, replayed = await service.top_up(user_id, data.amount, currency, key, topped_up)
         return replayable(answer, replayed=replayed)
 
     handlers = [open_wallet, read_wallet, top_up]
-    return Router("/wallets", route_handlers=handlers, tags=["wallets"])
+    return Router("/wallets", route_handlers=handlers, opt=scopes_of(merchant_id), tags=["wallets"])

@@ -1,13 +1,12 @@
 """Wallets as their users see them: open, top up, read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
-
 from paybell.idempotency.errors import IdempotencyKeyReused
-from paybell.idempotency.keys import Answer, IdempotencyKey, first_answer, keep_answer
+from paybell.idempotency.keys import Answer, IdempotencyKey, answer_once
 from paybell.money import DEFAULT_CURRENCY, TOTAL_MAX, check_amount, check_currency
-from paybell.storage import ConstraintViolated, Database, load_queries
+from paybell.storage import Database, Transaction, load_queries
 from paybell.wallet import ledger
 from paybell.wallet.errors import BalanceLimit, WalletExists, WalletNotFound
 from paybell.wallet.ledger import Transfer, TransferKind
@@ -63,7 +62,12 @@ class WalletService:
         return Wallet(row["owner_id"], row["balance"], row["currency"])
 
     async def top_up(
-        self, user_id: str, amount: int, currency: str | None, key: IdempotencyKey
+        self,
+        user_id: str,
+        amount: int,
+        currency: str | None,
+        key: IdempotencyKey,
+        show: Callable[[Wallet], Answer],
     ) -> tuple[Answer, bool]:
         """Put money into a wallet, once for each key; return the answer and whether it is a replay.
 
@@ -71,26 +75,25 @@ class WalletService:
             WalletNotFound, InvalidAmount, BalanceLimit, IdempotencyKeyInUse, IdempotencyKeyReused.
         """
         check_amount(amount)
-        try:
-            async with self._database.transaction() as tx:
-                if kept := await first_answer(tx, key):
-                    return kept, True
-                wallet = await tx.fetch_one(_SQL["find_wallet"], user_id, currency)
-                if wallet is None:
-                    raise WalletNotFound
-                held = (await ledger.lock_wallets(tx, [(user_id, wallet["currency"])])).popitem()[1]
-                if held.credits + amount > TOTAL_MAX:
-                    raise BalanceLimit
-                funding = await ledger.system_account(tx, "funding", _FUNDING_OWNER, held.currency)
-                # Neither a user id nor a key has spaces, so no two come out the same.
-                reference = f"{user_id} {key.key} {key.caller}"
-                top_up = Transfer(TransferKind.TOP_UP, reference, funding, held.account_id, amount)
-                await ledger.post(tx, [top_up])
-                body = {"userId": user_id, "balance": held.balance + amount, "currency": held.currency}
-                answer = Answer(201, msgspec.json.encode(body))
-                await keep_answer(tx, key, answer)
-                return answer, False
-        except ConstraintViolated as error:
-            if error.name == "transfer_once":  # kept for ever, also after the key's answer is removed
-                raise IdempotencyKeyReused from error
-            raise
+
+        async def work(tx: Transaction) -> Wallet:
+            return await self._fund(tx, user_id, amount, currency, key)
+
+        return await answer_once(self._database, key, work, show, taken="transfer_once")
+
+    async def _fund(
+        self, tx: Transaction, user_id: str, amount: int, currency: str | None, key: IdempotencyKey
+    ) -> Wallet:
+        wallet = await tx.fetch_one(_SQL["find_wallet"], user_id, currency)
+        if wallet is None:
+            raise WalletNotFound
+        # Neither a user id nor a key has spaces, so no two come out the same.
+        reference, *former = [f"{user_id} {key.key} {caller}" for caller in key.callers]
+        if former and await tx.fetch_one(_SQL["find_top_up"], former[0]):
+            raise IdempotencyKeyReused  # its answer was removed, the money had come
+        held = (await ledger.lock_wallets(tx, [(user_id, wallet["currency"])])).popitem()[1]
+        if held.credits + amount > TOTAL_MAX:
+            raise BalanceLimit
+        funding = await ledger.system_account(tx, "funding", _FUNDING_OWNER, held.currency)
+        await ledger.post(tx, [Transfer(TransferKind.TOP_UP, reference, funding, held.account_id, amount)])
+        return Wallet(user_id, held.balance + amount, held.currency)

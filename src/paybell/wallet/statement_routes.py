@@ -17,7 +17,7 @@ from paybell.money import check_currency
 from paybell.wallet.errors import NotTheOwner, WalletNotFound
 from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.statements import PAGE_MAX, Line, Owner, Period, Place, Statements
-from paybell.web.auth import Caller, scope
+from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.fields import PathUserId, check_user_id
 
 CSV = "text/csv"
@@ -79,8 +79,8 @@ def read_asked(
     )
 
 
-def statement_routes(statements: Statements) -> list[Router]:
-    """Return the routes under ``/wallets`` and ``/merchants``."""
+def statement_routes(statements: Statements, merchant_id: str) -> list[Router]:
+    """Return the routes under ``/wallets`` (one merchant's) and ``/merchants``."""
     described = PROBLEMS.refusals(InvalidId, InvalidRequest, UnknownCurrency, NotTheOwner, WalletNotFound)
     asked_of = {"asked": Provide(read_asked, sync_to_thread=False)}
 
@@ -110,7 +110,13 @@ def statement_routes(statements: Statements) -> list[Router]:
         return await _answer(request, statements, Owner("merchant", merchant_id, asked.currency), asked)
 
     return [
-        Router("/wallets", route_handlers=[of_wallet], dependencies=asked_of, tags=["statements"]),
+        Router(
+            "/wallets",
+            route_handlers=[of_wallet],
+            dependencies=asked_of,
+            opt=scopes_of(merchant_id),
+            tags=["statements"],
+        ),
         Router("/merchants", route_handlers=[of_merchant], dependencies=asked_of, tags=["statements"]),
     ]
 

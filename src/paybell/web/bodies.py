@@ -13,6 +13,8 @@ from paybell.errors import InvalidAmount, InvalidId, InvalidRequest, UnknownCurr
 from paybell.web.errors import DuplicateField, MalformedJson, MissingField, UnknownField, UnsupportedMediaType
 
 JSON = "application/json"
+# The largest body that makes sense is an order with a long subject: under 2 KiB.
+BODY_MAX = 64 * 1024
 
 # What is wrong with one of these members has a code of its own.
 _OWN_CODES: Mapping[str, type[InvalidRequest]] = {
@@ -87,8 +89,10 @@ def _invalid(complaint: str) -> InvalidRequest:
         name = "".join(character for character in match[1][:_NAME_MAX] if character.isprintable())
         return UnknownField(f"The body has a member {name}, which is not documented.", field=name)
     if match := _WRONG.match(complaint):
-        problem, name = match[1].replace(r"$(?!\n)", "$"), match[2]
+        problem, name = match[1], match[2]
         if own := _OWN_CODES.get(name):
-            return own(f"{own.detail.rstrip('.')} ({name}: {problem}).", field=name)
+            return own(field=name)
+        if "matching regex" in problem:  # for programs; people find its words in the OpenAPI document
+            problem = "not of the documented form"
         return InvalidRequest(f"{name}: {problem}.", field=name)
     return InvalidRequest(f"{complaint}.")
