@@ -150,6 +150,24 @@ async def test_a_certificate_that_changes_while_we_run_is_an_outage_with_its_cau
             await database.check()
 
 
+async def test_a_pooler_that_refuses_how_we_begin_is_told_as_that() -> None:
+    """As PgBouncer answers start parameters that it does not know."""
+    words = "unsupported startup parameter: lock_timeout"
+    fields = b"SFATAL\0C08P01\0M" + words.encode() + b"\0\0"
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await refused(f"postgresql://pay@127.0.0.1:{port}/pay?sslmode=disable") == (
+            f"The server refuses how we begin ({words}); a connection pooler must work in session mode and "
+            "let start parameters pass."
+        )
+
+
 # Limits ----------------------------------------------------------------------------------------------
 
 
