@@ -53,11 +53,16 @@ class Heard(Observer):
         """Begin with nothing."""
         self.events = 0
         self.duplicates = 0
+        self.of_others = 0
 
     def applied(self, events: int, duplicates: int) -> None:
         """Count."""
         self.events += events
         self.duplicates += duplicates
+
+    def ignored(self, events: int) -> None:
+        """Count."""
+        self.of_others += events
 
 
 class MeanwhileBroker(FaultyBroker):

@@ -11,13 +11,13 @@ import msgspec
 import pytest
 from notebook import BINDING, Notebook, bare, deliveries, notebook
 from structlog.testing import capture_logs
-from support import connected, seeded
+from support import connected, seeded, until
 
 from paybell.backoff import LISTENER_RETRY_SECONDS
-from paybell.messaging import Binding, PayOrderEvent, Queue, Rejected, listener, listener_runner
+from paybell.messaging import Binding, PayOrderEvent, Queue, Rejected, event_processor, listener
 from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Topology
 from paybell.messaging.events import PAY_EVENTS, PaymentSucceeded
-from paybell.messaging.failures import Chosen
+from paybell.messaging.failures import TAKEN_SECONDS, Chosen
 from paybell.messaging.listener import Verdicts
 from paybell.messaging.listener_runner import RETRY_BATCH_MAX, ListenerRunner
 from paybell.messaging.local import LocalBroker
@@ -30,6 +30,11 @@ JAVA_LONG = bytes.fromhex(
     "aced00057372000e6a6176612e6c616e672e4c6f6e673b8be490cc8f23df0200014a000576616c7565"
     "787200106a6176612e6c616e672e4e756d62657286ac951d0b94e08b0200007870"
 )
+
+
+async def waits_at(barrier: asyncio.Barrier) -> bool:
+    """Say whether somebody has come to a barrier."""
+    return barrier.n_waiting > 0
 
 
 async def exhaust(book: Notebook, clock: FrozenClock) -> None:
@@ -229,7 +234,7 @@ async def test_an_event_that_ends_its_transaction_each_time_is_found_and_kept(
 async def test_a_handler_that_does_not_come_back_fails(
     trade_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener_runner, "HANDLER_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(event_processor, "HANDLER_TIMEOUT_SECONDS", 0.05)
     clock = FrozenClock()
     async with notebook(trade_url, clock) as book:
         book.runs[2] = Query("SELECT pg_sleep(60)")
@@ -319,13 +324,15 @@ async def test_the_same_failure_again_is_only_counted(trade_url: str) -> None:
 
 async def test_a_replay_applies_once_under_the_same_event_id(trade_url: str) -> None:
     """Replaying twice, and by two people at once, is replaying once; so is retrying by two processes."""
-    clock, replaying = FrozenClock(), False
-    both_have_found_them = asyncio.Barrier(2)
+    clock, meeting = FrozenClock(), 0
+    both_have_taken_them = asyncio.Barrier(2)
 
     async def screen(events: Sequence[PaymentSucceeded]) -> Verdicts:
+        nonlocal meeting
         del events
-        if replaying:
-            await both_have_found_them.wait()
+        if meeting:
+            meeting -= 1
+            await both_have_taken_them.wait()
         return {}
 
     async with (
@@ -340,11 +347,13 @@ async def test_a_replay_applies_once_under_the_same_event_id(trade_url: str) -> 
         replayed = await asyncio.gather(*(one.failures.replay(Chosen(), "operator") for one in (book, other)))
         assert sum(replayed) == 3
         assert await book.failures.replay(Chosen(), "operator") == 0
-        replaying = True
-        taken = await asyncio.gather(*(one.runner.retry_once() for one in (book, other)))
-        replaying = False
+        meeting = 2
+        slow = asyncio.create_task(book.runner.retry_once())
+        await until(lambda: waits_at(both_have_taken_them))
+        assert await other.runner.retry_once() == 0  # they are in hand, until it has been too long
+        clock.advance(TAKEN_SECONDS)
+        assert await other.runner.retry_once() == await slow == 3  # each was applied by one
 
-        assert taken == [3, 3]  # both have found them, and each was applied by one
         assert await book.written() == await book.remembered() == [1, 2, 3]
         assert await book.kept() == []
         assert await book.failures.replay(Chosen(), "operator") == 0

@@ -82,7 +82,10 @@ BODY_MAX = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message as it arrived; ``tag`` settles it, ``cut`` says the body was over `BODY_MAX` bytes."""
+    """One message as it arrived; ``tag`` settles it.
+
+    ``cut`` says the body was over `BODY_MAX` bytes, ``redelivered`` that it may have been handed over before.
+    """
 
     tag: int
     exchange: str
@@ -92,6 +95,7 @@ class Delivery:
     message_id: str = ""
     headers: Mapping[str, object] = field(default_factory=dict)
     cut: bool = False
+    redelivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

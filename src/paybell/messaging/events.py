@@ -32,6 +32,8 @@ TRADE_REFUNDED_QUEUE = "trade.pay.refunded.queue"
 EVENT_SOURCE = "/paybell/pay"
 CLOUDEVENTS_JSON = "application/cloudevents+json"
 SIGNATURE_HEADER = "paybell-signature"
+# Whose payment a bare number is about; the signature covers it.
+MERCHANT_HEADER = "paybell-merchant"
 
 # A java.lang.Long as ObjectOutputStream writes it (Java Object Serialization Specification,
 # chapter 6): always the same 74 bytes, then eight of value. Compared, never deserialised.
@@ -39,6 +41,7 @@ _JAVA_LONG_PREFIX = bytes.fromhex(
     "aced00057372000e6a6176612e6c616e672e4c6f6e673b8be490cc8f23df0200014a000576616c7565"
     "787200106a6176612e6c616e672e4e756d62657286ac951d0b94e08b0200007870"
 )
+_ID = re.compile(r"[1-9][0-9]{0,18}")
 _DIGITS = re.compile(rb'"?([0-9]{1,19})"?')
 
 
@@ -83,16 +86,24 @@ class PayOrderData(msgspec.Struct, frozen=True, rename="camel"):
     closed_at: datetime | None = None
     refunded_amount: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse what no pay order can hold, so that whoever has one need not look again."""
+        for text in (self.pay_order_id, self.biz_order_no):
+            if not _ID.fullmatch(text) or int(text) > ID_MAX:
+                raise ValueError("an id is not a number from 1 to 9223372036854775807")
+        if not all(0 <= number <= ID_MAX for number in (self.amount, self.version, self.refunded_amount)):
+            raise ValueError("a number is not from 0 to 9223372036854775807")
+
 
 class PayOrderEvent(msgspec.Struct, frozen=True):
-    """A CloudEvents 1.0 event about a pay order; ``traceparent`` is the distributed tracing extension."""
+    """A CloudEvents 1.0 event about a pay order; ``traceparent`` is its tracing extension, if it has one."""
 
     id: str
     type: str
     time: datetime
     subject: str
     data: PayOrderData
-    traceparent: str
+    traceparent: str = ""
     source: str = EVENT_SOURCE
     specversion: str = "1.0"
     datacontenttype: str = "application/json"
@@ -131,7 +142,7 @@ class SignedEvent:
         Raises:
             Unreadable: it is not one.
         """
-        return cls(PayOrderEvent.from_delivery(delivery), delivery.body, _signature(delivery))
+        return cls(PayOrderEvent.from_delivery(delivery), delivery.body, _text(delivery, SIGNATURE_HEADER))
 
     @property
     def event_id(self) -> str:
@@ -146,10 +157,14 @@ class SignedEvent:
 
 @dataclass(frozen=True, slots=True)
 class PaymentSucceeded:
-    """A bare order number from ``pay.success``, from us or from the article's Java service."""
+    """A bare order number from ``pay.success``, from us or from the article's Java service.
+
+    ``merchant_id`` is whose payment it claims to be about; empty: it does not say.
+    """
 
     biz_order_no: int
     signature: str
+    merchant_id: str = ""
 
     @classmethod
     def from_delivery(cls, delivery: Delivery) -> "PaymentSucceeded":
@@ -158,7 +173,9 @@ class PaymentSucceeded:
         Raises:
             Unreadable: it is none of them, or the number is not from 1 to 2^63-1.
         """
-        return cls(_read_number(delivery.body), _signature(delivery))
+        return cls(
+            _read_number(delivery.body), _text(delivery, SIGNATURE_HEADER), _text(delivery, MERCHANT_HEADER)
+        )
 
     @property
     def event_id(self) -> str:
@@ -166,9 +183,9 @@ class PaymentSucceeded:
         return f"{PAY_SUCCESS}:{self.biz_order_no}"
 
 
-def _signature(delivery: Delivery) -> str:
-    signature = delivery.headers.get(SIGNATURE_HEADER)
-    return signature if isinstance(signature, str) else ""
+def _text(delivery: Delivery, header: str) -> str:
+    value = delivery.headers.get(header)
+    return value if isinstance(value, str) else ""
 
 
 def _read_number(body: bytes) -> int:
@@ -208,8 +225,8 @@ class Signer:
     def sign(self, paid: PaidOrder) -> str:
         """Return the signature for the `SIGNATURE_HEADER`."""
         # The merchant is last: it alone may hold a colon.
-        said = f"{paid.biz_order_no}:{paid.amount}:{paid.currency}:{paid.merchant_id}"
-        return hmac.digest(self._key, said.encode(), "sha256").hex()
+        covered = f"{paid.biz_order_no}:{paid.amount}:{paid.currency}:{paid.merchant_id}"
+        return hmac.digest(self._key, covered.encode(), "sha256").hex()
 
     def verifies(self, signature: str, paid: PaidOrder) -> bool:
         """Compare in constant time."""

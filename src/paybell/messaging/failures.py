@@ -1,89 +1,66 @@
-"""Deliveries a listener could not apply: waiting for another try, or dead with their reason.
+"""Failures as rows: what a listener could not apply, waiting for another attempt or dead with its reason.
 
-They are rows in the listener's own database, so keeping one and settling its delivery cannot
+They stand in the listener's own database, so keeping one and settling its delivery cannot
 come apart, and an outage of that database uses up no attempt. Why not TTL queues at the broker:
 `docs/decisions/retries-in-the-database.md`.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import msgspec
 
-from paybell.backoff import listener_retry
+from paybell.messaging.arrivals import Arrival, Failure, fingerprint
 from paybell.messaging.broker import Delivery
 from paybell.storage import Database, Record, Transaction, load_queries
-from paybell.tracecontext import trace_id_of
 
 _SQL = load_queries(__package__)
 # A reason is for people; a stack of causes has no end.
 _ERROR_MAX = 2_000
 _TEXT_MAX = 255
 REPLAY_MAX = 1_000
+# How long a failure that is due belongs to the process that has taken it.
+TAKEN_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a delivery was not applied, and when to try again (None: it is dead)."""
-
-    event_id: str
-    delivery: Delivery
-    reason: str
-    error: str
-    attempts: int
-    due_at: datetime | None
-
-    @property
-    def state(self) -> Literal["retry", "dead"]:
-        """Waiting for another try, or waiting for a person."""
-        return "dead" if self.due_at is None else "retry"
-
-    def summary(self) -> dict[str, object]:
-        """Return what a log may say of it: nothing of the body or of the error's text."""
-        traceparent = self.delivery.headers.get("traceparent")
-        return {
-            "event_id": self.event_id,
-            "reason": self.reason,
-            "attempts": self.attempts,
-            "state": self.state,
-            "trace_id": trace_id_of(traceparent) if isinstance(traceparent, str) else "",
-        }
+async def take_due(database: Database, listener: str, now: datetime, most: int) -> list[Arrival]:
+    """Take failures that are due, so that no other process does for `TAKEN_SECONDS`."""
+    async with database.transaction() as tx:
+        rows = await tx.fetch(_SQL["take_due_failures"], listener, now, most, TAKEN_SECONDS)
+    return [
+        Arrival(_delivery(row), row["id"], row["event_id"], row["attempts"], row["first_failed_at"])
+        for row in sorted(rows, key=lambda row: int(row["id"]))
+    ]
 
 
-def identity(delivery: Delivery) -> str:
-    """Name an unreadable delivery by what it is, so that a redelivery is not a second dead letter."""
-    digest = hashlib.sha256(delivery.body)
-    digest.update(repr((delivery.message_id, delivery.content_type)).encode("utf-8", "replace"))
-    return f"sha256:{digest.hexdigest()}"
+async def lock(tx: Transaction, row_ids: Sequence[int]) -> set[int]:
+    """Lock those rows that still wait and are not in other hands; return their ids."""
+    return {row["id"] for row in await tx.fetch(_SQL["lock_failures"], row_ids)} if row_ids else set()
 
 
-def dead(event_id: str, delivery: Delivery, reason: str, error: str) -> Failure:
-    """Return the failure of a delivery that trying again cannot mend."""
-    return Failure(event_id, delivery, reason, error, 1, None)
-
-
-def failed(event_id: str, delivery: Delivery, error: Exception, attempts: int, now: datetime) -> Failure:
-    """Return the failure after so many attempts: due later, or dead when they are used up."""
-    wait = listener_retry(attempts)
-    due_at = None if wait is None else now + timedelta(seconds=wait)
-    return Failure(event_id, delivery, _reason(error), f"{type(error).__name__}: {error}", attempts, due_at)
-
-
-def _reason(error: Exception) -> str:
-    code = getattr(error, "code", "")
-    return code if isinstance(code, str) and code else "listener_failed"
+async def forget(tx: Transaction, row_ids: Sequence[int]) -> None:
+    """Remove failures that were applied after all."""
+    if row_ids:
+        await tx.execute(_SQL["forget_failures"], row_ids)
 
 
 async def keep(tx: Transaction, listener: str, failures: Sequence[Failure]) -> None:
-    """Keep failures; one that is known already is only counted."""
+    """Write down failures: anew, or in the row they have."""
+    await _insert(tx, listener, [failure for failure in failures if not failure.row_id])
+    await _update(tx, [failure for failure in failures if failure.row_id])
+
+
+async def _insert(tx: Transaction, listener: str, failures: Sequence[Failure]) -> None:
+    """One that is known already is only counted."""
     if not failures:
         return
-    received = Counter(failure.event_id for failure in failures)
-    unique = {failure.event_id: failure for failure in failures}.values()
+    keys = [(failure.event_id, fingerprint(failure.delivery)) for failure in failures]
+    received = Counter(keys)
+    by_key = dict(zip(keys, failures, strict=True))
+    unique = by_key.values()
     await tx.execute(
         _SQL["keep_failures"],
         listener,
@@ -99,48 +76,21 @@ async def keep(tx: Transaction, listener: str, failures: Sequence[Failure]) -> N
         tx.now,
         [failure.delivery.body for failure in unique],
         [failure.due_at for failure in unique],
-        [received[failure.event_id] for failure in unique],
+        [received[key] for key in by_key],
+        [name for _, name in by_key],
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A failure whose time for another try has come."""
-
-    row_id: int
-    event_id: str
-    attempts: int
-    delivery: Delivery
-
-
-async def find_due(database: Database, listener: str, now: datetime, most: int) -> list[Due]:
-    """Return failures that are due, without holding them."""
-    rows = await database.fetch(_SQL["find_due_failures"], listener, now, most)
-    return [Due(row["id"], row["event_id"], row["attempts"], _delivery(row)) for row in rows]
-
-
-async def lock_due(tx: Transaction, row_ids: Sequence[int]) -> set[int]:
-    """Lock those rows that are still due and not in other hands; return their ids."""
-    return {row["id"] for row in await tx.fetch(_SQL["lock_due_failures"], row_ids, tx.now)}
-
-
-async def forget(tx: Transaction, ids: Sequence[int]) -> None:
-    """Remove failures that were applied after all."""
-    if ids:
-        await tx.execute(_SQL["forget_failures"], ids)
-
-
-async def write(tx: Transaction, failures: Sequence[tuple[int, Failure]]) -> None:
-    """Write what another try of these rows came to."""
+async def _update(tx: Transaction, failures: Sequence[Failure]) -> None:
     if failures:
         await tx.execute(
             _SQL["write_failures"],
-            [row_id for row_id, _ in failures],
-            [failure.state for _, failure in failures],
-            [failure.reason for _, failure in failures],
-            [_clean(failure.error, _ERROR_MAX) for _, failure in failures],
-            [failure.attempts for _, failure in failures],
-            [failure.due_at for _, failure in failures],
+            [failure.row_id for failure in failures],
+            [failure.state for failure in failures],
+            [failure.reason for failure in failures],
+            [_clean(failure.error, _ERROR_MAX) for failure in failures],
+            [failure.attempts for failure in failures],
+            [failure.due_at for failure in failures],
             tx.now,
         )
 

@@ -37,7 +37,8 @@ class Rejected:
 
 # Answers, before a transaction is opened, for the events that may not be applied: a `Rejected`, or
 # an error that deserves another try, by event id.
-Verdicts = Mapping[str, Rejected | Exception]
+Verdict = Rejected | Exception
+Verdicts = Mapping[str, Verdict]
 Screen = Callable[[Sequence[Event]], Awaitable[Verdicts]]
 Handler = Callable[[Sequence[Event], Transaction], Awaitable[Iterable[Rejected] | None]]
 
@@ -51,6 +52,7 @@ class Listener(Generic[Event]):
     event_type: type[Event]
     handle: Handler[Event]
     screen: Screen[Event] | None
+    concerns: Callable[[Event], bool] | None
 
     async def __call__(self, events: Sequence[Event], tx: Transaction) -> Iterable[Rejected] | None:
         """Apply events in a transaction, as the runner does."""
@@ -58,7 +60,10 @@ class Listener(Generic[Event]):
 
 
 def listener(
-    binding: Binding, *, screen: Screen[Event] | None = None
+    binding: Binding,
+    *,
+    screen: Screen[Event] | None = None,
+    concerns: Callable[[Event], bool] | None = None,
 ) -> Callable[[Handler[Event]], Listener[Event]]:
     """Make a listener of ``async def handle(events: Sequence[SomeEvent], tx: Transaction)``.
 
@@ -68,12 +73,16 @@ def listener(
 
     Args:
         binding: where the events come from; declared at the broker when the listener starts.
-        screen: is asked before a transaction is open, so it may do I/O of its own.
+        screen: is asked before a transaction is open, so it may do I/O of its own; what it raises is
+            isolated to its event like the handler's. An `Unavailable` among its answers uses up no
+            attempt: whom it asks is away.
+        concerns: says of an event whether it is this listener's business; others are counted and
+            acknowledged, and enter neither inbox nor failures.
     """
 
     def decorate(handle: Handler[Event]) -> Listener[Event]:
         first = next(iter(inspect.signature(handle).parameters))
         event_type: Any = get_args(get_type_hints(handle)[first])[0]
-        return Listener(binding.queue.name, binding, event_type, handle, screen)
+        return Listener(binding.queue.name, binding, event_type, handle, screen, concerns)
 
     return decorate

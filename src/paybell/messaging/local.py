@@ -59,6 +59,7 @@ class _Queue:
     ready: deque[_Published] = field(default_factory=deque)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     consumers: int = 0
+    returned: int = 0  # so many of the first in ``ready`` were handed over before
 
 
 class LocalBroker:
@@ -185,9 +186,12 @@ class _LocalConsumer:
         while not (room := min(most, self._prefetch - len(self._unsettled), len(self._queue.ready))):
             self._queue.changed.clear()
             await self._queue.changed.wait()
-        return [self._deliver(self._queue.ready.popleft()) for _ in range(room)]
+        return [self._deliver() for _ in range(room)]
 
-    def _deliver(self, published: _Published) -> Delivery:
+    def _deliver(self) -> Delivery:
+        published = self._queue.ready.popleft()
+        redelivered = self._queue.returned > 0
+        self._queue.returned -= redelivered
         self._last_tag += 1
         self._unsettled[self._last_tag] = published
         message = published.message
@@ -200,6 +204,7 @@ class _LocalConsumer:
             message_id=message.message_id,
             headers=message.headers,
             cut=len(message.body) > BODY_MAX,
+            redelivered=redelivered,
         )
 
     async def settle(self, deliveries: Sequence[Delivery]) -> None:
@@ -210,5 +215,6 @@ class _LocalConsumer:
     def close(self) -> None:
         self._queue.consumers -= 1
         self._queue.ready.extendleft(reversed(self._unsettled.values()))
+        self._queue.returned += len(self._unsettled)
         self._unsettled.clear()
         self._queue.changed.set()

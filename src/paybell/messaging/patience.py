@@ -1,81 +1,98 @@
-"""Doing a batch through outages of the database, without waiting for ever for one it causes itself.
+"""Working through outages of the database, without waiting for ever for one that the work causes itself.
 
 From here the two look alike: a lock nobody gives back, a statement that takes too long or a server
 process that dies of it end a transaction as an outage does. What tells them apart is whether the
-database answers to somebody else, again and again.
+database answers to somebody else.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
+import structlog
+
 from paybell.backoff import exponential
-from paybell.batching import bisect, is_no_outage
 from paybell.clock import Clock
-from paybell.errors import Outage, PaybellError
-from paybell.storage import Database
+from paybell.errors import Outage, PaybellError, Unavailable
+from paybell.storage import Database, load_queries
 
-Request = TypeVar("Request")
+log = structlog.get_logger()
+_SQL = load_queries(__package__)
 Result = TypeVar("Result")
-
-# A batch may meet so many outages while the database answers (a failover, somebody's lock) before one of
-# its requests is suspected and searched for.
-STRIKES_MAX = 3
 
 
 class TransactionEnded(PaybellError):
-    """A request that ends every transaction it is part of."""
+    """An event that ends every transaction it is part of."""
 
     code = "transaction_ended"
 
 
-async def outlast(
-    database: Database,
-    clock: Clock,
-    work: Callable[[Sequence[Request]], Awaitable[Sequence[Result]]],
-    requests: Sequence[Request],
-) -> list[Result | Exception]:
-    """Do all requests, whatever it takes, and return one result or error for each.
+class HandlerTooSlow(PaybellError):
+    """A handler that does not return in the time it has."""
 
-    A request that ends its transaction each time is found by halving, and comes back as a
-    `TransactionEnded`; no other `Outage` is among the results.
-    """
-    outcomes: list[Result | Exception] = []
-    strikes = suspected_end = 0
-    waits = exponential(first=0.1, most=2.0)
-    while (begin := len(outcomes)) < len(requests):
-        suspected = suspected_end > begin
-        end = (begin + suspected_end + 1) // 2 if suspected else len(requests)
-        done, outage = _until_outage(await bisect(work, requests[begin:end], is_no_outage))
-        outcomes += done
-        if outage is None:
-            strikes = strikes if len(outcomes) < suspected_end else 0
-            continue
-        strikes += await _answers(database)
-        if strikes >= STRIKES_MAX:
-            suspected_end = end
-            if end - len(outcomes) == 1:
-                outcomes.append(TransactionEnded(f"its transaction ends each time: {_cause(outage)}"))
-                strikes = 0
-        await clock.sleep(next(waits))
-    return outcomes
+    code = "handler_too_slow"
 
 
-def _until_outage(
-    outcomes: Sequence[Result | Exception],
-) -> tuple[Sequence[Result | Exception], Outage | None]:
-    for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, Outage):
-            return outcomes[:index], outcome
-    return outcomes, None
+class Patience:
+    """What a listener does while its database is away: it keeps what it has in hand, and tries again."""
+
+    def __init__(self, database: Database, clock: Clock, listener: str) -> None:
+        """Wait for this database; ``listener`` is who waits, for the log."""
+        self._database = database
+        self._clock = clock
+        self._listener = listener
+
+    async def outlast(self, work: Callable[[], Awaitable[Result]], strikes_max: int) -> Result:
+        """Do a piece of work, again after each outage.
+
+        A handler that ran out of time is one too: it may have waited for the database.
+
+        Raises:
+            TransactionEnded, HandlerTooSlow: it was interrupted so many times while the database answered.
+        """
+        strikes, waits = 0, _waits()
+        while True:
+            try:
+                return await work()
+            except (Outage, HandlerTooSlow) as error:
+                if strikes == 0:
+                    self._report(error)
+                strikes += await self._answers()
+                if strikes >= strikes_max:
+                    raise _culprit(error) from error
+            await self._clock.sleep(next(waits))
+
+    async def persist(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Do a piece of work until it succeeds, whatever keeps it from that: nothing in hand is let go."""
+        waits, waiting = _waits(), False
+        while True:
+            try:
+                return await work()
+            except Exception as error:  # noqa: BLE001 - a full disk, a role without rights: it is held all the same
+                if not waiting or not isinstance(error, Unavailable):
+                    self._report(error)
+                waiting = True
+            await self._clock.sleep(next(waits))
+
+    def _report(self, error: Exception) -> None:
+        code = error.code if isinstance(error, PaybellError) else "internal_error"
+        trace = None if isinstance(error, PaybellError) else error
+        cause = f"{error} ({error.__cause__!r})" if error.__cause__ else str(error)
+        log.warning("listener_waits", listener=self._listener, code=code, detail=cause, exc_info=trace)
+
+    async def _answers(self) -> bool:
+        """Say whether the database can be read and written."""
+        try:
+            row = await self._database.fetch_one(_SQL["listener_database"])
+        except Exception:  # noqa: BLE001 - however it refuses, nobody can work with it
+            return False
+        return row is not None and bool(row["writable"])
 
 
-def _cause(outage: Outage) -> str:
-    return repr(outage.__cause__ or outage)
+def _waits() -> Iterator[float]:
+    return exponential(first=0.1, most=2.0)
 
 
-async def _answers(database: Database) -> bool:
-    try:
-        await database.check()
-    except Outage:
-        return False
-    return True
+def _culprit(error: Exception) -> Exception:
+    if isinstance(error, HandlerTooSlow):
+        return error
+    return TransactionEnded(f"its transaction ends each time: {error.__cause__ or error!r}")

@@ -53,30 +53,37 @@ RETURNING event_id;
 DELETE FROM inbox WHERE listener = $1 AND event_id = ANY($2::text[]);
 
 -- name: keep_failures
--- One row for each event a listener could not apply; the same one again is only counted.
+-- One row for each thing received that a listener could not apply; the same again is only counted.
 INSERT INTO failed_deliveries (listener, event_id, state, reason, error, attempts, exchange, routing_key,
-                               content_type, headers, body, first_failed_at, last_failed_at, due_at, received)
+                               content_type, headers, body, first_failed_at, last_failed_at, due_at, received,
+                               fingerprint)
 SELECT $1, failed.event_id, failed.state, failed.reason, failed.error, failed.attempts, failed.exchange,
        failed.routing_key, failed.content_type, failed.headers::jsonb, failed.body, $11, $11, failed.due_at,
-       failed.received
+       failed.received, failed.fingerprint
 FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::text[], $8::text[], $9::text[],
-            $10::text[], $12::bytea[], $13::timestamptz[], $14::int[])
+            $10::text[], $12::bytea[], $13::timestamptz[], $14::int[], $15::text[])
     AS failed (event_id, state, reason, error, attempts, exchange, routing_key, content_type, headers,
-               body, due_at, received)
-ORDER BY failed.event_id
+               body, due_at, received, fingerprint)
+ORDER BY failed.event_id, failed.fingerprint
 ON CONFLICT ON CONSTRAINT failed_once_per_listener
 DO UPDATE SET received = failed_deliveries.received + EXCLUDED.received, last_failed_at = EXCLUDED.last_failed_at;
 
--- name: find_due_failures
-SELECT * FROM failed_deliveries
-WHERE listener = $1 AND state = 'retry' AND due_at <= $2
-ORDER BY due_at, id
-LIMIT $3;
+-- name: take_due_failures
+-- Taken for a while, so that no two processes have one in hand; whoever dies leaves it due again after.
+UPDATE failed_deliveries
+SET due_at = $2 + make_interval(secs => $4)
+WHERE id IN (
+    SELECT id FROM failed_deliveries
+    WHERE listener = $1 AND state = 'retry' AND due_at <= $2
+    ORDER BY due_at, id LIMIT $3
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING id, event_id, attempts, first_failed_at, exchange, routing_key, content_type, headers, body;
 
--- name: lock_due_failures
--- Those that are still due, and not in the hands of another process.
+-- name: lock_failures
+-- Those that still wait, and are not in the hands of another process.
 SELECT id FROM failed_deliveries
-WHERE id = ANY($1::bigint[]) AND state = 'retry' AND due_at <= $2
+WHERE id = ANY($1::bigint[]) AND state = 'retry'
 FOR UPDATE SKIP LOCKED;
 
 -- name: forget_failures
@@ -89,6 +96,25 @@ SET state = tried.state, reason = tried.reason, error = tried.error, attempts = 
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::int[], $6::timestamptz[])
     AS tried (id, state, reason, error, attempts, due_at)
 WHERE failed_deliveries.id = tried.id;
+
+-- name: find_suspects
+SELECT fingerprint, size, deaths FROM suspected_deliveries
+WHERE listener = $1 AND fingerprint = ANY($2::text[]);
+
+-- name: record_suspects
+INSERT INTO suspected_deliveries (listener, fingerprint, size, deaths, recorded_at)
+SELECT $1, fingerprint, $3, 1, $4 FROM unnest($2::text[]) AS suspected (fingerprint)
+ON CONFLICT (listener, fingerprint)
+DO UPDATE SET size = EXCLUDED.size, deaths = suspected_deliveries.deaths + 1, recorded_at = EXCLUDED.recorded_at;
+
+-- name: clear_suspects
+DELETE FROM suspected_deliveries
+WHERE listener = $1 AND (fingerprint = ANY($2::text[]) OR recorded_at < $3::timestamptz - interval '1 day');
+
+-- name: listener_database
+-- Whether a listener can work with it: it is no standby, and what failures are kept in can be read.
+SELECT current_setting('transaction_read_only') = 'off'
+       AND (SELECT count(*) FROM (SELECT 1 FROM failed_deliveries LIMIT 1) AS one) >= 0 AS writable;
 
 -- name: list_failures
 SELECT id, listener, event_id, state, reason, attempts, received, routing_key, first_failed_at,

@@ -18,6 +18,7 @@ from paybell.messaging.broker import Broker, Confirm, Message, Topology
 from paybell.messaging.events import (
     CLOUDEVENTS_JSON,
     EVENT_SOURCE,
+    MERCHANT_HEADER,
     PAY_DIRECT,
     PAY_EVENTS,
     PAY_SUCCESS,
@@ -65,6 +66,7 @@ class Wire:
         )
         if event.type != PAY_SUCCESS:
             return [typed]
+        paid = _read_paid(event.body).data
         bare = Message(
             exchange=PAY_DIRECT.name,
             routing_key=PAY_SUCCESS,
@@ -81,7 +83,8 @@ class Wire:
                 "cloudEvents:time": rfc3339(event.occurred_at),
                 "cloudEvents:specversion": "1.0",
                 "traceparent": event.traceparent,
-                SIGNATURE_HEADER: self._signer.sign(_read_paid(event.body).data),
+                MERCHANT_HEADER: paid.merchant_id,
+                SIGNATURE_HEADER: self._signer.sign(paid),
             },
         )
         return [bare, typed]

@@ -24,7 +24,7 @@ _PAYMENTS = (
     "pay_order_closed",
 )
 _CONFIRMS = ("confirmed", "returned", "refused", "unknown")
-_APPLIED = ("applied", "duplicate", "failed", "dead")
+_APPLIED = ("applied", "duplicate", "ignored", "failed", "dead")
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -135,6 +135,10 @@ class Metrics(Observer):
         self.listener_batch.observe(events + duplicates)
         self.listened.labels("applied").inc(events)
         self.listened.labels("duplicate").inc(duplicates)
+
+    def ignored(self, events: int) -> None:
+        """Count events of others."""
+        self.listened.labels("ignored").inc(events)
 
     def failed(self, *, dead: bool) -> None:
         """Count one failure."""

@@ -40,6 +40,10 @@ class ListenerObserver(Protocol):
         """Count a committed batch: new events, and ones the inbox knew already."""
         return
 
+    def ignored(self, events: int) -> None:
+        """Count events that are none of the listener's business."""
+        return
+
     def failed(self, *, dead: bool) -> None:
         """Count one delivery that could not be applied: it waits for another attempt, or is dead."""
         return
@@ -82,6 +86,11 @@ class Observers(Observer):
         """Report it to all."""
         for one in self._observers:
             one.applied(events, duplicates)
+
+    def ignored(self, events: int) -> None:
+        """Report it to all."""
+        for one in self._observers:
+            one.ignored(events)
 
     def failed(self, *, dead: bool) -> None:
         """Report it to all."""

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from paybell.messaging.events import PayOrderData
 from paybell.storage import Database
 from paybell.trade import store
-from paybell.trade.event_listener import hear
+from paybell.trade.event_listener import apply_states
 from paybell.trade.model import Order, OrderStatus
 from paybell.trade.pay_client import PayClient
 
@@ -64,7 +64,7 @@ class OrderChecker:
 
     async def _learn(self, asked: Mapping[int, int], states: Mapping[int, PayOrderData]) -> None:
         async with self._database.transaction() as tx:
-            await hear(tx, states.values())
+            await apply_states(tx, states.values())
             plans = {
                 number: next_check(order, asked[number] + 1, states.get(number), tx.now)
                 for number, order in (await store.find(tx, list(asked))).items()

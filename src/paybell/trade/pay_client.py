@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import aiohttp
 import msgspec
 import structlog
 
 from paybell.clock import Clock
-from paybell.errors import AlreadyPaid, Misconfigured, PayOrderClosed
+from paybell.errors import AlreadyPaid, Misconfigured, PaybellError, PayOrderClosed
 from paybell.messaging.events import PayOrderData
 from paybell.tokens import OwnTokens, Tokens
 from paybell.trade.errors import OrderMismatch, PayServiceUnavailable, RefundRefused
@@ -25,6 +25,45 @@ _ASK_MAX = 200
 # The same wrong answer is logged this often; each request that met it has its own refusal.
 _REPORT_SECONDS = 30.0
 CONNECTIONS_MAX = 64
+# A question that is answered so is wrong by itself; any other refusal would meet every question.
+_QUESTION_REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_URI_TOO_LONG}
+
+Answer = TypeVar("Answer")
+_Id = Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,18}$")]
+
+
+class QuestionRefused(PaybellError):
+    """Pay does not want this question; another one may do."""
+
+    code = "pay_refused"
+
+
+class _Problem(msgspec.Struct):
+    code: str = ""
+
+
+class _Applied(msgspec.Struct, rename="camel"):
+    pay_order_id: _Id
+
+
+class _Refunded(msgspec.Struct, rename="camel"):
+    version: int
+    refunded_amount: int
+
+
+class _Payment(msgspec.Struct, rename="camel"):
+    biz_order_no: _Id
+    amount: int
+    currency: str
+    status: str
+
+
+class _Payments(msgspec.Struct, rename="camel"):
+    pay_orders: list[_Payment]
+
+
+class _States(msgspec.Struct, rename="camel"):
+    pay_orders: list[PayOrderData]
 
 
 class PayClient:
@@ -77,10 +116,10 @@ class PayClient:
         }
         status, answer = await self._ask("POST", "/pay-orders", traceparent, body)
         if status in (HTTPStatus.OK, HTTPStatus.CREATED):
-            return int(answer["payOrderId"])
-        match answer.get("code"):
-            case "already_paid":  # made and paid before, and we never heard of it
-                return int(answer["payOrderId"])
+            return int(self._read(answer, _Applied).pay_order_id)
+        match self._read(answer, _Problem).code:
+            case "already_paid":  # made and paid before, and its event has not arrived
+                return int(self._read(answer, _Applied).pay_order_id)
             case "pay_order_closed":
                 raise PayOrderClosed
             case "pay_order_mismatch":
@@ -94,7 +133,7 @@ class PayClient:
             AlreadyPaid: the payment was. PayServiceUnavailable: nobody knows yet.
         """
         status, answer = await self._ask("POST", f"/pay-orders/{pay_order_id}/close", traceparent)
-        if answer.get("code") == "already_paid":
+        if self._read(answer, _Problem).code == "already_paid":
             raise AlreadyPaid
         if status != HTTPStatus.OK:
             raise PayServiceUnavailable
@@ -108,9 +147,10 @@ class PayClient:
         path = f"/pay-orders/{state.pay_order_id}/refunds"
         status, answer = await self._ask("POST", path, traceparent, {"amount": amount}, number)
         if status != HTTPStatus.CREATED:
-            raise RefundRefused(f"Pay refused the refund: {answer.get('code')}.")
+            raise RefundRefused(f"Pay refused the refund: {self._read(answer, _Problem).code}.")
+        refunded = self._read(answer, _Refunded)
         return msgspec.structs.replace(
-            state, version=answer["version"], refunded_amount=answer["refundedAmount"]
+            state, version=refunded.version, refunded_amount=refunded.refunded_amount
         )
 
     async def paid_among(self, biz_order_nos: Collection[int]) -> dict[int, tuple[int, str]]:
@@ -118,11 +158,13 @@ class PayClient:
 
         Raises:
             PayServiceUnavailable: unknown, which is never the same as unpaid.
+            QuestionRefused: one of these is no number pay can know.
         """
         return {
-            int(pay_order["bizOrderNo"]): (pay_order["amount"], pay_order["currency"])
-            async for pay_order in self._find(biz_order_nos)
-            if pay_order["status"] == "TRADE_SUCCESS"
+            int(payment.biz_order_no): (payment.amount, payment.currency)
+            async for page in self._pages(biz_order_nos)
+            for payment in self._read(page, _Payments).pay_orders
+            if payment.status == "TRADE_SUCCESS"
         }
 
     async def states_of(self, biz_order_nos: Collection[int]) -> dict[int, PayOrderData]:
@@ -130,24 +172,24 @@ class PayClient:
 
         Raises:
             PayServiceUnavailable: unknown, which is never the same as unpaid.
+            QuestionRefused: one of these is no number pay can know.
         """
-        try:
-            return {
-                int(pay_order["bizOrderNo"]): msgspec.convert(pay_order, PayOrderData)
-                async for pay_order in self._find(biz_order_nos)
-            }
-        except msgspec.ValidationError as error:
-            raise PayServiceUnavailable from error
+        return {
+            int(state.biz_order_no): state
+            async for page in self._pages(biz_order_nos)
+            for state in self._read(page, _States).pay_orders
+        }
 
-    async def _find(self, biz_order_nos: Collection[int]) -> AsyncIterator[dict[str, Any]]:
+    async def _pages(self, biz_order_nos: Collection[int]) -> AsyncIterator[bytes]:
         numbers = sorted(biz_order_nos)
         for start in range(0, len(numbers), _ASK_MAX):
             query = ",".join(map(str, numbers[start : start + _ASK_MAX]))
             status, answer = await self._ask("GET", f"/pay-orders?bizOrderNos={query}", "")
+            if status in _QUESTION_REFUSED:
+                raise QuestionRefused(f"Pay answered {status} {self._read(answer, _Problem).code}.")
             if status != HTTPStatus.OK:
                 raise PayServiceUnavailable
-            for pay_order in answer["payOrders"]:
-                yield pay_order
+            yield answer
 
     async def _ask(
         self,
@@ -156,7 +198,7 @@ class PayClient:
         traceparent: str,
         body: dict[str, object] | None = None,
         idempotency_key: str = "",
-    ) -> tuple[int, dict[str, Any]]:
+    ) -> tuple[int, bytes]:
         headers: dict[str, str] = {}
         if traceparent:
             headers["traceparent"] = traceparent
@@ -169,7 +211,15 @@ class PayClient:
         if wrong := _wrong(status, location, content):
             self._report(wrong)
             raise PayServiceUnavailable
-        return status, msgspec.json.decode(content)
+        return status, content
+
+    def _read(self, answer: bytes, expected: type[Answer]) -> Answer:
+        """Read an answer; one of another shape comes from no pay service of this contract."""
+        try:
+            return msgspec.json.decode(answer, type=expected)
+        except msgspec.MsgspecError as error:
+            self._report(f"what answers there does not keep to the contract of docs/http.md ({error})")
+            raise PayServiceUnavailable from error
 
     async def _request(
         self, method: str, path: str, headers: dict[str, str], data: bytes | None = None

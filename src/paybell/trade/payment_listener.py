@@ -1,4 +1,4 @@
-"""How the order service hears that an order was paid."""
+"""How the order service learns that an order was paid."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -22,11 +22,15 @@ class PaymentProof:
     """
 
     def __init__(self, database: Database, merchant_id: str, signer: Signer, pay: PayClient) -> None:
-        """Take the trade database, who we are, the key of the signatures and somebody to ask."""
+        """Take the trade database, who we are, the key of the signatures and the service to ask."""
         self._database = database
         self._merchant_id = merchant_id
         self._signer = signer
         self._pay = pay
+
+    def is_ours(self, event: PaymentSucceeded) -> bool:
+        """Say whether it may be about our merchant; one that does not say whose it is may be."""
+        return event.merchant_id in ("", self._merchant_id)
 
     async def __call__(self, events: Sequence[PaymentSucceeded]) -> Verdicts:
         """Answer for the events that are not proven: rejected, or to be tried again later."""
@@ -57,8 +61,8 @@ def _judge(event_id: str, order: Order | None, paid: tuple[int, str] | None) -> 
     if paid is None:
         return Rejected(event_id, "not_paid", "pay knows of no payment of this order")
     if order is not None and paid != (order.total_fee, order.currency):
-        said = "{} {} paid, {} {} ordered".format(*paid, order.total_fee, order.currency)
-        return Rejected(event_id, "amount_mismatch", said)
+        error = "{} {} paid, {} {} ordered".format(*paid, order.total_fee, order.currency)
+        return Rejected(event_id, "amount_mismatch", error)
     return None
 
 
@@ -67,7 +71,7 @@ def payment_listener(
 ) -> Listener[PaymentSucceeded]:
     """Return the listener that marks orders paid and, after the commit, says which have ``changed``."""
 
-    @listener(binding, screen=proof)
+    @listener(binding, screen=proof, concerns=proof.is_ours)
     async def mark_order_paid(events: Sequence[PaymentSucceeded], tx: Transaction) -> list[Rejected]:
         numbers = {event.biz_order_no: event for event in events}
         marked = await store.mark_paid(tx, list(numbers))

@@ -11,7 +11,7 @@ from paybell.ids import new_traceparent
 from paybell.messaging.events import PayOrderData
 from paybell.storage import Database
 from paybell.trade import store
-from paybell.trade.event_listener import hear
+from paybell.trade.event_listener import apply_states
 from paybell.trade.pay_client import PayClient
 
 log = structlog.get_logger()
@@ -53,5 +53,5 @@ class RefundSender:
                 log.warning("refund_waits", order_id=order_id, code=error.code, detail=str(error))
                 return
         async with self._database.transaction() as tx:
-            await hear(tx, [state])
+            await apply_states(tx, [state])
             await store.drop_owed_refunds(tx, [order_id])

@@ -109,7 +109,15 @@ def read_delivery(
         return None
     tag = _TAG.unpack_from(data, tag_end)[0]
     delivery = Delivery(
-        tag, exchange, routing_key, data[body:body_end], content_type, message_id, headers, False
+        tag,
+        exchange,
+        routing_key,
+        data[body:body_end],
+        content_type,
+        message_id,
+        headers,
+        False,
+        bool(data[tag_end + 8] & 1),
     )
     return hears, delivery, body_end + 1
 

@@ -226,6 +226,7 @@ class Channel:
                     _text(properties.message_id),
                     properties.headers or {},
                     len(body) > BODY_MAX,
+                    bool(method.redelivered),
                 )
             )
 
