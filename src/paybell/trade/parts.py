@@ -1,30 +1,22 @@
 """What the order service adds to a process: orders over HTTP; its listeners, checks and refunds behind."""
 
-from typing import Any
-
 import structlog
 
-from paybell.errors import PaybellError
 from paybell.messaging.events import topology, trade_topology
-from paybell.messaging.failures import FailureStore
-from paybell.messaging.listener import Listener
-from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.tables import listener_rules
 from paybell.parts import Host, Parts
 from paybell.settings import Settings
-from paybell.storage import Database
 from paybell.storage.retention import CLEAN_IDLE_SECONDS, Cleaner
 from paybell.trade.errors import PayServiceUnavailable
-from paybell.trade.event_listener import EventProof, pay_order_listener
+from paybell.trade.listener_parts import add_listeners
 from paybell.trade.order_checker import OrderChecker
 from paybell.trade.pay_client import PayClient
-from paybell.trade.payment_listener import PaymentProof, payment_listener
 from paybell.trade.problems import PROBLEMS
 from paybell.trade.refund_sender import RefundSender
 from paybell.trade.routes import order_routes
 from paybell.trade.service import TradeService
 from paybell.trade.watch import POLL_SECONDS, OrderWatch
-from paybell.worker import Loop, Task
+from paybell.worker import Loop
 
 log = structlog.get_logger()
 
@@ -45,7 +37,7 @@ async def trade_parts(host: Host) -> Parts:
     service = TradeService(database, pay, await host.ids("trade"))
     parts.services.append(service)
     parts.routers.append(order_routes(service, watch, host.streams, host.clock, settings.merchant_id))
-    _add_listeners(host, parts, database, pay, watch)
+    add_listeners(host, parts, pay, watch, database)
     rules = listener_rules(inbox_days=settings.inbox_days, dead_letter_days=settings.dead_letter_days)
     parts.loops += [
         Loop("order-checker", OrderChecker(database, pay).run_once),
@@ -53,44 +45,7 @@ async def trade_parts(host: Host) -> Parts:
         Loop("trade-cleaner", Cleaner(database, rules).run_once, idle_seconds=CLEAN_IDLE_SECONDS),
         Loop("order-watch", watch.look, watch.wake, idle_seconds=POLL_SECONDS),
     ]
-    failures = FailureStore(database)
-
-    async def measure() -> None:
-        for state, count in (await failures.counts()).items():
-            host.metrics.failures.labels(state).set(count)
-
-    parts.measures.append(measure)
     return parts
-
-
-def _add_listeners(host: Host, parts: Parts, database: Database, pay: PayClient, watch: OrderWatch) -> None:
-    settings = host.settings
-    (binding,) = topology(settings.queue_type).bindings
-    proof = PaymentProof(database, settings.merchant_id, host.signer, pay)
-    listeners: dict[str, Listener[Any]] = {"listener": payment_listener(binding, proof, watch.changed)}
-    event_proof = EventProof(settings.merchant_id, host.signer, pay)
-    for binding in trade_topology(settings.queue_type).bindings:
-        listeners[f"listener-{binding.key}"] = pay_order_listener(binding, event_proof, watch.changed)
-    runners = {
-        name: ListenerRunner(
-            listener,
-            host.broker,
-            database,
-            host.clock,
-            host.observer,
-            batch_max=settings.listener_batch_max,
-        )
-        for name, listener in listeners.items()
-    }
-    parts.tasks += [Task(name, runner.run) for name, runner in runners.items()]
-    parts.loops += [Loop(f"{name}-retries", runner.retry_once) for name, runner in runners.items()]
-
-    async def check() -> None:
-        for runner in runners.values():
-            if not runner.consuming:
-                raise PaybellError(f"The listener of {runner.queue} is not consuming.")
-
-    parts.checks["listener"] = check
 
 
 async def _check(pay: PayClient) -> None:

@@ -1,0 +1,54 @@
+"""How the order service listens: to the bare number of a paid order, and to typed events of pay orders."""
+
+from typing import Any
+
+from paybell.errors import PaybellError
+from paybell.messaging.events import topology, trade_topology
+from paybell.messaging.failures import FailureStore
+from paybell.messaging.listener import Listener
+from paybell.messaging.listener_runner import ListenerRunner
+from paybell.parts import Host, Parts
+from paybell.storage import Database
+from paybell.trade.event_listener import EventProof, pay_order_listener
+from paybell.trade.pay_client import PayClient
+from paybell.trade.payment_listener import PaymentProof, payment_listener
+from paybell.trade.watch import OrderWatch
+from paybell.worker import Loop, Task
+
+
+def add_listeners(host: Host, parts: Parts, pay: PayClient, watch: OrderWatch, database: Database) -> None:
+    """Add the order service's listeners with their retries, their check, and the count of what failed."""
+    settings = host.settings
+    (binding,) = topology(settings.queue_type).bindings
+    proof = PaymentProof(database, settings.merchant_id, host.signer, pay)
+    listeners: dict[str, Listener[Any]] = {"listener": payment_listener(binding, proof, watch.changed)}
+    event_proof = EventProof(settings.merchant_id, host.signer, pay)
+    for binding in trade_topology(settings.queue_type).bindings:
+        listeners[f"listener-{binding.key}"] = pay_order_listener(binding, event_proof, watch.changed)
+    runners = {
+        name: ListenerRunner(
+            listener,
+            host.broker,
+            database,
+            host.clock,
+            host.observer,
+            batch_max=settings.listener_batch_max,
+        )
+        for name, listener in listeners.items()
+    }
+    parts.tasks += [Task(name, runner.run) for name, runner in runners.items()]
+    parts.loops += [Loop(f"{name}-retries", runner.retry_once) for name, runner in runners.items()]
+
+    async def check() -> None:
+        for runner in runners.values():
+            if not runner.consuming:
+                raise PaybellError(f"The listener of {runner.queue} is not consuming.")
+
+    parts.checks["listener"] = check
+    failures = FailureStore(database)
+
+    async def measure() -> None:
+        for state, count in (await failures.counts()).items():
+            host.metrics.failures.labels(state).set(count)
+
+    parts.measures.append(measure)
