@@ -150,6 +150,30 @@ async def test_a_certificate_that_changes_while_we_run_is_an_outage_with_its_cau
             await database.check()
 
 
+async def test_what_a_start_would_refuse_is_an_outage_while_we_run(pay_url: str, tmp_path: Path) -> None:
+    """A file that is gone, a role that may not log in any more: no request, and no event, is to blame."""
+    ours = certificate(tmp_path, "localhost")
+    await admin(pay_url, "DROP ROLE IF EXISTS leaving")
+    await admin(pay_url, "CREATE ROLE leaving LOGIN")
+    leaving = pay_url.replace("//postgres:@", "//leaving:@")
+    async with (
+        tls_front(pay_url, sslmode="verify-full", sslrootcert=ours) as (front, url),
+        AsyncExitStack() as opened,
+    ):
+        front.shows = ours
+        encrypted = await opened.enter_async_context(Database.open(url, SystemClock()))
+        plain = await opened.enter_async_context(Database.open(leaving, SystemClock()))
+        ours.rename(tmp_path / "elsewhere.pem")
+        await admin(pay_url, "ALTER ROLE leaving NOLOGIN")
+        encrypted._sessions._distrust_idle()
+        plain._sessions._distrust_idle()
+
+        with pytest.raises(DatabaseUnavailable, match="as sslrootcert, which cannot be read"):
+            await encrypted.check()
+        with pytest.raises(DatabaseUnavailable, match='role "leaving" is not permitted to log in'):
+            await plain.check()
+
+
 async def test_a_pooler_that_refuses_how_we_begin_is_told_as_that() -> None:
     """As PgBouncer answers start parameters that it does not know."""
     words = "unsupported startup parameter: lock_timeout"

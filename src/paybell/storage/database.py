@@ -178,12 +178,7 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
-        try:
-            with translated():
-                connection = await self._sessions.acquire()
-        except Outage as error:
-            self._sessions.note(error)
-            raise
+        connection = await self._sessions.acquire()
         try:
             yield connection
         except Outage as error:

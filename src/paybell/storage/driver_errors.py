@@ -151,6 +151,8 @@ def unreachable(error: BaseException, waited_seconds: float = 0.0) -> str:
 
 def in_words(error: BaseException) -> str:
     """Return what is wrong and what to do, separated by a semicolon, of what the driver raised."""
+    if isinstance(error, PaybellError):  # a URL's files or an encoding, which have a sentence already
+        return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return _BAD_CERTIFICATE.format(error.verify_message)
     if _is_no_tls(error):

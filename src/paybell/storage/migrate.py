@@ -12,30 +12,11 @@ import asyncpg
 from paybell.clock import SystemClock
 from paybell.errors import DatabaseUnavailable, Misconfigured
 from paybell.storage.driver_errors import LOST, is_refusal, refusal, unreachable
+from paybell.storage.queries import load_queries
 from paybell.storage.schema import Schema, Script
 from paybell.storage.sessions import Session, open_session
 
-_VERSIONS = """
-CREATE TABLE IF NOT EXISTS paybell_schema_versions (
-    schema      text NOT NULL,
-    version     text NOT NULL,
-    applied_at  timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (schema, version)
-);
-ALTER TABLE paybell_schema_versions
-    ADD COLUMN IF NOT EXISTS floor text,
-    ADD COLUMN IF NOT EXISTS checksum text;
-"""
-# Read through JSON: a table that an older release made has no column ``floor``.
-_REVISION = """
-SELECT max(version) AS current, max(to_jsonb(applied) ->> 'floor') AS floor
-FROM paybell_schema_versions AS applied WHERE schema = $1
-"""
-_APPLIED = "SELECT version, checksum FROM paybell_schema_versions WHERE schema = $1"
-_APPLY = "INSERT INTO paybell_schema_versions (schema, version, floor, checksum) VALUES ($1, $2, $3, $4)"
-_BELIEVE = "UPDATE paybell_schema_versions SET checksum = $3 WHERE schema = $1 AND version = $2"
-# Two processes that start at once must not both migrate; the number is arbitrary and ours.
-_LOCK = f"SELECT pg_try_advisory_lock({0x7061_7962})"
+_SQL = load_queries(__package__, "migrations.sql")
 _LOCK_POLL_SECONDS = 0.1
 _LOCK_MOST_SECONDS = 60.0
 _CONNECT_TIMEOUT_SECONDS = 10.0
@@ -76,8 +57,8 @@ async def migrate(url: str, schema: Schema) -> tuple[str | None, str]:
     async with _session(url) as connection:
         with _explained(schema, "its versions"):
             await _wait_for_turn(connection)
-            await connection.execute(_VERSIONS)
-            rows = await connection.fetch(_APPLIED, schema.name)
+            await connection.execute(_SQL["create_versions"])
+            rows = await connection.fetch(_SQL["read_applied"], schema.name)
         applied: dict[str, str | None] = {row["version"]: row["checksum"] for row in rows}
         before = max(applied, default=None)
         for script in schema.scripts():
@@ -94,7 +75,7 @@ async def revision(url: str, schema: Schema) -> Revision:
     needed = schema.scripts()[-1].version
     async with _session(url) as connection:
         try:
-            row = await connection.fetchrow(_REVISION, schema.name)
+            row = await connection.fetchrow(_SQL["read_revision"], schema.name)
         except asyncpg.UndefinedTableError:
             return Revision(None, needed, needed)
     assert row is not None
@@ -106,11 +87,11 @@ async def _apply(connection: Session, schema: Schema, script: Script) -> None:
     if script.statements is not None:
         for statement in script.statements:
             await connection.execute(statement)
-        await connection.execute(_APPLY, *values)
+        await connection.execute(_SQL["note_applied"], *values)
         return
     async with connection.transaction():
         await connection.execute(script.text)
-        await connection.execute(_APPLY, *values)
+        await connection.execute(_SQL["note_applied"], *values)
 
 
 async def _compare(
@@ -119,7 +100,7 @@ async def _compare(
     """Make sure that a script is what was applied; one of a release that kept no sums is believed now."""
     known = applied.get(script.version)
     if known is None:
-        await connection.execute(_BELIEVE, schema.name, script.version, script.checksum)
+        await connection.execute(_SQL["note_checksum"], schema.name, script.version, script.checksum)
     elif known != script.checksum:
         raise Misconfigured(
             f"Script {script.version} of schema {schema.name} is not the one that was applied to this "
@@ -131,7 +112,7 @@ async def _wait_for_turn(connection: Session) -> None:
     """Wait without a transaction: one that is open would hold up an index that is built concurrently."""
     clock = SystemClock()
     deadline = clock.monotonic() + _LOCK_MOST_SECONDS
-    while not await connection.fetchval(_LOCK):
+    while not await connection.fetchval(_SQL["try_lock"]):
         if clock.monotonic() >= deadline:
             raise DatabaseUnavailable(
                 "Another process is migrating this database; wait for it, then run paybell migrate again."

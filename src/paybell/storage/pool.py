@@ -117,8 +117,16 @@ class SessionPool:
         """Return a session; where the server has room for no more, one that comes free.
 
         Raises:
-            Exception: what the driver raises, or why there was no room for so long.
+            DatabaseUnavailable: none could be had in time. Its cause may also be what a start would refuse,
+                such as a password that has changed: whoever comes with a request has no part in it.
         """
+        try:
+            return await self._acquire()
+        except (*LOST, asyncpg.PostgresError, Misconfigured) as error:
+            self._report(error)
+            raise DatabaseUnavailable from error
+
+    async def _acquire(self) -> Connection:
         try:
             async with asyncio.timeout(ACQUIRE_TIMEOUT_SECONDS):
                 while True:
@@ -141,10 +149,10 @@ class SessionPool:
             await self._pool.release(connection, timeout=STATEMENT_TIMEOUT_SECONDS)
         self._returned.set()
 
-    def note(self, error: Outage, connection: "Connection | None" = None) -> None:
+    def note(self, error: Outage, connection: Connection) -> None:
         """Log an outage's cause; end the session on which it showed if that must not be used again."""
         self._report(cause_of(error))
-        if connection is None or not is_gone(error):
+        if not is_gone(error):
             return
         with suppress(asyncpg.InterfaceError):  # the driver has noticed, and let go of it already
             if isinstance(error, OutcomeUnknown):
