@@ -4,11 +4,12 @@ import asyncio
 import time
 
 from benchmarks.books import BooksWrong, agree, check_pay, check_trade
-from benchmarks.paying import free_port, paybell
+from benchmarks.paying import paybell
 from benchmarks.processes import family, peak_mb
 from benchmarks.servers import Servers, connected
 from benchmarks.settling import Parts, seconds
 from benchmarks.stock import Grown, make_grown
+from paybell.testing.ports import free_port
 
 GROWN_PAY, GROWN_TRADE = "grown_pay", "grown_trade"
 _POLL_SECONDS = 0.2

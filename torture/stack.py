@@ -16,9 +16,9 @@ from paybell.errors import Unavailable
 from paybell.messaging.events import TRADE_QUEUE
 from paybell.serving.databases import SCHEMAS
 from paybell.storage.migrate import migrate
+from paybell.testing.ports import LOOPBACK, free_port
 from paybell.testing.rabbitmq_install import ensure_installed
 from paybell.testing.rabbitmq_node import RabbitmqNode
-from paybell.testing.rabbitmq_process import LOOPBACK, free_port
 from torture.postgres import Postgres
 from torture.proxy import Line, line
 

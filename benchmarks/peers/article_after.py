@@ -16,10 +16,11 @@ import uvloop
 from aio_pika.abc import AbstractIncomingMessage
 from fastapi import Depends, FastAPI
 
-from benchmarks.paying import Pressure, Site, drive, free_port, load_generator
+from benchmarks.paying import Pressure, Site, drive, load_generator
 from benchmarks.peers import article
 from benchmarks.processes import server, together
 from benchmarks.servers import Servers
+from paybell.testing.ports import free_port
 
 QUEUE = "article.pay.success.queue"
 _EXCHANGE, _KEY = "article.pay.direct", "pay.success"

@@ -12,10 +12,11 @@ from typing import Annotated
 import httpx
 from fastapi import Depends, FastAPI, HTTPException
 
-from benchmarks.paying import Driven, Pressure, Site, drive, free_port, load_generator
+from benchmarks.paying import Driven, Pressure, Site, drive, load_generator
 from benchmarks.peers import article
 from benchmarks.processes import server
 from benchmarks.servers import Servers
+from paybell.testing.ports import free_port
 
 _STARTED = "startup complete"
 

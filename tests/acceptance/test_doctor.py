@@ -20,9 +20,9 @@ from paybell.clock import SystemClock
 from paybell.messaging.events import TRADE_QUEUE, topology
 from paybell.storage import Database
 from paybell.testing import FrozenClock
+from paybell.testing.ports import free_port
 from paybell.testing.rabbitmq_install import ensure_installed
 from paybell.testing.rabbitmq_node import RabbitmqNode
-from paybell.testing.rabbitmq_process import free_port
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 

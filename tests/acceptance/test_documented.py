@@ -15,7 +15,7 @@ from support import Databases, admin
 
 from paybell.messaging.broker import Binding, Queue, Topology
 from paybell.messaging.events import PAY_EVENTS, topology
-from paybell.testing.rabbitmq_process import free_port
+from paybell.testing.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

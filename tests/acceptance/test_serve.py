@@ -60,13 +60,6 @@ async def paid_order(client: Client) -> str:
     return str(order["id"])
 
 
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 # Start and end ---------------------------------------------------------------------------------
 
 

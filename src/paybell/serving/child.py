@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -17,6 +16,7 @@ import msgspec
 from paybell.clock import Clock
 from paybell.errors import Misconfigured, Unavailable
 from paybell.settings import Settings
+from paybell.testing.ports import free_port
 
 # An embedded PostgreSQL that was killed replays its log first, which is tried for up to a minute.
 START_SECONDS = 90.0
@@ -46,7 +46,7 @@ async def running_service(settings: Settings, clock: Clock) -> AsyncIterator[Ser
         Misconfigured: it did not start; the sentence is its own.
         Unavailable: it was not ready in time, or ended while it was needed.
     """
-    settings = msgspec.structs.replace(settings, host="127.0.0.1", port=_free_port(), pay_url="")
+    settings = msgspec.structs.replace(settings, host="127.0.0.1", port=free_port(), pay_url="")
     log = settings.home / "service.log"
     url = f"http://{settings.host}:{settings.port}"
     started = clock.monotonic()
@@ -90,12 +90,6 @@ def _environment(settings: Settings) -> Mapping[str, str]:
     names = zip(settings.__struct_encode_fields__, settings.__struct_fields__, strict=True)
     outer = {name: value for name, value in os.environ.items() if not name.startswith("PAYBELL_")}
     return outer | {name: str(getattr(settings, field)) for name, field in names}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def _until_ready(url: str, process: Process, log: Path, clock: Clock) -> None:

@@ -2,15 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from paybell.testing import system_packages
 
 URL_VARIABLE = "PAYBELL_TEST_AMQP_URL"
-# Debian starts a service when it is installed, unless this file forbids it.
-_POLICY = Path("/usr/sbin/policy-rc.d")
 # The Debian and RPM packages put a wrapper into /usr/sbin that insists on their own folders.
 _PACKAGED_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
@@ -42,20 +39,4 @@ def ensure_installed(announce: Callable[[str], object]) -> None:
     Raises:
         Misconfigured: it is missing and could not be installed.
     """
-    system_packages.ensure_installed(_SERVER, announce, _services_not_started)
-
-
-@contextmanager
-def _services_not_started() -> Iterator[None]:
-    """Keep the package from starting a broker of its own on the standard port."""
-    try:
-        with _POLICY.open("x") as policy:
-            policy.write("#!/bin/sh\nexit 101\n")
-            _POLICY.chmod(0o755)
-    except FileExistsError:  # somebody has a policy already; it is theirs to keep
-        yield
-        return
-    try:
-        yield
-    finally:
-        _POLICY.unlink(missing_ok=True)
+    system_packages.ensure_installed(_SERVER, announce, system_packages.services_not_started)

@@ -19,17 +19,9 @@ from typing import Literal, Self
 
 from paybell.clock import SystemClock
 from paybell.errors import Misconfigured, Unavailable
+from paybell.testing.ports import LOOPBACK, free_port, is_free
 from paybell.testing.rabbitmq_install import SEARCH_PATH, URL_VARIABLE, ensure_installed, find_server
-from paybell.testing.rabbitmq_process import (
-    LOOPBACK,
-    answers,
-    free_port,
-    furnish,
-    is_free,
-    occupied,
-    spawn,
-    unprivileged,
-)
+from paybell.testing.rabbitmq_process import answers, furnish, occupied, spawn, unprivileged
 
 # A start takes 3 to 6 s on two cores; ten times that is a machine that cannot run it.
 START_TIMEOUT_SECONDS = 60.0

@@ -3,10 +3,8 @@
 import atexit
 import fcntl
 import functools
-import itertools
 import os
 import pwd
-import secrets
 import shutil
 import socket
 import subprocess
@@ -18,12 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from paybell.errors import Misconfigured
+from paybell.testing.ports import LOOPBACK, free_port
 from paybell.testing.rabbitmq_install import SEARCH_PATH
 
-LOOPBACK = "127.0.0.1"
-# Below the ports the kernel hands to clients (Linux: from 32768): a client that reconnects while the
-# node is down could be given the node's own port, connect to itself, and keep the node from it.
-_PORTS = range(20_000, 32_000)
 # The Debian and RPM packages create it; RabbitMQ has no business being root.
 _UNPRIVILEGED_USER = "rabbitmq"
 
@@ -154,29 +149,6 @@ def occupied(home: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise Misconfigured(f"Another RabbitMQ node runs in {home}.") from error
         yield
-
-
-def free_port() -> int:
-    """Return a port on the loopback that nobody listens on, and that this process was not given before."""
-    return next(port for port in _ports_in_turn() if is_free(port))
-
-
-@functools.cache
-def _ports_in_turn() -> Iterator[int]:
-    """Go through the ports in an order of this process's own: several start nodes at the same time."""
-    return itertools.cycle(secrets.SystemRandom().sample(_PORTS, len(_PORTS)))
-
-
-def is_free(port: int) -> bool:
-    """Tell whether a server could listen on this port of the loopback."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-            probe.listen()
-        except OSError:
-            return False
-        return True
 
 
 def answers(port: int) -> bool:

@@ -3,8 +3,8 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from paybell.errors import Misconfigured
 APT_TIMEOUT_SECONDS = 600.0
 # Another apt may be at work on a machine that was just created.
 _APT_LOCK_SECONDS = 120
+
+# Debian starts a service when it is installed, unless this file forbids it.
+_POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +80,19 @@ def _apt_get(*arguments: str) -> str:
     except subprocess.TimeoutExpired:
         return f"nothing within {APT_TIMEOUT_SECONDS:g} s"
     return " / ".join(done.stdout.splitlines()[-3:])
+
+
+@contextmanager
+def services_not_started() -> Iterator[None]:
+    """Keep packages from starting services of their own on the standard ports."""
+    try:
+        with _POLICY.open("x") as policy:
+            policy.write("#!/bin/sh\nexit 101\n")
+            _POLICY.chmod(0o755)
+    except FileExistsError:  # somebody has a policy already; it is theirs to keep
+        yield
+        return
+    try:
+        yield
+    finally:
+        _POLICY.unlink(missing_ok=True)

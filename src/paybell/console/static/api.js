@@ -2,6 +2,8 @@
 
 const KEY = "paybell.token";
 const RETRIES_MS = [200, 500, 1000, 2000, 3000, 5000];
+// The service may stand below a path of a proxy: its root is one above this file's folder.
+const ROOT = new URL("..", import.meta.url);
 
 export const language = (navigator.languages ?? [navigator.language])
   .map((tag) => tag.toLowerCase().split("-")[0])
@@ -38,7 +40,7 @@ export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 function ask(method, path, body, signal) {
   const headers = { Authorization: `Bearer ${token}`, "Accept-Language": language };
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  return fetch(path, {
+  return fetch(new URL(path.slice(1), ROOT), {
     method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
     credentials: "omit", cache: "no-store", redirect: "error",
   });
