@@ -47,9 +47,14 @@ def check_currency(currency: str) -> str:
     return currency
 
 
+def digits_of(currency: str) -> int:
+    """Return how many decimal digits a currency's minor unit has, by ISO 4217."""
+    return 0 if currency in _NO_DIGITS else 3 if currency in _THREE_DIGITS else 2
+
+
 def format_amount(amount: int, currency: str) -> str:
     """Write minor units for people: ``format_amount(1177, "USD")`` is ``"11.77 USD"``."""
-    digits = 0 if currency in _NO_DIGITS else 3 if currency in _THREE_DIGITS else 2
+    digits = digits_of(currency)
     sign, whole = ("-", -amount) if amount < 0 else ("", amount)
     if not digits:
         return f"{sign}{whole:,} {currency}"

@@ -81,6 +81,28 @@ async def test_the_page_speaks_chinese_to_who_prefers_it(browser: Browser, http:
         await expect(page.get_by_role("status")).to_contain_text("订单已确认")
 
 
+@pytest.mark.parametrize(
+    ("currency", "amount", "written"),
+    [
+        ("HUF", 12345, "123.45"),
+        ("PKR", 12345, "123.45"),
+        ("JPY", 12345, "12,345"),
+        ("KWD", 12345, "12.345"),
+    ],
+)
+async def test_the_amount_has_the_decimals_that_are_debited(
+    browser: Browser, http: Client, currency: str, amount: int, written: str
+) -> None:
+    """Browsers know other decimals of 17 currencies than ISO 4217, by which the service counts."""
+    buyer = fresh_user()
+    await http.fund(buyer, amount, currency)
+    order = await http.order(buyer, amount, currency=currency)
+    async with page_of(browser, locale="en-GB") as page:
+        await open_cashier(page, http, order)
+        await expect(page.locator("#amount")).to_have_text(re.compile(rf"(^|\D){re.escape(written)}$"))
+        await expect(page.locator("#pay")).to_have_text(re.compile(rf"(^|\D){re.escape(written)}$"))
+
+
 async def test_the_keyboard_alone_is_enough(browser: Browser, http: Client) -> None:
     """Digits, a correction and Enter; nothing has to be pointed at."""
     order = await purchase(http)

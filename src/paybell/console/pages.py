@@ -5,6 +5,7 @@ with. Why the token comes in the fragment: `docs/decisions/pages.md`.
 """
 
 import hashlib
+import json
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +13,8 @@ from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
+
+from paybell.money import CURRENCIES, digits_of
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 # Nothing inline, nothing from elsewhere, in nobody's frame.
@@ -33,6 +36,7 @@ _HEADERS = {
 def page_routes() -> list[HTTPRouteHandler]:
     """Return the routes of both pages and of what they load; no token is needed for these."""
     contents = {file.name: file.read_bytes() for file in (files(__package__) / "static").iterdir()}
+    contents["currencies.js"] = _currencies()
 
     def serve(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
         if name not in contents:
@@ -59,3 +63,9 @@ def page_routes() -> list[HTTPRouteHandler]:
         return serve(request, name)
 
     return [cashier, console, page_file]
+
+
+def _currencies() -> bytes:
+    """Return the decimals of each currency as we count them: browsers follow the customs of countries."""
+    digits = {currency: digits_of(currency) for currency in sorted(CURRENCIES)}
+    return f"export const digits = {json.dumps(digits)};\n".encode()

@@ -1,5 +1,7 @@
 // How the pages speak to the service: one token for this tab, problems as errors, event streams by fetch.
 
+import { digits } from "./currencies.js";
+
 const KEY = "paybell.token";
 const RETRIES_MS = [200, 500, 1000, 2000, 3000, 5000];
 // The service may stand below a path of a proxy: its root is one above this file's folder.
@@ -116,10 +118,12 @@ async function* events(body) {
   }
 }
 
-/** Write minor units as people do. */
+/** Write minor units as people do, with the decimals that the service counts in. */
 export function money(amount, currency) {
-  const format = new Intl.NumberFormat(language, { style: "currency", currency, currencyDisplay: "narrowSymbol" });
-  return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
+  const decimals = digits[currency];
+  const format = new Intl.NumberFormat(language, { style: "currency", currency, currencyDisplay: "narrowSymbol",
+    minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  return format.format(amount / 10 ** decimals);
 }
 
 export const $ = (id) => document.getElementById(id);
