@@ -108,7 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
     ] = 3600
     inbox_days: Annotated[
         int,
-        Meta(ge=1, le=3650, description="How long listeners remember events; not less than dead letters."),
+        Meta(ge=1, le=3650, description="How long trade remembers events; not less than dead letters."),
     ] = 90
     dead_letter_days: Annotated[
         int, Meta(ge=1, le=3650, description="How long dead letters are kept, and can be replayed.")

@@ -7,17 +7,14 @@ from contextlib import asynccontextmanager
 import pytest
 import structlog
 from msgspec.structs import replace
-from serving import SETTINGS, fresh_databases, fresh_number, in_process
-from shop import shop
+from serving import SETTINGS, fresh_databases, in_process
 from support import Databases
 
 from paybell.cli.doctor import examine
 from paybell.clock import SystemClock
 from paybell.errors import Misconfigured, PaybellError
 from paybell.settings import read_settings
-from paybell.storage import Database
 from paybell.tokens import Tokens
-from paybell.trade.model import Purchase
 from paybell.trade.pay_client import PayClient
 
 OTHER_SECRET = "another secret with at least 64 bytes, so that no algorithm calls it short"
@@ -113,18 +110,3 @@ async def test_doctor_asks_the_pay_service(pay_url: str, trade_url: str) -> None
 
     (pay,) = [one for one in found if one.part == "pay service"]
     assert (pay.state, pay.what) == ("error", "does not answer at PAYBELL_PAY_URL")
-
-
-async def test_one_purchase_that_the_database_refuses_does_not_fail_the_others_of_its_batch(
-    pay_database: Database, trade_database: Database
-) -> None:
-    """Here text that PostgreSQL cannot hold, past every check of the edge."""
-    async with shop(pay_database, trade_database) as here:
-        purchases = [
-            Purchase(fresh_number(), "7", 100, "CNY", "\x00" if number == 5 else "茶") for number in range(40)
-        ]
-        answers = await asyncio.gather(
-            *(here.trade.create(purchase, "") for purchase in purchases), return_exceptions=True
-        )
-
-    assert [number for number, answer in enumerate(answers) if isinstance(answer, BaseException)] == [5]

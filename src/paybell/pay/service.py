@@ -82,6 +82,11 @@ class PayService:
     async def _apply_batch(
         self, applications: Sequence[Application]
     ) -> Sequence[tuple[PayOrder, bool] | Exception]:
+        return await bisect(self._apply, applications, is_no_outage)
+
+    async def _apply(
+        self, applications: Sequence[Application]
+    ) -> Sequence[tuple[PayOrder, bool] | Exception]:
         async with self._database.transaction() as tx:
             merchants = {(application.merchant_id, application.currency) for application in applications}
             accounts = await ledger.system_accounts(tx, "merchant", merchants)
