@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -16,10 +17,17 @@ from support import Databases, admin
 from paybell.messaging.broker import Binding, Queue, Topology
 from paybell.messaging.events import PAY_EVENTS, topology
 from paybell.testing.ports import free_port
+from paybell.testing.system_packages import Program, ensure_installed
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SECONDS = 120.0
+CURL = Program(
+    "curl",
+    lambda: Path(found) if (found := shutil.which("curl")) else None,
+    ("curl",),
+    "install it (`apt-get install curl` as root)",
+)
 _BLOCK = re.compile(r"^```(\w+)(?: title=\"([\w.]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -54,6 +62,7 @@ def _last_words(folder: Path) -> str:
 @pytest.mark.rabbitmq
 async def test_the_tutorial_does_what_it_says(postgres: Databases, rabbitmq_url: str, home: Path) -> None:
     """Every command and the whole program; only the port and the addresses are the test's."""
+    ensure_installed(CURL, print)
     port = free_port()
     text = (ROOT / "docs" / "tutorial.md").read_text().replace("localhost:8000", f"localhost:{port}")
     blocks = _BLOCK.findall(text)
@@ -85,6 +94,7 @@ async def test_the_tutorial_does_what_it_says(postgres: Databases, rabbitmq_url:
 
 async def test_the_readme_can_be_typed(home: Path) -> None:
     """Its way from nothing to a paid order."""
+    ensure_installed(CURL, print)
     readme = (ROOT / "README.md").read_text()
     section = readme.partition("## Use it")[2].partition("## ")[0]
     lines = [line[4:] for line in section.splitlines() if line.startswith("    ")]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from paybell.operations.sampling import QueueSample, Sample
-from paybell.operations.troubles import Trouble, troubles
+from paybell.operations.samples import QueueSample, Sample, Trouble
+from paybell.operations.troubles import troubles
 from paybell.telemetry.percentiles import percentile
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from itertools import count
 
-from paybell.operations.sampling import Sample
+from paybell.operations.samples import Sample
 
 PERIOD_SECONDS = 2.0
 KEPT = int(15 * 60 / PERIOD_SECONDS)

@@ -1,9 +1,9 @@
 -- name: pay_now
 -- Payments of a closed piece of the past, so that none that commits late is missed; what waits; since when the
--- oldest deadline has passed.
+-- oldest deadline has passed. $1: no earlier one has this id or a lower one; negative: counted back from the newest.
 SELECT coalesce((SELECT max(id) FROM transfers), 0) AS newest,
        (SELECT count(*) FROM transfers
-        WHERE id > $1 AND kind = 'payment' AND created_at >= $2 AND created_at < $3) AS payments,
+        WHERE id > CASE WHEN $1 < 0 THEN coalesce((SELECT max(id) FROM transfers), 0) + $1 ELSE $1 END AND kind = 'payment' AND created_at >= $2 AND created_at < $3) AS payments,
        coalesce(extract(epoch FROM clock_timestamp()
                         - (SELECT min(due_at) FROM pay_order_deadlines)), 0)::float8 AS overdue_seconds;
 

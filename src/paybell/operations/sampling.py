@@ -17,7 +17,8 @@ from paybell.messaging.broker import Queues
 from paybell.messaging.events import TRADE_CLOSED_QUEUE, TRADE_QUEUE, TRADE_REFUNDED_QUEUE
 from paybell.messaging.failures import FailureStore
 from paybell.messaging.outbox import Outbox
-from paybell.operations.troubles import Trouble, troubles
+from paybell.operations.samples import QueueSample, Sample
+from paybell.operations.troubles import troubles
 from paybell.storage import Database, load_queries
 from paybell.telemetry.percentiles import percentile
 
@@ -28,37 +29,11 @@ _SETTLED_SECONDS = 1.0
 # Payments whose way is timed in each look.
 _TIMED_MAX = 200
 _Found = TypeVar("_Found")
-# No transfer has a higher id.
-_NOTHING = (1 << 63) - 1
+# The first look shows the minute before it; of more payments than these nobody knows when they were.
+_FIRST_SECONDS, _FIRST_MAX = 60.0, 100_000
 
 # Settlements and the seconds they took together, since the process began.
 SettleTime = Callable[[], tuple[float, float]]
-
-
-class QueueSample(msgspec.Struct, frozen=True):
-    """A queue at the broker; ``consumers`` are -1 when there is no such queue."""
-
-    name: str
-    ready: int
-    consumers: int
-
-
-class Sample(msgspec.Struct, frozen=True, rename="camel"):
-    """How everything stands at a moment; what could not be found out is missing. Times in seconds."""
-
-    at: datetime
-    payments_per_second: float | None = None
-    settle_seconds: float | None = None
-    confirmed_seconds_50: float | None = None
-    confirmed_seconds_99: float | None = None
-    outbox_pending: int | None = None
-    outbox_oldest_seconds: float | None = None
-    overdue_seconds: float | None = None
-    retries: int | None = None
-    dead_letters: int | None = None
-    differences: int | None = None
-    queues: list[QueueSample] | None = None
-    troubles: list[Trouble] = []
 
 
 class Sampler:
@@ -93,7 +68,7 @@ class Sampler:
     async def take(self) -> Sample:
         """Look once."""
         until = self._clock.now() - timedelta(seconds=_SETTLED_SECONDS)
-        since, self._until = self._until or until, until
+        since, self._until = self._until or until - timedelta(seconds=_FIRST_SECONDS), until
         away: list[str] = []
         rate, overdue = await _or_none(self._payments(since, until), "pay_database", away) or (None, None)
         waiting = await _or_none(self._outbox.state(), "pay_database", away) or (None, None)
@@ -119,13 +94,14 @@ class Sampler:
         now, seconds = self._clock.now(), (until - since).total_seconds()
         while len(self._newest) > 1 and self._newest[1][0] <= since:
             self._newest.popleft()
-        known = bool(self._newest) and self._newest[0][0] <= since and seconds > 0
-        after = self._newest[0][1] if known else _NOTHING
+        after = self._newest[0][1] if self._newest else -_FIRST_MAX
         row = await self._pay.fetch_one(_SQL["pay_now"], after, since, until)
         assert row is not None
+        if not self._newest:
+            self._newest.append((since, row["newest"] - _FIRST_MAX))
         self._newest.append((now, row["newest"]))
-        rate = row["payments"] / seconds if known else None
-        return rate, max(0.0, row["overdue_seconds"])
+        known = seconds > 0 and row["payments"] < _FIRST_MAX
+        return row["payments"] / seconds if known else None, max(0.0, row["overdue_seconds"])
 
     async def _ways(self, since: datetime, until: datetime) -> list[float]:
         """Return for some payments how long it took from being paid to their orders knowing it."""

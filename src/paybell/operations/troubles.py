@@ -1,12 +1,8 @@
 """What is stuck or blocked, decided from one sample: pure. The console has the words, in two languages."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-import msgspec
-
-if TYPE_CHECKING:
-    from paybell.operations.sampling import Sample
+from paybell.operations.samples import Sample, Trouble
 
 # An event is told within milliseconds, a deadline closed within two seconds.
 OUTBOX_MOST_SECONDS = 30.0
@@ -15,15 +11,7 @@ OVERDUE_MOST_SECONDS = 10.0
 QUEUE_MOST = 10_000
 
 
-class Trouble(msgspec.Struct, frozen=True):
-    """Something an operator should look at: a stable code, how bad in figures, and of which part."""
-
-    code: str
-    figure: float = 0
-    part: str = ""
-
-
-def troubles(sample: "Sample", away: Sequence[str]) -> list[Trouble]:
+def troubles(sample: Sample, away: Sequence[str]) -> list[Trouble]:
     """Name what needs an operator, the worst first.
 
     Args:
@@ -34,7 +22,7 @@ def troubles(sample: "Sample", away: Sequence[str]) -> list[Trouble]:
     return [Trouble("away", 0, part) for part in dict.fromkeys(away)] + list(_found(sample))
 
 
-def _found(sample: "Sample") -> Iterator[Trouble]:
+def _found(sample: Sample) -> Iterator[Trouble]:
     if (sample.outbox_oldest_seconds or 0) > OUTBOX_MOST_SECONDS:
         yield Trouble("outbox_old", sample.outbox_oldest_seconds or 0)
     for queue in sample.queues or ():
