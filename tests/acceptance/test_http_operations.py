@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 from serving import Client, Line, Service, fresh_databases, fresh_user, in_process
 from support import Databases, connected, until
 
+from paybell.pay.status import PayStatus
+from paybell.trade.model import OrderStatus
 from paybell.trade.service import TradeService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -320,3 +323,27 @@ async def test_a_service_of_one_role_documents_what_it_has(postgres: Databases, 
 
     assert "/pay-orders" in document["paths"]
     assert "/orders" not in document["paths"]
+
+
+async def test_the_openapi_document_is_valid(http: Client) -> None:
+    """By the specification's own schema; readers of it are strict."""
+    validate((await http.get("/schema/openapi.json")).json)
+
+
+async def test_the_openapi_document_names_every_state_and_demands_no_default(http: Client) -> None:
+    schemas = (await schema(http))["components"]["schemas"]
+
+    assert schemas["PayOrderView"]["properties"]["status"]["enum"] == [status.name for status in PayStatus]
+    assert schemas["OrderStatus"]["enum"] == [status.value for status in OrderStatus]
+    assert schemas["NewPayOrder"]["properties"]["currency"]["description"].endswith('Without it: "CNY".')
+    for name, described in schemas.items():
+        for member in described.get("properties", {}).values():
+            assert "default" not in member, name
+
+
+async def test_the_openapi_document_has_the_csv_of_statements(http: Client) -> None:
+    document = await schema(http)
+    for path in ("/wallets/{user_id}/transfers", "/merchants/{merchant_id}/transfers"):
+        content = document["paths"][path]["get"]["responses"]["200"]["content"]
+        assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/StatementView"}
+        assert content["text/csv"]["schema"] == {"type": "string"}

@@ -7,7 +7,7 @@ from paybell.operations.problems import PROBLEMS as OPERATIONS
 from paybell.pay.problems import PROBLEMS as PAY
 from paybell.trade.errors import RefundRefused
 from paybell.trade.problems import PROBLEMS as TRADE
-from paybell.web.error_handlers import _prefers_chinese
+from paybell.web.negotiation import preferred
 from paybell.web.refusals import ProblemTypes
 
 # The operator's matter, answered as `Unavailable`; and what trade notes about a refund that pay refused.
@@ -48,7 +48,7 @@ NEVER_ANSWERED = {Misconfigured, RefundRefused}
 )
 def test_the_language_with_the_highest_weight_is_taken(accept_language: str, chinese: bool) -> None:
     """The first of equals; English where nothing fits."""
-    assert _prefers_chinese(accept_language) == chinese
+    assert preferred(accept_language, ("en", "zh")) == ("zh" if chinese else "en")
 
 
 TABLES = {"pay": PAY, "trade": TRADE, "operations": OPERATIONS}  # those of wallet and web are in pay's

@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Router, get, post
@@ -21,12 +21,16 @@ from paybell.operations.timeline import Timeline
 from paybell.pay.errors import PayOrderNotFound
 from paybell.storage import Record
 from paybell.web.auth import Caller, scope, scopes_of
+from paybell.web.errors import InvalidText
 from paybell.web.event_streams import Streams
-from paybell.web.fields import PathId, parse_ids
+from paybell.web.fields import PathId, check_optional, parse_ids
+from paybell.web.queries import check_moment
 from paybell.web.refusals import WITH_A_BODY
 
 PAGE_MAX = 100
 _HOURS_MAX = 24 * 365
+FailureState = Literal["dead", "retry"]
+_STATES = ["dead", "retry"]
 
 
 class FailureView(msgspec.Struct, rename="camel"):
@@ -35,7 +39,7 @@ class FailureView(msgspec.Struct, rename="camel"):
     id: str
     listener: str
     event_id: str
-    state: str
+    state: FailureState
     reason: str
     attempts: int
     received: int
@@ -57,7 +61,7 @@ class FailureDetail(FailureView):
 class FailureGroup(msgspec.Struct, rename="camel"):
     """How many deliveries failed for one reason, and since when."""
 
-    state: str
+    state: FailureState
     listener: str
     reason: str
     rows: int
@@ -146,12 +150,12 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
         responses=PROBLEMS.refusals(InsufficientScope, InvalidId, InvalidRequest),
     )
     async def failures(
-        which: Annotated[str, QueryParameter(name="state", description="dead or retry.")] = "dead",
+        which: Annotated[str, QueryParameter(name="state", schema_extra={"enum": _STATES})] = "dead",
         reason: FromQuery[str | None] = None,
         listener: FromQuery[str | None] = None,
         after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
     ) -> FailurePage:
-        if which not in ("dead", "retry"):
+        if which not in _STATES:
             raise InvalidRequest("state: dead or retry.", field="state")
         chosen = Chosen(reason=reason, listener=listener)
         begin = parse_id(after) if after else 0
@@ -177,11 +181,13 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
         operation_id="replayFailures",
         summary="Hand dead letters to their listeners again; ask again until none is left",
         status_code=200,
-        responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId),
+        responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidText),
     )
     async def replay(request: Caller, data: JSONBody[Replay]) -> Replayed:
         ids = None if data.ids is None else parse_ids(data.ids, "ids")
-        chosen = Chosen(ids, data.reason, data.listener, data.until)
+        until = None if data.until is None else check_moment(data.until, "until")
+        reason, listener = check_optional(data.reason, "reason"), check_optional(data.listener, "listener")
+        chosen = Chosen(ids, reason, listener, until)
         return Replayed(await desk.failures.replay(chosen, request.user.user_id, most=data.most))
 
     @get(

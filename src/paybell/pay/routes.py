@@ -1,7 +1,7 @@
 """Routes of pay orders."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import msgspec
 from litestar import Response, Router, get, post
@@ -44,6 +44,8 @@ from paybell.web.fields import (
 )
 from paybell.web.refusals import WITH_A_BODY
 
+StatusName = Literal["NOT_COMMIT", "WAIT_BUYER_PAY", "TRADE_CLOSED", "TRADE_SUCCESS"]
+
 
 class NewPayOrder(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """What is to be paid; the amount in minor units, the deadline in seconds from now."""
@@ -73,7 +75,7 @@ class PayOrderView(msgspec.Struct, rename="camel"):
     amount: int
     currency: str
     subject: str
-    status: str
+    status: StatusName
     status_code: int
     version: int
     created_at: datetime
@@ -100,7 +102,7 @@ def view(order: PayOrder) -> PayOrderView:
         amount=order.amount,
         currency=order.currency,
         subject=order.subject,
-        status=order.status.name,
+        status=cast("StatusName", order.status.name),
         status_code=order.status.value,
         version=order.version,
         created_at=order.created_at,

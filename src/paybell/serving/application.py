@@ -1,9 +1,6 @@
 """The ASGI application, put together from the parts this process has."""
 
 from litestar import Litestar, Router
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
 from paybell.console.pages import page_routes
@@ -14,6 +11,7 @@ from paybell.tokens import Tokens
 from paybell.web.auth import authenticated
 from paybell.web.bodies import BODY_MAX, JsonRequest
 from paybell.web.error_handlers import ErrorHandlers
+from paybell.web.openapi import note_queries, openapi_config
 
 
 def create_app(parts: Parts, tokens: Tokens, metrics: Metrics) -> Litestar:
@@ -29,23 +27,13 @@ def create_app(parts: Parts, tokens: Tokens, metrics: Metrics) -> Litestar:
         *health_routes(parts.checks, parts.measures, metrics),
         *page_routes(),
     ]
-    return Litestar(
+    app = Litestar(
         handlers,
         request_class=JsonRequest,
         exception_handlers=ErrorHandlers(parts.problems).by_class,
-        openapi_config=_openapi(),
+        openapi_config=openapi_config(),
         request_max_body_size=BODY_MAX,
         logging_config=None,
     )
-
-
-def _openapi() -> OpenAPIConfig:
-    bearer = SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")
-    return OpenAPIConfig(
-        title="Paybell",
-        version="1",
-        description="Pays orders out of balances. Amounts are integers in minor units, ids are strings.",
-        path="/schema",
-        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
-        components=Components(security_schemes={"bearer": bearer}),
-    )
+    note_queries(app)
+    return app

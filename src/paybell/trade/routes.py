@@ -31,7 +31,7 @@ from paybell.trade.errors import (
     OrderNotFound,
     PayServiceUnavailable,
 )
-from paybell.trade.model import Order, Purchase
+from paybell.trade.model import Order, OrderStatus, Purchase
 from paybell.trade.problems import PROBLEMS
 from paybell.trade.service import TradeService
 from paybell.trade.watch import OrderWatch
@@ -72,7 +72,7 @@ class OrderView(msgspec.Struct, rename="camel"):
     total_fee: int
     currency: str
     subject: str
-    status: str
+    status: OrderStatus
     pay_order_id: str | None
     created_at: datetime
     paid_at: datetime | None
@@ -102,7 +102,7 @@ def view(order: Order) -> OrderView:
         total_fee=order.total_fee,
         currency=order.currency,
         subject=order.subject,
-        status=order.status.value,
+        status=order.status,
         pay_order_id=None if order.pay_order_id is None else str(order.pay_order_id),
         created_at=order.created_at,
         paid_at=order.paid_at,

@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from litestar import Response, Router, get
 from litestar.di import NamedDependency, Provide
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
 from litestar.params import FromQuery, QueryParameter
 from litestar.response import Stream
 from msgspec import Meta
@@ -18,9 +20,13 @@ from paybell.wallet.errors import NotTheOwner, WalletNotFound
 from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.statements import PAGE_MAX, Line, Owner, Period, Place, Statements
 from paybell.web.auth import Caller, scope, scopes_of
+from paybell.web.bodies import JSON
 from paybell.web.fields import PathUserId, check_user_id
+from paybell.web.negotiation import preferred
+from paybell.web.queries import read_moment
 
 CSV = "text/csv"
+TransferKindName = Literal["top_up", "payment", "refund"]
 _Moment = Annotated[
     str | None,
     QueryParameter(description="A time of RFC 3339, such as 2026-01-31T12:00:00Z.", max_length=40),
@@ -32,7 +38,7 @@ class TransferView(msgspec.Struct, rename="camel"):
 
     id: str
     at: datetime
-    kind: str
+    kind: TransferKindName
     amount: int
     currency: str
     reference: str
@@ -43,6 +49,16 @@ class StatementView(msgspec.Struct, rename="camel"):
 
     transfers: list[TransferView]
     next: Annotated[str | None, Meta(description="Send it as `cursor`.")]
+
+
+@dataclass
+class _AlsoCsv(Operation):
+    """How OpenAPI describes a route that answers in CSV too."""
+
+    def __post_init__(self) -> None:
+        page = (self.responses or {})["200"]
+        if isinstance(page, OpenAPIResponse) and page.content:
+            page.content[CSV] = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +77,20 @@ def read_asked(
     since: _Moment = None,
     until: _Moment = None,
     cursor: FromQuery[str | None] = None,
-    limit: FromQuery[int] = 100,
+    limit: Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)] = 100,
 ) -> Asked:
     """Read the query parameters strictly.
 
     Raises:
         InvalidRequest, UnknownCurrency: which is wrong.
     """
-    if not 1 <= limit <= PAGE_MAX:
-        raise InvalidRequest(f"limit: from 1 to {PAGE_MAX}.", field="limit")
-    whole, first, last = Period(), _moment(since, "since"), _moment(until, "until")
+    whole = Period()
     return Asked(
         currency=None if currency is None else check_currency(currency),
-        period=Period(first or whole.start, last or whole.end),
+        period=Period(
+            whole.start if since is None else read_moment(since, "since"),
+            whole.end if until is None else read_moment(until, "until"),
+        ),
         after=Place() if cursor is None else Place.parse(cursor),
         limit=limit,
     )
@@ -81,13 +98,16 @@ def read_asked(
 
 def statement_routes(statements: Statements, merchant_id: str) -> list[Router]:
     """Return the routes under ``/wallets`` (one merchant's) and ``/merchants``."""
-    described = PROBLEMS.refusals(InvalidId, InvalidRequest, UnknownCurrency, NotTheOwner, WalletNotFound)
+    described = PROBLEMS.refusals(InvalidId, InvalidRequest, UnknownCurrency, NotTheOwner, WalletNotFound) | {
+        200: ResponseSpec(StatementView, description="A page, or all of it as CSV", generate_examples=False)
+    }
     asked_of = {"asked": Provide(read_asked, sync_to_thread=False)}
 
     @get(
         "/{user_id:str}/transfers",
         operation_id="readWalletTransfers",
         summary="A wallet's transfers, in pages or as CSV",
+        operation_class=_AlsoCsv,
         responses=described,
     )
     async def of_wallet(request: Caller, user_id: PathUserId, asked: NamedDependency[Asked]) -> Response[Any]:
@@ -99,6 +119,7 @@ def statement_routes(statements: Statements, merchant_id: str) -> list[Router]:
         "/{merchant_id:str}/transfers",
         operation_id="readMerchantTransfers",
         summary="A merchant's transfers, in pages or as CSV",
+        operation_class=_AlsoCsv,
         opt=scope("merchants:read"),
         responses=described,
     )
@@ -121,22 +142,10 @@ def statement_routes(statements: Statements, merchant_id: str) -> list[Router]:
     ]
 
 
-def _moment(text: str | None, field: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise InvalidRequest(f"{field}: a time such as 2026-01-31T12:00:00Z.", field=field)
-    return moment
-
-
 async def _answer(
     request: Caller, statements: Statements, owner: Owner, asked: NamedDependency[Asked]
 ) -> Response[Any]:
-    if request.accept.best_match(["application/json", "text/csv"]) == "text/csv":
+    if preferred(request.headers.get("accept", ""), (JSON, CSV)) == CSV:
         # Read before the answer begins, so that a refusal is one.
         await statements.page(owner, asked.period, asked.after, 1)
         return Stream(_csv(statements, owner, asked.period), media_type=CSV)
@@ -146,7 +155,8 @@ async def _answer(
 
 
 def _view(line: Line) -> TransferView:
-    return TransferView(str(line.id), line.at, line.kind, line.amount, line.currency, line.reference)
+    kind = cast("TransferKindName", line.kind)
+    return TransferView(str(line.id), line.at, kind, line.amount, line.currency, line.reference)
 
 
 async def _csv(statements: Statements, owner: Owner, period: Period) -> AsyncIterator[bytes]:

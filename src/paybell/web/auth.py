@@ -10,6 +10,8 @@ from litestar.types import ASGIApp, Middleware, Receive, Scope, Send
 from paybell.errors import NotAuthenticated
 from paybell.tokens import Principal, Tokens
 from paybell.tracecontext import trace_from
+from paybell.web.openapi import QUERY
+from paybell.web.queries import check_query
 
 Caller = Request[Principal, Any, Any]
 
@@ -28,6 +30,7 @@ def authenticated(tokens: Tokens) -> Middleware:
                 caller = replace(caller, scopes=frozenset())
             if name := needs.get(_SCOPE):
                 caller.require(name)
+            check_query(asgi_scope["query_string"], needs[QUERY])
             asgi_scope["user"] = caller
             await app(asgi_scope, receive, send)
 

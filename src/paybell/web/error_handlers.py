@@ -23,6 +23,7 @@ from paybell.errors import (
 )
 from paybell.tracecontext import trace_id_of
 from paybell.web.errors import BodyTooLarge, MethodNotAllowed, MissingField, NotFound
+from paybell.web.negotiation import preferred
 from paybell.web.problems import PROBLEMS
 from paybell.web.refusals import PROBLEM_JSON, ProblemTypes
 
@@ -95,7 +96,7 @@ class ErrorHandlers:
     def _problem(
         self, request: Request[Any, Any, Any], error: PaybellError, headers: Mapping[str, str] | None = None
     ) -> Response[bytes]:
-        chinese = _prefers_chinese(request.headers.get("accept-language", ""))
+        chinese = preferred(request.headers.get("accept-language", ""), ("en", "zh")) == "zh"
         document = self._types.document(type(error), self._chinese(error) if chinese else error.message)
         document |= {name: _plain(value) for name, value in error.extensions.items()}
         return Response(
@@ -135,21 +136,6 @@ def _where(request: Request[Any, Any, Any]) -> dict[str, str]:
     """Return what leads from a log line to the request: its path, and its trace's id if it has one."""
     trace_id = trace_id_of(request.headers.get("traceparent", ""))
     return {"path": request.url.path} | ({"trace_id": trace_id} if trace_id else {})
-
-
-def _prefers_chinese(accept_language: str) -> bool:
-    """RFC 9110 section 12.5.4: the language with the highest weight; the first of equals."""
-    best, weight = "en", 0.0
-    for part in accept_language[:200].split(","):
-        tag, _, parameter = part.strip().partition(";")
-        try:
-            quality = float(parameter.strip().removeprefix("q=") or 1)
-        except ValueError:
-            quality = 0.0
-        language = tag.strip().lower().partition("-")[0]
-        if quality > weight and language in ("zh", "en"):
-            best, weight = language, quality
-    return best == "zh"
 
 
 def _plain(value: object) -> object:

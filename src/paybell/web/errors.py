@@ -18,10 +18,10 @@ class MissingField(InvalidRequest):
 
 
 class UnknownField(InvalidRequest):
-    """The body has a member nobody knows: better refused than misunderstood."""
+    """The body has a member, or the query a parameter, nobody knows: better refused than misunderstood."""
 
     code = "unknown_field"
-    detail = "The body has a member that is not documented."
+    detail = "The request has a member or parameter that is not documented."
 
 
 class DuplicateField(InvalidRequest):

@@ -76,6 +76,15 @@ def check_user_id(text: str) -> str:
     return text
 
 
+def check_optional(text: str | None, field: str) -> str | None:
+    """Return a text that may be missing.
+
+    Raises:
+        InvalidText: see `check_text`.
+    """
+    return None if text is None else check_text(text, field)
+
+
 def check_text(text: str, field: str = "subject") -> str:
     """Return a text for people, in any language.
 

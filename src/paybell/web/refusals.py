@@ -18,6 +18,7 @@ from paybell.errors import (
 from paybell.web.errors import (
     BodyTooLarge,
     DuplicateField,
+    InvalidText,
     MalformedJson,
     MissingField,
     UnknownField,
@@ -38,7 +39,23 @@ class Problem(msgspec.Struct):
     field: str | msgspec.UnsetType = msgspec.UNSET
 
 
-EVERYWHERE: tuple[type[PaybellError], ...] = (NotAuthenticated, DatabaseUnavailable, DatabaseBusy, Overloaded)
+@dataclass
+class _Example(Example):
+    """An example whose id is its name among the others, and no member of it."""
+
+    @property
+    def _exclude_fields(self) -> set[str]:
+        return {"id"}
+
+
+EVERYWHERE: tuple[type[PaybellError], ...] = (
+    UnknownField,
+    InvalidText,
+    NotAuthenticated,
+    DatabaseUnavailable,
+    DatabaseBusy,
+    Overloaded,
+)
 WITH_A_BODY: tuple[type[PaybellError], ...] = (
     InvalidRequest,
     MalformedJson,
@@ -90,7 +107,7 @@ class ProblemTypes:
     def refusals(self, *kinds: type[PaybellError]) -> dict[int, ResponseSpec]:
         """Return OpenAPI's description of what a route may refuse with, by status."""
         by_status: dict[int, list[type[PaybellError]]] = {}
-        for kind in (*kinds, *EVERYWHERE):
+        for kind in dict.fromkeys((*kinds, *EVERYWHERE)):
             by_status.setdefault(self[kind].status, []).append(kind)
         return {
             status: ResponseSpec(
@@ -99,7 +116,7 @@ class ProblemTypes:
                 media_type=PROBLEM_JSON,
                 generate_examples=False,
                 examples=[
-                    Example(id=kind.code, summary=kind.detail, value=self.document(kind)) for kind in group
+                    _Example(id=kind.code, summary=kind.detail, value=self.document(kind)) for kind in group
                 ],
             )
             for status, group in by_status.items()
