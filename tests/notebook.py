@@ -124,11 +124,11 @@ def deliveries(*bodies: int | bytes, headers: Mapping[str, object] | None = None
     ]
 
 
-def bare(number: int, attempt: int = 1) -> Message:
+def bare(number: int, attempt: int = 1, *, key: str = "pay.success") -> Message:
     """Make the message of the article: a bare order number on pay.success."""
     return Message(
         exchange="pay.direct",
-        routing_key="pay.success",
+        routing_key=key,
         body=str(number).encode(),
         message_id=f"{number}#{attempt}",
         content_type="text/x-json",

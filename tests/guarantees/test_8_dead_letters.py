@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from support import connected, seeded, until
 
 from paybell.backoff import LISTENER_RETRY_SECONDS
-from paybell.messaging import Binding, PayOrderEvent, Queue, Rejected, event_processor, listener
+from paybell.messaging import Binding, PayOrderEvent, Queue, Rejected, listener
 from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Topology
 from paybell.messaging.events import PAY_EVENTS, PaymentSucceeded
 from paybell.messaging.failures import TAKEN_SECONDS, Chosen
@@ -229,19 +229,6 @@ async def test_an_event_that_ends_its_transaction_each_time_is_found_and_kept(
         await book.failures.replay(Chosen(), "operator")
         assert await book.runner.retry_once() == 2
         assert await book.written() == list(range(1, 201))
-
-
-async def test_a_handler_that_does_not_come_back_fails(
-    trade_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(event_processor, "HANDLER_TIMEOUT_SECONDS", 0.05)
-    clock = FrozenClock()
-    async with notebook(trade_url, clock) as book:
-        book.runs[2] = Query("SELECT pg_sleep(60)")
-        await book.runner.apply(deliveries(1, 2, 3))
-
-        assert await book.written() == [1, 3]
-        assert [row["event_id"] for row in await book.kept()] == ["pay.success:2"]
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+-- floor: 0003
 -- A failure is known by what was received and not by the id its sender claims alone: else a forged event
 -- that is dead swallows the true one of the same id.
 ALTER TABLE failed_deliveries ADD COLUMN fingerprint text NOT NULL DEFAULT '';

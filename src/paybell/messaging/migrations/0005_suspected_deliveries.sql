@@ -1,3 +1,4 @@
+-- floor: 0003
 -- What a listener had in hand after a redelivery, written before its handler runs and removed when the
 -- process has survived it: in pieces of which size, and how often it was still there at the next start.
 CREATE TABLE suspected_deliveries (
