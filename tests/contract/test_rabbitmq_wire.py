@@ -102,6 +102,7 @@ async def test_a_payment_is_a_bare_number_on_the_articles_queue(
             "cloudEvents:time": rfc3339(order.succeeded_at),
             "cloudEvents:specversion": "1.0",
             "traceparent": traceparent,
+            "paybell-merchant": "1",
             "paybell-signature": signed(1659160216593354754),
         },
     }
