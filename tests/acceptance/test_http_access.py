@@ -166,7 +166,7 @@ class Victim:
         if path == "/ops/now":
             path += "?samples=0"
         if method == "GET" and path in ("/pay-orders", "/orders"):
-            path += f"?ids={self.order['id']}&bizOrderNos={self.order['id']}"
+            path += f"?{'ids' if path == '/orders' else 'bizOrderNos'}={self.order['id']}"
         body = None if rule.body is None else {k: known.get(str(v), v) for k, v in rule.body.items()}
         all_headers = {name: known.get(value, value) for name, value in rule.headers.items()} | headers
         return await self.client.send(method, path, token, body, headers=all_headers)

@@ -1,6 +1,7 @@
 """The smaller commands as processes: token, migrate, dead-letters."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,8 @@ async def test_a_terminal_that_cannot_show_an_arrow_fails_no_migration(
 
     code, said = await run("migrate", "--listeners", url, log=tmp_path / "migrate")
 
-    assert (code, said.strip()) == (0, "listeners: empty ? 0003")
+    assert code == 0
+    assert re.fullmatch(r"listeners: empty \? \d{4}\n", said)
 
 
 async def test_a_database_of_our_own_can_hold_listeners(postgres: Databases, tmp_path: Path) -> None:
@@ -132,6 +134,7 @@ async def test_a_database_of_our_own_can_hold_listeners(postgres: Databases, tmp
         "inbox",
         "operator_actions",
         "paybell_schema_versions",
+        "suspected_deliveries",
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Router, get, post
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 from msgspec import Meta
@@ -119,9 +120,7 @@ class Actions(msgspec.Struct):
     actions: list[ActionView]
 
 
-def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: str) -> Router:
-    """Return the routes under ``/ops``: of the house, because they show every merchant's payments."""
-
+def _watching(desk: OperatorDesk, streams: Streams) -> list[HTTPRouteHandler]:
     @get(
         "/now",
         operation_id="watchOperations",
@@ -143,6 +142,20 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
     async def timeline(name: FromPath[str]) -> Timeline:
         return await desk.timelines.find(name)
 
+    @get(
+        "/actions",
+        operation_id="readActions",
+        summary="What operators did by hand",
+        responses=PROBLEMS.refusals(InvalidRequest, InsufficientScope),
+    )
+    async def actions() -> Actions:
+        rows = await desk.failures.actions(PAGE_MAX)
+        return Actions([ActionView(**{**row, "id": str(row["id"])}) for row in rows])
+
+    return [now, timeline, actions]
+
+
+def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
     @get(
         "/failures",
         operation_id="readFailures",
@@ -190,16 +203,10 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
         chosen = Chosen(ids, reason, listener, until)
         return Replayed(await desk.failures.replay(chosen, request.user.user_id, most=data.most))
 
-    @get(
-        "/actions",
-        operation_id="readActions",
-        summary="What operators did by hand",
-        responses=PROBLEMS.refusals(InvalidRequest, InsufficientScope),
-    )
-    async def actions() -> Actions:
-        rows = await desk.failures.actions(PAGE_MAX)
-        return Actions([ActionView(**{**row, "id": str(row["id"])}) for row in rows])
+    return [failures, failure, replay]
 
+
+def _reconciling(desk: OperatorDesk, streams: Streams, clock: Clock) -> list[HTTPRouteHandler]:
     @post(
         "/reconcile",
         operation_id="reconcile",
@@ -212,8 +219,13 @@ def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: 
         since = None if data.hours is None else clock.now() - timedelta(hours=data.hours)
         return streams.respond(desk.reconciler.run(since, repair=data.repair, who=request.user.user_id))
 
+    return [reconcile]
+
+
+def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: str) -> Router:
+    """Return the routes under ``/ops``: of the house, because they show every merchant's payments."""
     opt = scope("ops") | scopes_of(merchant_id)
-    handlers = [now, timeline, failures, failure, replay, actions, reconcile]
+    handlers = [*_watching(desk, streams), *_failures(desk), *_reconciling(desk, streams, clock)]
     return Router("/ops", route_handlers=handlers, tags=["operations"], opt=opt)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, cast
 
 import msgspec
 from litestar import Response, Router, get, post
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from msgspec import Meta
@@ -113,9 +114,42 @@ def view(order: PayOrder) -> PayOrderView:
     )
 
 
-def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
-    """Return the routes under ``/pay-orders``."""
+def _reading(service: PayService) -> list[HTTPRouteHandler]:
+    @get(
+        "/",
+        operation_id="readPayOrders",
+        summary="Read up to 200 pay orders by business order number",
+        opt=scope("pay-orders:read"),
+        responses=PROBLEMS.refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
+    )
+    async def read_many(
+        request: Caller, biz_order_nos: Annotated[str, id_list("bizOrderNos")]
+    ) -> PayOrderList:
+        orders = await service.read_many(parse_ids(biz_order_nos, "bizOrderNos"), request.user)
+        return PayOrderList([view(order) for order in orders])
 
+    @get(
+        "/{pay_order_id:str}",
+        operation_id="readPayOrder",
+        summary="Read a pay order",
+        responses=PROBLEMS.refusals(InvalidId, NotThePayer, PayOrderNotFound),
+    )
+    async def read(request: Caller, pay_order_id: PathId) -> PayOrderView:
+        return view(await service.read(parse_id(pay_order_id), request.user))
+
+    @get(
+        "/biz/{biz_order_no:str}",
+        operation_id="readPayOrderByBizOrderNo",
+        summary="Read a pay order by its business order number",
+        responses=PROBLEMS.refusals(InvalidId, NotThePayer, PayOrderNotFound),
+    )
+    async def read_by_biz_order_no(request: Caller, biz_order_no: PathId) -> PayOrderView:
+        return view(await service.read_by_biz_order_no(parse_id(biz_order_no), request.user))
+
+    return [read_many, read, read_by_biz_order_no]
+
+
+def _applying(service: PayService, default_ttl_seconds: int) -> list[HTTPRouteHandler]:
     @post(
         "/",
         operation_id="applyForPayOrder",
@@ -148,37 +182,10 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
         order, created = await service.apply(application)
         return Response(view(order), status_code=201 if created else 200)
 
-    @get(
-        "/",
-        operation_id="readPayOrders",
-        summary="Read up to 200 pay orders by business order number",
-        opt=scope("pay-orders:read"),
-        responses=PROBLEMS.refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
-    )
-    async def read_many(
-        request: Caller, biz_order_nos: Annotated[str, id_list("bizOrderNos")]
-    ) -> PayOrderList:
-        orders = await service.read_many(parse_ids(biz_order_nos, "bizOrderNos"), request.user)
-        return PayOrderList([view(order) for order in orders])
+    return [apply]
 
-    @get(
-        "/{pay_order_id:str}",
-        operation_id="readPayOrder",
-        summary="Read a pay order",
-        responses=PROBLEMS.refusals(InvalidId, NotThePayer, PayOrderNotFound),
-    )
-    async def read(request: Caller, pay_order_id: PathId) -> PayOrderView:
-        return view(await service.read(parse_id(pay_order_id), request.user))
 
-    @get(
-        "/biz/{biz_order_no:str}",
-        operation_id="readPayOrderByBizOrderNo",
-        summary="Read a pay order by its business order number",
-        responses=PROBLEMS.refusals(InvalidId, NotThePayer, PayOrderNotFound),
-    )
-    async def read_by_biz_order_no(request: Caller, biz_order_no: PathId) -> PayOrderView:
-        return view(await service.read_by_biz_order_no(parse_id(biz_order_no), request.user))
-
+def _paying(service: PayService) -> list[HTTPRouteHandler]:
     @post(
         "/{pay_order_id:str}/pay",
         operation_id="payPayOrder",
@@ -219,5 +226,10 @@ def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
     async def close(request: Caller, pay_order_id: PathId) -> PayOrderView:
         return view(await service.close(parse_id(pay_order_id), request.user, trace_of(request)))
 
-    handlers = [apply, read_many, read, read_by_biz_order_no, pay, close]
+    return [pay, close]
+
+
+def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
+    """Return the routes under ``/pay-orders``."""
+    handlers = [*_reading(service), *_applying(service, default_ttl_seconds), *_paying(service)]
     return Router("/pay-orders", route_handlers=handlers, tags=["pay orders"])

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 from litestar import Response, Router, get, post
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from litestar.response import Stream
@@ -111,42 +112,9 @@ def view(order: Order) -> OrderView:
     )
 
 
-def order_routes(
-    service: TradeService, watch: OrderWatch, streams: Streams, clock: Clock, merchant_id: str
-) -> Router:
-    """Return the routes under ``/orders``, the order service of one merchant."""
-
-    @post(
-        "/",
-        operation_id="createOrder",
-        summary="Create an order and its pay order",
-        opt=scope("orders:write"),
-        responses=PROBLEMS.refusals(
-            *WITH_A_BODY,
-            InvalidAmount,
-            InvalidId,
-            InvalidText,
-            UnknownCurrency,
-            InsufficientScope,
-            OrderCancelled,
-            OrderMismatch,
-            PayOrderClosed,
-            PayServiceUnavailable,
-            OutcomeUnknown,
-        )
-        | {200: ResponseSpec(OrderView, description="The same again", generate_examples=False)},
-    )
-    async def create_order(request: Caller, data: JSONBody[NewOrder]) -> Response[OrderView]:
-        purchase = Purchase(
-            order_id=service.new_id() if data.order_id is None else read_id(data.order_id, "orderId"),
-            buyer_id=data.buyer_id,
-            total_fee=data.total_fee,
-            currency=check_currency(data.currency),
-            subject=check_text(data.subject, "subject"),
-        )
-        order, created = await service.create(purchase, trace_of(request))
-        return Response(view(order), status_code=201 if created else 200)
-
+def _reading(
+    service: TradeService, watch: OrderWatch, streams: Streams, clock: Clock
+) -> list[HTTPRouteHandler]:
     @get(
         "/",
         operation_id="readOrders",
@@ -183,6 +151,41 @@ def order_routes(
 
         return streams.respond(news())
 
+    return [read_orders, read_order, follow_order]
+
+
+def _writing(service: TradeService) -> list[HTTPRouteHandler]:
+    @post(
+        "/",
+        operation_id="createOrder",
+        summary="Create an order and its pay order",
+        opt=scope("orders:write"),
+        responses=PROBLEMS.refusals(
+            *WITH_A_BODY,
+            InvalidAmount,
+            InvalidId,
+            InvalidText,
+            UnknownCurrency,
+            InsufficientScope,
+            OrderCancelled,
+            OrderMismatch,
+            PayOrderClosed,
+            PayServiceUnavailable,
+            OutcomeUnknown,
+        )
+        | {200: ResponseSpec(OrderView, description="The same again", generate_examples=False)},
+    )
+    async def create_order(request: Caller, data: JSONBody[NewOrder]) -> Response[OrderView]:
+        purchase = Purchase(
+            order_id=service.new_id() if data.order_id is None else read_id(data.order_id, "orderId"),
+            buyer_id=data.buyer_id,
+            total_fee=data.total_fee,
+            currency=check_currency(data.currency),
+            subject=check_text(data.subject, "subject"),
+        )
+        order, created = await service.create(purchase, trace_of(request))
+        return Response(view(order), status_code=201 if created else 200)
+
     @post(
         "/{order_id:str}/cancel",
         operation_id="cancelOrder",
@@ -195,5 +198,12 @@ def order_routes(
     async def cancel_order(request: Caller, order_id: PathId) -> OrderView:
         return view(await service.cancel(parse_id(order_id), request.user, trace_of(request)))
 
-    handlers = [create_order, read_orders, read_order, follow_order, cancel_order]
+    return [create_order, cancel_order]
+
+
+def order_routes(
+    service: TradeService, watch: OrderWatch, streams: Streams, clock: Clock, merchant_id: str
+) -> Router:
+    """Return the routes under ``/orders``, the order service of one merchant."""
+    handlers = [*_reading(service, watch, streams, clock), *_writing(service)]
     return Router("/orders", route_handlers=handlers, opt=scopes_of(merchant_id), tags=["orders"])
