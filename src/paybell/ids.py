@@ -17,6 +17,8 @@ _EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 _SEQUENCE_MASK = (1 << 12) - 1
 NODES = 1 << 10
 ID_MAX = (1 << 63) - 1
+# How many one request may name, in paths that read many at once.
+IDS_MAX = 200
 # How far apart identifiers are that were made a minute apart.
 ID_MINUTE = 60_000 << 22
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)

@@ -15,7 +15,7 @@ from support import PASSWORD, Databases, connected, seeded
 from paybell.money import AMOUNT_MAX
 from paybell.storage import Database
 from paybell.wallet.ledger import trial_balance
-from paybell.web.bodies import BODY_MAX
+from paybell.web.bodies import REQUEST_BODY_MAX
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -347,7 +347,7 @@ async def test_a_refused_password_is_never_repeated(service: Service, password: 
 async def test_a_body_of_64_kib_is_read_and_a_longer_one_is_not(service: Service) -> None:
     """The limit is on bytes as they arrive, announced or not."""
     body = json.dumps(pay_order()).encode()
-    fits, too_large = body.ljust(BODY_MAX), body.ljust(BODY_MAX + 1)
+    fits, too_large = body.ljust(REQUEST_BODY_MAX), body.ljust(REQUEST_BODY_MAX + 1)
 
     async def chunks(whole: bytes) -> AsyncIterator[bytes]:
         for start in range(0, len(whole), 4096):

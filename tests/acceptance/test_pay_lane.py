@@ -8,7 +8,7 @@ import pytest
 from serving import Client, Reply, fresh_user
 from support import PASSWORD
 
-from paybell.web.bodies import BODY_MAX
+from paybell.web.bodies import REQUEST_BODY_MAX
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -95,7 +95,7 @@ async def test_a_body_that_comes_in_pieces_is_paid_too(http: Client) -> None:
     assert reply.status == 200
 
 
-@pytest.mark.parametrize("size", [BODY_MAX + 1, 120_000])
+@pytest.mark.parametrize("size", [REQUEST_BODY_MAX + 1, 120_000])
 async def test_a_body_that_is_too_large_is_refused_the_same(http: Client, size: int) -> None:
     """Also one that the server hands over in one piece."""
     user = fresh_user()

@@ -15,7 +15,7 @@ from support import seeded, until
 
 from paybell.errors import BrokerUnavailable, Misconfigured
 from paybell.messaging.broker import (
-    BODY_MAX,
+    MESSAGE_BODY_MAX,
     Binding,
     Broker,
     Confirm,
@@ -347,13 +347,19 @@ async def test_topic_wildcards_match_words(broker: Broker, route: Route) -> None
 
 async def test_a_long_body_arrives_cut_and_says_so(broker: Broker, route: Route) -> None:
     """Cut at the bound, not before; an empty one arrives as well."""
-    sizes = [0, 1, BODY_MAX, BODY_MAX + 1, 10 * BODY_MAX]
+    sizes = [0, 1, MESSAGE_BODY_MAX, MESSAGE_BODY_MAX + 1, 10 * MESSAGE_BODY_MAX]
     publishing = asyncio.create_task(broker.publish([route.message(b"5" * size) for size in sizes], DEADLINE))
     async with broker.consume(route.queue.name, 10) as consumer:
         deliveries = await receive(consumer, len(sizes))
         await consumer.settle(deliveries)
 
-        assert [len(delivery.body) for delivery in deliveries] == [0, 1, BODY_MAX, BODY_MAX, BODY_MAX]
+        assert [len(delivery.body) for delivery in deliveries] == [
+            0,
+            1,
+            MESSAGE_BODY_MAX,
+            MESSAGE_BODY_MAX,
+            MESSAGE_BODY_MAX,
+        ]
         assert [delivery.cut for delivery in deliveries] == [False, False, False, True, True]
         assert await publishing == [Confirm.CONFIRMED] * len(sizes)
 

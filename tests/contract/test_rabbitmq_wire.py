@@ -18,7 +18,7 @@ from support import PaySide, until
 
 from paybell.clock import SystemClock, rfc3339
 from paybell.errors import Misconfigured
-from paybell.messaging.broker import BODY_MAX, Binding, Confirm, Queue, Topology
+from paybell.messaging.broker import MESSAGE_BODY_MAX, Binding, Confirm, Queue, Topology
 from paybell.messaging.events import PAY_DIRECT, PAY_EVENTS, TRADE_QUEUE, Signer, topology
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.pay.model import PayOrder
@@ -286,7 +286,7 @@ async def test_what_is_no_order_number_ends_in_the_dead_letters(
         await broker.declare(Topology([PAY_DIRECT], [BINDING]))
         for body in UNREADABLE.values():
             outside.publish("pay.direct", "pay.success", body, TEXT)
-        outside.publish("pay.direct", "pay.success", b"7" * (BODY_MAX + 1), TEXT)
+        outside.publish("pay.direct", "pay.success", b"7" * (MESSAGE_BODY_MAX + 1), TEXT)
         outside.publish("pay.direct", "pay.success", b"5002", TEXT)
         async with listening(book.runner):
 
@@ -296,7 +296,7 @@ async def test_what_is_no_order_number_ends_in_the_dead_letters(
             await until(written)
         kept = await book.kept()
 
-        assert sorted(row["body"] for row in kept) == sorted([*UNREADABLE.values(), b"7" * BODY_MAX])
+        assert sorted(row["body"] for row in kept) == sorted([*UNREADABLE.values(), b"7" * MESSAGE_BODY_MAX])
         assert {(row["state"], row["reason"], row["attempts"]) for row in kept} == {("dead", "unreadable", 1)}
         assert {(row["exchange"], row["routing_key"], row["content_type"]) for row in kept} == {
             ("pay.direct", "pay.success", "text/x-json")

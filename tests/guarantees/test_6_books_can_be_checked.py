@@ -22,7 +22,7 @@ from paybell.storage import Database, Query, Transaction
 from paybell.storage.embedded import PAY_DATABASE, embedded_postgres
 from paybell.storage.migrate import migrate
 from paybell.verification import ledger_check
-from paybell.verification.ledger_check import Finding, Progress, verify
+from paybell.verification.ledger_check import LedgerFault, Progress, verify
 from paybell.wallet import ledger
 from paybell.wallet.ledger import Transfer, TransferKind
 from paybell.wallet.sealing import TransferSealer
@@ -106,7 +106,7 @@ async def test_untouched_books_are_right_also_while_payments_go_on(pay_database:
         while not over.is_set():
             await sealer.run_once()
 
-    async def checking() -> list[Finding]:
+    async def checking() -> list[LedgerFault]:
         return [one for _ in range(5) for one in (await checked(pay_database)).findings]
 
     async with asyncio.TaskGroup() as group:

@@ -15,7 +15,7 @@ from support import connected, seeded, until
 
 from paybell.backoff import LISTENER_RETRY_SECONDS
 from paybell.messaging import Binding, PayOrderEvent, Queue, Rejected, listener
-from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Topology
+from paybell.messaging.broker import MESSAGE_BODY_MAX, Confirm, Delivery, Topology
 from paybell.messaging.events import PAY_EVENTS, PaymentSucceeded
 from paybell.messaging.failures import TAKEN_SECONDS, Chosen
 from paybell.messaging.listener import Verdicts
@@ -159,7 +159,7 @@ async def test_a_body_that_was_cut_is_not_read(trade_url: str) -> None:
 
         (row,) = await book.kept()
         assert (row["state"], row["reason"]) == ("dead", "unreadable")
-        assert str(BODY_MAX) in row["error"]
+        assert str(MESSAGE_BODY_MAX) in row["error"]
         assert await book.written() == []
 
 

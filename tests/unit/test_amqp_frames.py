@@ -13,7 +13,7 @@ from pika.adapters.base_connection import BaseConnection
 from pika.adapters.utils.io_services_utils import _AsyncTransportBase
 from pika.connection import Connection
 
-from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Message
+from paybell.messaging.broker import MESSAGE_BODY_MAX, Confirm, Delivery, Message
 from paybell.messaging.rabbitmq.frames import (
     Incomplete,
     cut_frame,
@@ -176,7 +176,7 @@ def test_spoilt_bytes_never_break_anything(
         delivery(pika.BasicProperties(headers={"count": 3}), b"1"),
         delivery(pika.BasicProperties(headers={"inner": {"a": "b"}}), b"1"),
         delivery(pika.BasicProperties(), b""),
-        delivery(pika.BasicProperties(), b"1" * (BODY_MAX + 1)),
+        delivery(pika.BasicProperties(), b"1" * (MESSAGE_BODY_MAX + 1)),
         delivery(pika.BasicProperties(), b"1" * (FRAME_MAX * 2)),
         delivery(pika.BasicProperties(), b"1", channel=2),
         delivery(pika.BasicProperties(), b"1", consumer="another"),

@@ -24,7 +24,6 @@ from paybell.tokens import OwnTokens, Tokens
 SHOP = "paybell-shop"
 SHOP_SCOPES = ("wallets:write", "wallets:read", "orders:write", "orders:read")
 # As many orders as one request may ask for.
-READ_MAX = 200
 
 OK, CREATED, UNAUTHORIZED, TOO_BUSY = 200, 201, 401, 503
 _REQUEST_SECONDS = 10.0
@@ -126,7 +125,7 @@ class PaybellClient:
         return await self._send("POST", "/orders", self._shop(), body)
 
     async def read_orders(self, order_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """Return those of at most `READ_MAX` orders that exist.
+        """Return those of at most `IDS_MAX` orders that exist.
 
         Raises:
             Unavailable: the service refuses to tell.

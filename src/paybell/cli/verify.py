@@ -13,7 +13,7 @@ from paybell.clock import SystemClock
 from paybell.serving.databases import prepared
 from paybell.settings import read_settings
 from paybell.storage import READING, Database
-from paybell.verification.ledger_check import Finding, Progress
+from paybell.verification.ledger_check import LedgerFault, Progress
 from paybell.verification.ledger_check import verify as check
 
 # Rows a person is shown; programs are told all that are kept.
@@ -64,7 +64,7 @@ def _summary(found: Progress, seconds: float) -> dict[str, object]:
     }
 
 
-def _members(one: Finding) -> dict[str, object]:
+def _members(one: LedgerFault) -> dict[str, object]:
     return {"table": one.table, "row": str(one.row), "what": one.what, "detail": one.detail}
 
 

@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from paybell.cli.client import READ_MAX, PaybellClient
+from paybell.cli.client import PaybellClient
 from paybell.cli.output import err
 from paybell.clock import Clock
+from paybell.ids import IDS_MAX
 
 Item = TypeVar("Item")
 
@@ -43,7 +44,7 @@ async def for_each(
         raise errors.exceptions[0] from errors
 
 
-def chunks(items: Iterable[Item], size: int = READ_MAX) -> Iterator[list[Item]]:
+def chunks(items: Iterable[Item], size: int = IDS_MAX) -> Iterator[list[Item]]:
     """Cut into lists of at most ``size``."""
     shared = iter(items)
     while chunk := list(islice(shared, size)):

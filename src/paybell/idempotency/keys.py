@@ -58,14 +58,14 @@ class IdempotencyKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class KeptAnswer:
     """A kept answer: HTTP status and body."""
 
     status: int
     body: bytes
 
 
-async def first_answer(tx: Transaction, key: IdempotencyKey) -> Answer | None:
+async def first_answer(tx: Transaction, key: IdempotencyKey) -> KeptAnswer | None:
     """Claim the key for this transaction; return the answer kept for it, if any.
 
     Raises:
@@ -81,10 +81,10 @@ async def first_answer(tx: Transaction, key: IdempotencyKey) -> Answer | None:
         return None
     if row["request_hash"] != key.request_hash:
         raise IdempotencyKeyReused
-    return Answer(row["status"], row["body"])
+    return KeptAnswer(row["status"], row["body"])
 
 
-async def keep_answer(tx: Transaction, key: IdempotencyKey, answer: Answer) -> None:
+async def keep_answer(tx: Transaction, key: IdempotencyKey, answer: KeptAnswer) -> None:
     """Keep the answer with the work it tells of."""
     await tx.execute(
         _SQL["keep_idempotent_answer"],
@@ -102,10 +102,10 @@ async def answer_once(
     database: Database,
     key: IdempotencyKey,
     work: Callable[[Transaction], Awaitable[Done]],
-    show: Callable[[Done], Answer],
+    show: Callable[[Done], KeptAnswer],
     *,
     taken: str,
-) -> tuple[Answer, bool]:
+) -> tuple[KeptAnswer, bool]:
     """Do the work and keep its answer in one transaction, or return the answer kept before.
 
     Args:

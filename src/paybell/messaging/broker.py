@@ -77,14 +77,15 @@ class Confirm(Enum):
 
 # Longer bodies are cut on arrival: none of ours passes 2 KiB, and a flood of large ones must not
 # fill the memory of a listener.
-BODY_MAX = 64 * 1024
+MESSAGE_BODY_MAX = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One message as it arrived; ``tag`` settles it.
 
-    ``cut`` says the body was over `BODY_MAX` bytes, ``redelivered`` that it may have been handed over before.
+    ``cut`` says the body was over `MESSAGE_BODY_MAX` bytes, ``redelivered`` that it may have been
+    handed over before.
     """
 
     tag: int

@@ -17,7 +17,7 @@ from paybell.clock import Clock
 from paybell.errors import Unavailable
 from paybell.messaging import failures
 from paybell.messaging.arrivals import Arrival, Failure, dead, failed, identity, postponed
-from paybell.messaging.broker import BODY_MAX, Delivery
+from paybell.messaging.broker import MESSAGE_BODY_MAX, Delivery
 from paybell.messaging.events import Unreadable
 from paybell.messaging.listener import Event, Listener, Rejected, Verdict
 from paybell.messaging.patience import HandlerTooSlow, Patience
@@ -107,7 +107,7 @@ class EventProcessor(Generic[Event]):
     def _event(self, delivery: Delivery) -> Event | None:
         """Read a delivery's event, completely; None: it does not concern this listener."""
         if delivery.cut:
-            raise Unreadable(f"the body is longer than {BODY_MAX} bytes")
+            raise Unreadable(f"the body is longer than {MESSAGE_BODY_MAX} bytes")
         try:
             event = self._listener.event_type.from_delivery(delivery)
             if self._listener.concerns and not self._listener.concerns(event):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from paybell.errors import BrokerUnavailable, Misconfigured
 from paybell.messaging.broker import (
-    BODY_MAX,
+    MESSAGE_BODY_MAX,
     Binding,
     Confirm,
     Consumer,
@@ -199,11 +199,11 @@ class _LocalConsumer:
             tag=self._last_tag,
             exchange=message.exchange,
             routing_key=message.routing_key,
-            body=message.body[:BODY_MAX],
+            body=message.body[:MESSAGE_BODY_MAX],
             content_type=message.content_type,
             message_id=message.message_id,
             headers=message.headers,
-            cut=len(message.body) > BODY_MAX,
+            cut=len(message.body) > MESSAGE_BODY_MAX,
             redelivered=redelivered,
         )
 

@@ -28,7 +28,7 @@ class Step(msgspec.Struct, frozen=True, rename="camel"):
     since_before_seconds: float | None = None
 
 
-class TransferView(msgspec.Struct, frozen=True, rename="camel"):
+class TimelineTransfer(msgspec.Struct, frozen=True, rename="camel"):
     """A movement of money, in minor units."""
 
     id: str
@@ -68,7 +68,7 @@ class Timeline(msgspec.Struct, frozen=True, rename="camel"):
     pay_status: str
     order_status: str | None
     steps: list[Step]
-    transfers: list[TransferView]
+    transfers: list[TimelineTransfer]
     messages: list[MessageView]
 
 
@@ -102,7 +102,7 @@ class Timelines:
     async def _put_together(self, pay_order: Record, order: Order | None) -> Timeline:
         messages = [message async for message in self._messages(pay_order)]
         rows = await self._pay.fetch(_SQL["transfers_of"], pay_order["id"])
-        transfers = [TransferView(**{**row, "id": str(row["id"])}) for row in rows]
+        transfers = [TimelineTransfer(**{**row, "id": str(row["id"])}) for row in rows]
         return Timeline(
             pay_order_id=str(pay_order["id"]),
             biz_order_no=str(pay_order["biz_order_no"]),
@@ -152,7 +152,10 @@ class Timelines:
 
 
 def _steps(
-    pay_order: Record, order: Order | None, messages: Sequence[MessageView], transfers: Sequence[TransferView]
+    pay_order: Record,
+    order: Order | None,
+    messages: Sequence[MessageView],
+    transfers: Sequence[TimelineTransfer],
 ) -> Iterator[Step]:
     """Yield what happened in order, and what should happen next."""
     if order is not None:

@@ -29,7 +29,7 @@ from paybell.tokens import Tokens
 from paybell.tracecontext import trace_from
 from paybell.wallet.pay_password import check_pay_password
 from paybell.web.auth import bearer_of
-from paybell.web.bodies import BODY_MAX, JSON, read_body
+from paybell.web.bodies import JSON, REQUEST_BODY_MAX, read_body
 from paybell.web.error_handlers import ErrorHandlers
 
 _PATH = re.compile(r"/pay-orders/([0-9]{1,19})/pay", re.ASCII)
@@ -72,7 +72,7 @@ class PayLane:
         if (
             first["type"] != "http.request"
             or first.get("more_body")
-            or len(first["body"]) > BODY_MAX
+            or len(first["body"]) > REQUEST_BODY_MAX
             or headers.get(b"content-type") != JSON.encode()
         ):
             raise _Unusual

@@ -7,7 +7,7 @@ from litestar.params import JSONBody
 
 from paybell.errors import InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown
 from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
-from paybell.idempotency.keys import Answer, IdempotencyKey
+from paybell.idempotency.keys import KeptAnswer
 from paybell.ids import parse_id
 from paybell.pay.errors import (
     MerchantInsufficientBalance,
@@ -22,7 +22,7 @@ from paybell.wallet.errors import BalanceLimit
 from paybell.web.auth import Caller, scope, trace_of
 from paybell.web.errors import InvalidText
 from paybell.web.fields import Amount, PathId, Subject, check_text
-from paybell.web.idempotency import IdempotencyHeader, replayable
+from paybell.web.idempotency import IdempotencyHeader, read_key, replayable
 from paybell.web.refusals import WITH_A_BODY
 
 
@@ -60,9 +60,9 @@ def view(refund: Refund, order: PayOrder) -> RefundView:
     )
 
 
-def refunded(done: tuple[Refund, PayOrder]) -> Answer:
+def refunded(done: tuple[Refund, PayOrder]) -> KeptAnswer:
     """Make the answer that is kept for a refund."""
-    return Answer(201, msgspec.json.encode(view(*done)))
+    return KeptAnswer(201, msgspec.json.encode(view(*done)))
 
 
 def refund_routes(service: RefundService) -> Router:
@@ -98,12 +98,7 @@ def refund_routes(service: RefundService) -> Router:
         idempotency_key: IdempotencyHeader = None,
     ) -> Response[bytes]:
         number = parse_id(pay_order_id)
-        key = IdempotencyKey.of(
-            request.user.merchant_id,
-            f"POST /pay-orders/{number}/refunds",
-            idempotency_key,
-            msgspec.json.encode(data),
-        )
+        key = read_key(request, f"POST /pay-orders/{number}/refunds", idempotency_key, data)
         wanted = RefundRequest(
             pay_order_id=number,
             merchant_id=request.user.merchant_id,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from paybell.idempotency.keys import Answer, IdempotencyKey, answer_once
+from paybell.idempotency.keys import IdempotencyKey, KeptAnswer, answer_once
 from paybell.ids import Ids
 from paybell.messaging.events import PAY_REFUNDED
 from paybell.messaging.outbox import Outbox
@@ -39,8 +39,8 @@ class RefundService:
         self._ids = ids
 
     async def refund(
-        self, request: RefundRequest, show: Callable[[tuple[Refund, PayOrder]], Answer]
-    ) -> tuple[Answer, bool]:
+        self, request: RefundRequest, show: Callable[[tuple[Refund, PayOrder]], KeptAnswer]
+    ) -> tuple[KeptAnswer, bool]:
         """Refund once for each key; return the answer and whether it is a replay.
 
         Raises:

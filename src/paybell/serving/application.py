@@ -9,7 +9,7 @@ from paybell.serving.health import health_routes
 from paybell.telemetry.metrics import Metrics
 from paybell.tokens import Tokens
 from paybell.web.auth import authenticated
-from paybell.web.bodies import BODY_MAX, JsonRequest
+from paybell.web.bodies import REQUEST_BODY_MAX, JsonRequest
 from paybell.web.error_handlers import ErrorHandlers
 from paybell.web.openapi import note_queries, openapi_config
 
@@ -32,7 +32,7 @@ def create_app(parts: Parts, tokens: Tokens, metrics: Metrics) -> Litestar:
         request_class=JsonRequest,
         exception_handlers=ErrorHandlers(parts.problems).by_class,
         openapi_config=openapi_config(),
-        request_max_body_size=BODY_MAX,
+        request_max_body_size=REQUEST_BODY_MAX,
         logging_config=None,
     )
     note_queries(app)

@@ -6,6 +6,7 @@ Rows with a due time, so that any number of processes share them and none is for
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from paybell.ids import IDS_MAX
 from paybell.messaging.events import PayOrderData
 from paybell.storage import Database
 from paybell.trade import store
@@ -19,7 +20,6 @@ CHECK_SECONDS = (10.0, 60.0, 600.0)
 DEADLINE_GRACE_SECONDS, LATER_SECONDS = 5.0, 60.0
 # Whoever took a check up and died has it taken over after this.
 LEASE_SECONDS = 30.0
-CHECK_MAX = 200
 
 
 def next_check(order: Order, asked: int, said: PayOrderData | None, now: datetime) -> datetime | None:
@@ -54,7 +54,7 @@ class OrderChecker:
             PayServiceUnavailable: nobody knows; the same checks are due again when their lease is over.
         """
         async with self._database.transaction() as tx:
-            due = await store.take_due_checks(tx, LEASE_SECONDS, CHECK_MAX)
+            due = await store.take_due_checks(tx, LEASE_SECONDS, IDS_MAX)
             found = await store.find(tx, list(due))
             unpaid = {number: due[number] for number in due if found[number].status is OrderStatus.UNPAID}
             await store.drop_checks(tx, list(due.keys() - unpaid.keys()))

@@ -11,6 +11,7 @@ import structlog
 
 from paybell.clock import Clock
 from paybell.errors import AlreadyPaid, Misconfigured, PaybellError, PayOrderClosed
+from paybell.ids import IDS_MAX
 from paybell.messaging.events import PayOrderData
 from paybell.tokens import OwnTokens, Tokens
 from paybell.trade.errors import OrderMismatch, PayServiceUnavailable, RefundRefused
@@ -21,14 +22,13 @@ log = structlog.get_logger()
 # A buyer waits for this answer; pay answers in milliseconds or not at all.
 TIMEOUT_SECONDS = 5.0
 _SCOPES = ("pay-orders:write", "pay-orders:read", "refunds:write")
-_ASK_MAX = 200
 # The same wrong answer is logged this often; each request that met it has its own refusal.
 _REPORT_SECONDS = 30.0
 CONNECTIONS_MAX = 64
 # A question that is answered so is wrong by itself; any other refusal would meet every question.
 _QUESTION_REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_URI_TOO_LONG}
 
-Answer = TypeVar("Answer")
+Expected = TypeVar("Expected")
 _Id = Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,18}$")]
 
 
@@ -182,8 +182,8 @@ class PayClient:
 
     async def _pages(self, biz_order_nos: Collection[int]) -> AsyncIterator[bytes]:
         numbers = sorted(biz_order_nos)
-        for start in range(0, len(numbers), _ASK_MAX):
-            query = ",".join(map(str, numbers[start : start + _ASK_MAX]))
+        for start in range(0, len(numbers), IDS_MAX):
+            query = ",".join(map(str, numbers[start : start + IDS_MAX]))
             status, answer = await self._ask("GET", f"/pay-orders?bizOrderNos={query}", "")
             if status in _QUESTION_REFUSED:
                 raise QuestionRefused(f"Pay answered {status} {self._read(answer, _Problem).code}.")
@@ -213,7 +213,7 @@ class PayClient:
             raise PayServiceUnavailable
         return status, content
 
-    def _read(self, answer: bytes, expected: type[Answer]) -> Answer:
+    def _read(self, answer: bytes, expected: type[Expected]) -> Expected:
         """Read an answer; one of another shape comes from no pay service of this contract."""
         try:
             return msgspec.json.decode(answer, type=expected)

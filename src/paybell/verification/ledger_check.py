@@ -19,7 +19,7 @@ _SEALS, _NAMED_MAX = 50, 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LedgerFault:
     """Something that is wrong: in which table, which row, and what it is called."""
 
     table: str
@@ -37,9 +37,9 @@ class Progress:
 
     rows: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[LedgerFault] = field(default_factory=list)
 
-    def add(self, found: Iterable[Finding]) -> None:
+    def add(self, found: Iterable[LedgerFault]) -> None:
         """Count findings, and keep what there is room for."""
         for one in found:
             self.kinds[one.what] += 1
@@ -89,7 +89,7 @@ async def _pages(tx: Transaction, check: _Pages, progress: Progress) -> AsyncIte
         if page is None or page["last_id"] is None:
             return
         rows = await tx.fetch(check.wrong, after, page["last_id"])
-        progress.add(Finding(check.table, row["id"], row["what"], row["detail"]) for row in rows)
+        progress.add(LedgerFault(check.table, row["id"], row["what"], row["detail"]) for row in rows)
         progress.rows[check.table] += page["rows"]
         after = page["last_id"]
         yield
@@ -111,7 +111,7 @@ async def _chain(tx: Transaction, progress: Progress) -> AsyncIterator[None]:
     after, chain = 0, b""
     while seals := await tx.fetch(_SQL["seals"], after, chain, _SEALS):
         progress.add(
-            Finding("transfer_seals", seal["id"], "chain_broken") for seal in seals if not seal["chained"]
+            LedgerFault("transfer_seals", seal["id"], "chain_broken") for seal in seals if not seal["chained"]
         )
         ids, afters = [seal["id"] for seal in seals], [seal["after"] for seal in seals]
         broken = {row["id"] for row in await tx.fetch(_SQL["broken_seals"], ids, afters)}
@@ -123,8 +123,8 @@ async def _chain(tx: Transaction, progress: Progress) -> AsyncIterator[None]:
         yield
 
 
-async def _named(tx: Transaction, seal: int, after: int, last: int) -> list[Finding]:
+async def _named(tx: Transaction, seal: int, after: int, last: int) -> list[LedgerFault]:
     rows = await tx.fetch(_SQL["unsealed_rows"], seal, after, last, _NAMED_MAX)
     if not rows:  # the transfers are as they were, so the seal is not
-        return [Finding("transfer_seals", seal, "seal_changed")]
-    return [Finding("transfers", row["id"], f"sealed_row_{row['what']}") for row in rows]
+        return [LedgerFault("transfer_seals", seal, "seal_changed")]
+    return [LedgerFault("transfers", row["id"], f"sealed_row_{row['what']}") for row in rows]

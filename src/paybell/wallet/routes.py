@@ -10,14 +10,14 @@ from msgspec import Meta
 
 from paybell.errors import InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown, UnknownCurrency
 from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
-from paybell.idempotency.keys import Answer, IdempotencyKey
+from paybell.idempotency.keys import KeptAnswer
 from paybell.money import DEFAULT_CURRENCY, check_currency
 from paybell.wallet.errors import BalanceLimit, NotTheOwner, WalletExists, WalletNotFound
 from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.service import Wallet, WalletService
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.fields import Amount, Currency, PathUserId, UserId, check_user_id
-from paybell.web.idempotency import IdempotencyHeader, replayable
+from paybell.web.idempotency import IdempotencyHeader, read_key, replayable
 from paybell.web.refusals import WITH_A_BODY
 
 
@@ -49,9 +49,9 @@ def view(wallet: Wallet) -> WalletView:
     return WalletView(wallet.user_id, wallet.balance, wallet.currency)
 
 
-def topped_up(wallet: Wallet) -> Answer:
+def topped_up(wallet: Wallet) -> KeptAnswer:
     """Make the answer that is kept for a top-up."""
-    return Answer(201, msgspec.json.encode(view(wallet)))
+    return KeptAnswer(201, msgspec.json.encode(view(wallet)))
 
 
 def wallet_routes(service: WalletService, merchant_id: str) -> Router:
@@ -110,11 +110,11 @@ def wallet_routes(service: WalletService, merchant_id: str) -> Router:
         idempotency_key: IdempotencyHeader = None,
     ) -> Response[bytes]:
         check_user_id(user_id)
-        key = IdempotencyKey.of(
-            request.user.merchant_id,
+        key = read_key(
+            request,
             f"POST /wallets/{user_id}/top-ups",
             idempotency_key,
-            msgspec.json.encode(data),
+            data,
             former_caller=request.user.user_id,
         )
         currency = None if data.currency is None else check_currency(data.currency)

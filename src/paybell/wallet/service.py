@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from paybell.idempotency.errors import IdempotencyKeyReused
-from paybell.idempotency.keys import Answer, IdempotencyKey, answer_once
+from paybell.idempotency.keys import IdempotencyKey, KeptAnswer, answer_once
 from paybell.money import DEFAULT_CURRENCY, TOTAL_MAX, check_amount, check_currency
 from paybell.storage import Database, Transaction, load_queries
 from paybell.wallet import ledger
@@ -67,8 +67,8 @@ class WalletService:
         amount: int,
         currency: str | None,
         key: IdempotencyKey,
-        show: Callable[[Wallet], Answer],
-    ) -> tuple[Answer, bool]:
+        show: Callable[[Wallet], KeptAnswer],
+    ) -> tuple[KeptAnswer, bool]:
         """Put money into a wallet, once for each key; return the answer and whether it is a replay.
 
         Raises:

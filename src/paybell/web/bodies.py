@@ -14,7 +14,7 @@ from paybell.web.errors import DuplicateField, MalformedJson, MissingField, Unkn
 
 JSON = "application/json"
 # The largest body that makes sense is an order with a long subject: under 2 KiB.
-BODY_MAX = 64 * 1024
+REQUEST_BODY_MAX = 64 * 1024
 
 # What is wrong with one of these members has a code of its own.
 _OWN_CODES: Mapping[str, type[InvalidRequest]] = {

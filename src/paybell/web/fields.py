@@ -7,7 +7,7 @@ from litestar.params import PathParameter, QueryParameter
 from msgspec import Meta
 
 from paybell.errors import InvalidId, InvalidRequest
-from paybell.ids import parse_id
+from paybell.ids import IDS_MAX, parse_id
 from paybell.money import AMOUNT_MAX
 from paybell.web.errors import InvalidText
 
@@ -19,7 +19,6 @@ Id = Annotated[str, Meta(pattern=r"^[0-9]{1,19}$(?!\n)", description="From 1 to 
 Amount = Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Whole minor units.")]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)", description="A code of ISO 4217.")]
 Subject = Annotated[str, Meta(max_length=256, description="What is paid for, shown to people.")]
-READ_MAX = 200
 # In paths; checked by `parse_id` and `check_user_id`, whose refusals have a code of their own.
 PathId = Annotated[
     str,
@@ -37,7 +36,7 @@ _NOT_TEXT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\
 def id_list(name: str) -> QueryParameter:
     """Return the query parameter of routes that read many at once."""
     return QueryParameter(
-        name=name, max_length=20 * READ_MAX, description=f"Up to {READ_MAX} ids, separated by commas."
+        name=name, max_length=20 * IDS_MAX, description=f"Up to {IDS_MAX} ids, separated by commas."
     )
 
 
@@ -57,11 +56,11 @@ def parse_ids(text: str, field: str) -> list[int]:
     """Read a list of ids, separated by commas, out of a query parameter.
 
     Raises:
-        InvalidRequest: more than `READ_MAX`. InvalidId: one is none.
+        InvalidRequest: more than `IDS_MAX`. InvalidId: one is none.
     """
     parts = text.split(",")
-    if len(parts) > READ_MAX:
-        raise InvalidRequest(f"{field}: at most {READ_MAX} ids at a time.", field=field)
+    if len(parts) > IDS_MAX:
+        raise InvalidRequest(f"{field}: at most {IDS_MAX} ids at a time.", field=field)
     return [read_id(part, field) for part in parts]
 
 

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Message
+from paybell.messaging.broker import MESSAGE_BODY_MAX, Confirm, Delivery, Message
 from paybell.messaging.rabbitmq.properties import encode_properties
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
@@ -98,7 +98,7 @@ def read_delivery(
         hears = subscriptions[channel, data[method + 5 : tag_end]]
         *header, properties, header_end = _frame(data, method_end + 1)
         body_size = _TAG.unpack_from(data, properties + 4)[0]
-        if header != [_HEADER, channel] or not 0 < body_size <= BODY_MAX:
+        if header != [_HEADER, channel] or not 0 < body_size <= MESSAGE_BODY_MAX:
             return None
         *content, body, body_end = _frame(data, header_end + 1)
         if content != [_BODY, channel] or body_end - body != body_size:

@@ -11,7 +11,7 @@ from pika import exceptions as amqp
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from paybell.errors import BrokerUnavailable, Misconfigured
-from paybell.messaging.broker import BODY_MAX, Confirm, Delivery, Message, QueueState
+from paybell.messaging.broker import MESSAGE_BODY_MAX, Confirm, Delivery, Message, QueueState
 from paybell.messaging.rabbitmq.connection import (
     ANSWER_TIMEOUT_SECONDS,
     connect,
@@ -221,11 +221,11 @@ class Channel:
                     method.delivery_tag,
                     _text(method.exchange),
                     _text(method.routing_key),
-                    body if len(body) <= BODY_MAX else body[:BODY_MAX],
+                    body if len(body) <= MESSAGE_BODY_MAX else body[:MESSAGE_BODY_MAX],
                     _text(properties.content_type),
                     _text(properties.message_id),
                     properties.headers or {},
-                    len(body) > BODY_MAX,
+                    len(body) > MESSAGE_BODY_MAX,
                     bool(method.redelivered),
                 )
             )
