@@ -21,7 +21,7 @@ from paybell.errors import AlreadyPaid, PayOrderClosed
 from paybell.idempotency.keys import IdempotencyKey
 from paybell.messaging.broker import Topology
 from paybell.messaging.events import PAY_EVENTS
-from paybell.messaging.failures import Chosen
+from paybell.messaging.failures import TAKEN_SECONDS, Chosen
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.status import PayStatus
@@ -140,10 +140,11 @@ class Way:
         await self.book.failures.replay(Chosen(reason="listener_failed"), "operator")
 
     async def mend(self) -> None:
-        """Try it without what made it fail."""
+        """Try it without what made it fail; once more when whoever died with it in hand has it no more."""
         self.book.fails.clear()
-        self.clock.advance(LISTENER_RETRY_SECONDS[-1])
-        await self.book.runner.retry_once()
+        for wait in (LISTENER_RETRY_SECONDS[-1], TAKEN_SECONDS):
+            self.clock.advance(wait)
+            await self.book.runner.retry_once()
 
     async def fold(self) -> None:
         """Fold the merchant's postings."""
