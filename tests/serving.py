@@ -35,6 +35,7 @@ SCOPES = (
     "pay-orders:read",
     "wallets:write",
     "wallets:read",
+    "pay-passwords:reset",
     "orders:write",
     "orders:read",
     "refunds:write",
@@ -256,7 +257,16 @@ async def state(service: Service) -> list[object]:
     """Return what must not change; merchants' accounts are left out, money is folded into them later."""
     seen: list[object] = []
     for name, tables in (
-        ("pay", ("(SELECT * FROM accounts WHERE kind = 'wallet')", "wallets", "transfers", "pay_orders")),
+        (
+            "pay",
+            (
+                "(SELECT * FROM accounts WHERE kind = 'wallet')",
+                "wallets",
+                "transfers",
+                "pay_orders",
+                "operator_actions",
+            ),
+        ),
         ("trade", ("orders", "failed_deliveries")),
     ):
         async with connected(service.urls[name]) as rows:

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from serving import PEPPER_SETTING, Client, Service, fresh_user
+from serving import PEPPER_SETTING, Client, Reply, Service, fresh_user
 from support import PASSWORD, connected
 
 from paybell.idempotency.keys import IdempotencyKey
@@ -256,3 +256,65 @@ async def test_a_wallet_cannot_outgrow_its_range(http: Client, service: Service)
         await rows.execute(
             "UPDATE accounts SET credits = $2, debits = 0 WHERE owner_id = $1", user, what_was_topped_up
         )
+
+
+async def change(http: Client, user: str, old: str, new: str) -> Reply:
+    """Ask for another pay password as its owner."""
+    body = {"payPassword": old, "newPayPassword": new}
+    return await http.send("PUT", f"/wallets/{user}/pay-password", http.token(user), body)
+
+
+async def test_an_owner_changes_the_pay_password_of_all_their_wallets(http: Client) -> None:
+    user = fresh_user()
+    await http.fund(user, 100)
+    await http.fund(user, 100, "USD")
+
+    reply = await change(http, user, PASSWORD, "654321")
+
+    assert (reply.status, reply.content) == (204, b"")
+    for currency in ("CNY", "USD"):
+        order = await http.apply(user, 1, currency=currency)
+        assert (await http.pay(order["payOrderId"], user)).refusal == (403, "wrong_pay_password")
+        assert (await http.pay(order["payOrderId"], user, "654321")).status == 200
+
+
+async def test_support_resets_and_unlocks_a_pay_password(http: Client) -> None:
+    """A lock ends with either; the password of an unlocked wallet is the old one."""
+    user, support = fresh_user(), http.token("carol", "pay-passwords:reset")
+    await http.fund(user, 100)
+    orders = [await http.apply(user, 1) for _ in range(2)]
+    for password, path, body in (
+        (PASSWORD, "unlock", None),
+        ("654321", "reset", {"newPayPassword": "654321"}),
+    ):
+        for _ in range(5):
+            await change(http, user, "000000", "111111")
+        assert (await change(http, user, PASSWORD, "111111")).refusal == (423, "pay_password_locked")
+
+        assert (await http.post(f"/wallets/{user}/pay-password/{path}", support, body)).status == 204
+
+        assert (await http.pay(orders.pop()["payOrderId"], user, password)).status == 200
+
+
+@pytest.mark.parametrize("field", ["payPassword", "newPayPassword"])
+async def test_a_changed_pay_password_has_six_digits_too(http: Client, field: str) -> None:
+    """What is no pay password is no try."""
+    user = fresh_user()
+    await http.fund(user, 1)
+    body = {"payPassword": PASSWORD, "newPayPassword": PASSWORD} | {field: "12345"}
+
+    reply = await http.send("PUT", f"/wallets/{user}/pay-password", http.token(user), body)
+
+    assert reply.refusal == (400, "invalid_request")
+    assert reply.json["field"] == field
+    assert (await change(http, user, "000000", PASSWORD)).json["triesLeft"] == 4
+
+
+async def test_without_a_wallet_there_is_no_pay_password(http: Client) -> None:
+    user, support = fresh_user(), http.token("carol", "pay-passwords:reset")
+    body = {"newPayPassword": PASSWORD}
+
+    assert (await change(http, user, PASSWORD, PASSWORD)).refusal == (404, "wallet_not_found")
+    for path, sent in (("reset", body), ("unlock", None)):
+        reply = await http.post(f"/wallets/{user}/pay-password/{path}", support, sent)
+        assert reply.refusal == (404, "wallet_not_found")

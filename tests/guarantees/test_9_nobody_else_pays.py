@@ -9,7 +9,7 @@ import pytest
 from notebook import deliveries
 from relaying import Heard, listening, relay, trade_listener
 from shop import Shop, shop, signed
-from support import PASSWORD, PaySide, codes, connected, payment, until, waiting_for_locks
+from support import PASSWORD, PEPPER, PaySide, codes, connected, payment, until, waiting_for_locks
 
 from paybell.errors import InsufficientScope, PaybellError
 from paybell.messaging.events import SIGNATURE_HEADER
@@ -20,12 +20,14 @@ from paybell.pay.errors import NotThePayer, PayOrderNotFound
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.service import PayService
 from paybell.storage import Database, Query
+from paybell.storage.operator_actions import list_actions
 from paybell.telemetry.observers import ListenerObserver, Observer
 from paybell.testing import FrozenClock, SequentialIds
 from paybell.tokens import Principal
 from paybell.trade.errors import OrderMismatch
 from paybell.wallet.errors import WrongPayPassword
 from paybell.wallet.pay_password import LOCK, TRIES_MAX, Pepper
+from paybell.wallet.pay_password_service import PayPasswordService
 from paybell.wallet.service import WalletService
 
 WRONG = "000000"
@@ -234,6 +236,102 @@ async def test_a_pepper_can_be_rotated(pay_database: Database, pay_url: str) -> 
         stored = [row[0] for row in await connection.fetch("SELECT pay_password FROM wallets ORDER BY 1")]
     assert [one.split("$")[0] for one in stored] == ["1", "2"]
     assert not any(PASSWORD in one or "pepper" in one for one in stored)
+
+
+async def stored(url: str) -> list[tuple[str, int]]:
+    """Return the key of each wallet's password, and its tries."""
+    async with connected(url) as connection:
+        rows = await connection.fetch("SELECT pay_password, failed_tries FROM wallets ORDER BY account_id")
+    return [(row["pay_password"].split("$")[0], row["failed_tries"]) for row in rows]
+
+
+async def test_a_leaked_pepper_can_be_retired(pay_database: Database, pay_url: str) -> None:
+    """Whoever paid or changed the password since the rotation no longer needs the old key."""
+    side = PaySide(pay_database)  # under "test pepper", key id 1
+    for user in ("7", "8", "9"):
+        await side.fund(user, 1_000)
+    orders = [await side.order(number, "7", 100) for number in (1, 2)]
+
+    def under(setting: str) -> tuple[PayService, PayPasswordService]:
+        pepper = Pepper(setting)
+        pay = PayService(
+            pay_database, Outbox(pay_database), pepper, SequentialIds(1), Observer(), batch_max=8
+        )
+        return pay, PayPasswordService(pay_database, pepper)
+
+    pay, passwords = under("2:another pepper,1:test pepper")
+    await pay.pay(payment(orders[0].id, "7"))
+    await passwords.change("8", PASSWORD, "654321")
+    assert [key for key, _ in await stored(pay_url)] == ["2", "2", "1"]
+
+    pay, passwords = under("2:another pepper")
+    assert (await pay.pay(payment(orders[1].id, "7"))).succeeded_at
+    await passwords.change("8", "654321", PASSWORD)
+    with pytest.raises(WrongPayPassword):
+        await passwords.change("9", PASSWORD, "654321")
+
+
+async def test_changing_a_pay_password_is_no_way_to_guess_it(pay_database: Database, pay_url: str) -> None:
+    """A hundred at once, with payments among them: five tries in all, and nothing is changed."""
+    side, passwords = PaySide(pay_database), PayPasswordService(pay_database, PEPPER)
+    await side.fund("7", 1_000)
+    order = await side.order(5001, "7", 100)
+
+    async def guess(number: int) -> str:
+        if number % 2:
+            return codes([await side.attempt(order.id, "7", WRONG)])[0]
+        try:
+            await passwords.change("7", WRONG, "111111")
+        except PaybellError as error:
+            return error.code
+        return "changed"
+
+    counted = Counter(await asyncio.gather(*(guess(number) for number in range(100))))
+
+    assert counted == {"wrong_pay_password": 5, "pay_password_locked": 95}
+    assert await stored(pay_url) == [("1", 5)]
+
+
+async def test_a_password_is_changed_for_all_currencies_or_for_none(
+    pay_database: Database, pay_url: str
+) -> None:
+    """The old one must be right for each; a try counts where it is wrong, and only there."""
+    side, passwords = PaySide(pay_database), PayPasswordService(pay_database, PEPPER)
+    await side.fund("7", 1_000)
+    await side.wallets.open("7", "222222", "USD")
+
+    with pytest.raises(WrongPayPassword) as refused:
+        await passwords.change("7", PASSWORD, "111111")
+
+    assert refused.value.extensions == {"triesLeft": 4}
+    assert await stored(pay_url) == [("1", 0), ("1", 1)]
+    await passwords.reset("7", "333333", "carol")
+    await passwords.change("7", "333333", "444444")
+    assert await stored(pay_url) == [("1", 0), ("1", 0)]
+
+
+async def test_who_reset_or_unlocked_a_password_is_kept(pay_database: Database, pay_url: str) -> None:
+    """In the transaction of the deed: no deed without its row, and no row that can be edited."""
+    side, passwords = PaySide(pay_database), PayPasswordService(pay_database, PEPPER)
+    await side.fund("7", 1_000)
+    await side.wallets.open("7", PASSWORD, "USD")
+    await passwords.reset("7", "654321", "carol")
+    await passwords.unlock("7", "dave")
+
+    actions = await list_actions(pay_database, 10)
+    assert [(row["who"], row["action"], row["selection"], row["rows"]) for row in actions] == [
+        ("dave", "unlock pay password", "user 7", 2),
+        ("carol", "reset pay password", "user 7", 2),
+    ]
+    async with connected(pay_url) as rows:
+        for change in ("UPDATE operator_actions SET who = 'x'", "DELETE FROM operator_actions",
+                       "TRUNCATE operator_actions"):  # fmt: skip
+            with pytest.raises(Exception, match="append-only"):
+                await rows.execute(change)
+        await rows.execute("ALTER TABLE operator_actions ADD CHECK (who <> 'nobody')")
+    with pytest.raises(PaybellError):
+        await passwords.reset("7", "000000", "nobody")
+    await passwords.change("7", "654321", PASSWORD)
 
 
 async def test_orders_are_shown_to_their_payer_and_their_merchant(pay_database: Database) -> None:

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 import msgspec
 
 from paybell.messaging.arrivals import Arrival, Failure, fingerprint
 from paybell.messaging.broker import Delivery
 from paybell.storage import Database, Record, Transaction, load_queries
+from paybell.storage.operator_actions import list_actions, note_action
 
 _SQL = load_queries(__package__)
 # A reason is for people; a stack of causes has no end.
@@ -112,13 +112,6 @@ class Chosen:
         return ", ".join(words) or ("all" if self.ids is None else "by number")
 
 
-async def note_action(
-    tx: Transaction, who: str, action: Literal["replay", "repair"], selection: str, rows: Sequence[int]
-) -> None:
-    """Write down, for good, which rows an operator has acted on."""
-    await tx.execute(_SQL["note_action"], tx.now, who, action, selection, rows)
-
-
 class FailureStore:
     """What people do with failures: look at them and replay the dead ones."""
 
@@ -166,7 +159,7 @@ class FailureStore:
 
     async def actions(self, most: int) -> Sequence[Record]:
         """Return what operators did last, newest first."""
-        return await self._database.fetch(_SQL["list_actions"], most)
+        return await list_actions(self._database, most)
 
     async def counts(self) -> dict[str, int]:
         """Return the number of failures by state."""

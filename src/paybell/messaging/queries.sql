@@ -153,13 +153,6 @@ RETURNING id;
 -- name: count_failures
 SELECT state, count(*) AS rows FROM failed_deliveries GROUP BY state;
 
--- name: note_action
-INSERT INTO operator_actions (at, who, action, selection, rows) VALUES ($1, $2, $3, $4, $5);
-
--- name: list_actions
-SELECT id, at, who, action, selection, cardinality(rows) AS rows
-FROM operator_actions ORDER BY id DESC LIMIT $1;
-
 -- name: remove_relay_batches
 DELETE FROM relay_batches
 WHERE ctid = ANY(ARRAY(SELECT ctid FROM relay_batches WHERE confirmed_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED));

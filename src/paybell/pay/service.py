@@ -72,7 +72,7 @@ class PayService:
             orders = await store.lock(tx, {request.pay_order_id for request in requests})
             wallets = await ledger.lock_wallets(tx, _paying(requests, orders))
             settled = settle(requests, orders, wallets, self._pepper, tx.now)
-            await ledger.write_tries(tx, list(settled.tries.items()))
+            await ledger.write_pay_passwords(tx, settled.tries)
             await ledger.post(tx, settled.transfers)
             await store.mark_succeeded(tx, [order for order, _ in settled.paid])
             events = [order.event(PAY_SUCCESS, tx.now, trace) for order, trace in settled.paid]

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from paybell.clock import Clock
-from paybell.messaging.failures import note_action
 from paybell.reconciliation.comparison import Comparison
 from paybell.reconciliation.differences import Difference
 from paybell.reconciliation.entries import Entry
@@ -16,6 +15,7 @@ from paybell.reconciliation.mending import Mender
 from paybell.reconciliation.pay_books import PayBooks
 from paybell.reconciliation.trade_books import TradeBooks
 from paybell.storage import Database
+from paybell.storage.operator_actions import note_action
 
 # How long nothing may change before waiting for the order service ends, in seconds.
 PATIENCE_SECONDS = 15.0

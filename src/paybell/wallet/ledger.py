@@ -3,7 +3,7 @@
 The model is TigerBeetle's (accounts with debits and credits, immutable transfers), in SQL.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -95,15 +95,16 @@ async def post(tx: Transaction, transfers: Sequence[Transfer]) -> None:
     )
 
 
-async def write_tries(tx: Transaction, tries: Sequence[tuple[int, PayPassword]]) -> None:
-    """Keep the state of pay-password tries, by account id."""
-    if not tries:
+async def write_pay_passwords(tx: Transaction, states: Mapping[int, PayPassword]) -> None:
+    """Store pay passwords and their tries, by the account id of locked wallets."""
+    if not states:
         return
-    until: list[datetime | None] = [state.locked_until for _, state in tries]
+    until: list[datetime | None] = [state.locked_until for state in states.values()]
     await tx.execute(
-        _SQL["write_tries"],
-        [account_id for account_id, _ in tries],
-        [state.failed_tries for _, state in tries],
+        _SQL["write_pay_passwords"],
+        list(states),
+        [state.stored for state in states.values()],
+        [state.failed_tries for state in states.values()],
         until,
     )
 

@@ -3,6 +3,8 @@
 from paybell.parts import Host, Parts
 from paybell.wallet.ledger import FOLD_MAX, PostingFolder
 from paybell.wallet.pay_password import Pepper
+from paybell.wallet.pay_password_routes import pay_password_routes
+from paybell.wallet.pay_password_service import PayPasswordService
 from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.routes import wallet_routes
 from paybell.wallet.sealing import SEAL_MAX, TransferSealer
@@ -21,12 +23,15 @@ async def wallet_parts(host: Host) -> Parts:
     parts = Parts(problems=PROBLEMS)
     if "api" in host.roles:
         database = await host.database("pay")
-        wallets = WalletService(database, Pepper(host.settings.pin_pepper))
+        pepper = Pepper(host.settings.pin_pepper)
+        wallets = WalletService(database, pepper)
+        pay_passwords = PayPasswordService(database, pepper)
         statements = Statements(database)
-        parts.services += [wallets, statements]
+        parts.services += [wallets, pay_passwords, statements]
         merchant_id = host.settings.merchant_id
         parts.routers += [
             wallet_routes(wallets, merchant_id),
+            pay_password_routes(pay_passwords, merchant_id),
             *statement_routes(statements, merchant_id),
         ]
     if "background" in host.roles:

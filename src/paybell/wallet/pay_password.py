@@ -24,14 +24,14 @@ _FORM = re.compile(r"[0-9]{6}", re.ASCII)
 _KEY = re.compile(r"(?:([A-Za-z0-9]{1,32}):)?([^:]+)")
 
 
-def check_pay_password(password: str) -> str:
+def check_pay_password(password: str, field: str = "payPassword") -> str:
     """Return the password if it has six digits.
 
     Raises:
         InvalidRequest: it has not; the password is not repeated in the message.
     """
     if not _FORM.fullmatch(password):
-        raise InvalidRequest("A pay password has exactly six digits.", field="payPassword")
+        raise InvalidRequest("A pay password has exactly six digits.", field=field)
     return password
 
 
@@ -63,6 +63,10 @@ class Pepper:
         key_id, salt, mac = stored.split("$")
         return key_id in self._keys and hmac.compare_digest(mac, self._mac(key_id, salt, password))
 
+    def is_newest(self, stored: str) -> bool:
+        """Say whether a password is protected by the newest key."""
+        return stored.partition("$")[0] == self._newest
+
     def _mac(self, key_id: str, salt: str, password: str) -> str:
         return hmac.digest(self._keys[key_id], f"{salt}:{password}".encode(), "sha256").hex()
 
@@ -76,14 +80,23 @@ class PayPassword:
     locked_until: datetime | None
 
     def attempt(self, password: str, pepper: Pepper, now: datetime) -> tuple["PayPassword", Refused | None]:
-        """Try a password: return the state after it, and the refusal if it may not pass."""
+        """Try a password: return the state after it, and the refusal if it may not pass.
+
+        The right one is stored anew where it was protected by an older key, so that this key can be removed.
+        """
         if self.locked_until is not None and now < self.locked_until:
             return self, PayPasswordLocked(lockedUntil=self.locked_until)
         before = self if self.locked_until is None else replace(self, failed_tries=0, locked_until=None)
         if pepper.matches(self.stored, password):
-            return (before if not before.failed_tries else replace(before, failed_tries=0)), None
+            return before.passed(password, pepper), None
         failed = before.failed_tries + 1
         if failed < TRIES_MAX:
             return replace(before, failed_tries=failed), WrongPayPassword(triesLeft=TRIES_MAX - failed)
         locked = replace(before, failed_tries=failed, locked_until=now + LOCK)
         return locked, WrongPayPassword(triesLeft=0, lockedUntil=locked.locked_until)
+
+    def passed(self, password: str, pepper: Pepper) -> "PayPassword":
+        """Return the state after the right password: no tries, under the newest key."""
+        if pepper.is_newest(self.stored):
+            return replace(self, failed_tries=0) if self.failed_tries else self
+        return PayPassword(pepper.protect(password), 0, None)

@@ -46,10 +46,14 @@ WHERE accounts.id IN (
 ORDER BY accounts.id
 FOR NO KEY UPDATE;
 
--- name: write_tries
+-- name: list_currencies
+SELECT currency FROM accounts WHERE owner_id = $1 AND kind = 'wallet';
+
+-- name: write_pay_passwords
 UPDATE wallets
-SET failed_tries = tried.failed_tries, locked_until = tried.locked_until
-FROM unnest($1::bigint[], $2::smallint[], $3::timestamptz[]) AS tried (account_id, failed_tries, locked_until)
+SET pay_password = tried.pay_password, failed_tries = tried.failed_tries, locked_until = tried.locked_until
+FROM unnest($1::bigint[], $2::text[], $3::smallint[], $4::timestamptz[])
+    AS tried (account_id, pay_password, failed_tries, locked_until)
 WHERE wallets.account_id = tried.account_id;
 
 -- name: post_transfers

@@ -1,0 +1,26 @@
+"""What people did by hand: a row of ``operator_actions`` in the database of the deed, in its transaction."""
+
+from collections.abc import Sequence
+
+from paybell.storage.database import Database, Record, Transaction
+from paybell.storage.queries import load_queries
+
+_SQL = load_queries(__package__, "operator_actions.sql")
+
+
+async def note_action(tx: Transaction, who: str, action: str, selection: str, rows: Sequence[int]) -> None:
+    """Write down, for good, who did what.
+
+    Args:
+        tx: the transaction of the deed.
+        who: the operator's user id.
+        action: one word or two of the table's own, such as ``replay``.
+        selection: what was chosen, for people.
+        rows: the ids of the rows that were acted on.
+    """
+    await tx.execute(_SQL["note_action"], tx.now, who, action, selection, rows)
+
+
+async def list_actions(database: Database, most: int) -> Sequence[Record]:
+    """Return what was done last, newest first, with the number of rows."""
+    return await database.fetch(_SQL["list_actions"], most)

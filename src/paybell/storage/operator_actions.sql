@@ -1,0 +1,6 @@
+-- name: note_action
+INSERT INTO operator_actions (at, who, action, selection, rows) VALUES ($1, $2, $3, $4, $5);
+
+-- name: list_actions
+SELECT id, at, who, action, selection, cardinality(rows) AS rows
+FROM operator_actions ORDER BY id DESC LIMIT $1;
