@@ -33,7 +33,7 @@ _ANSWERS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "closed": {"pay": _CLOSED, "close": _OK},
     "cancelled": {"pay": _CLOSED, "cancel": _OK},
     "raced": {"pay": _CLOSED, "close": _ENDED, "cancel": _ENDED},
-    "expiring": {"pay": _CLOSED, "apply": _CLOSED, "create": _CLOSED},
+    "expiring": {"pay": _CLOSED, "apply": _CLOSED, "create": _CLOSED | {"order_cancelled"}},
     "": {"open": _OK | {"wallet_exists"}, "top_up": _OK},
 }
 TRY_AGAIN = frozenset(
