@@ -55,6 +55,7 @@ lock: .venv/dev ## Resolve the dependencies anew into the two locks
 	@$(BIN)/uv pip compile $(lock_options) --group build --group dev pyproject.toml -o requirements-dev.lock
 
 clean: ## Remove what was made here
+	@test ! -L .paybell/postgres || rm -rf "$$(readlink .paybell/postgres)"  # root's data
 	rm -rf .venv .paybell artefacts site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # The locks hold versions and hashes and name no index.

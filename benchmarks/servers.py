@@ -2,19 +2,17 @@
 
 import asyncio
 import re
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pika
 
 from paybell.messaging.events import TRADE_QUEUE
-from paybell.storage.embedded import PAY_DATABASE, embedded_postgres
+from paybell.storage.embedded import PAY_DATABASE, embedded_postgres, temporary_home
 from paybell.testing.rabbitmq_install import ensure_installed
 from paybell.testing.rabbitmq_node import RabbitmqNode
 
@@ -74,10 +72,10 @@ async def running_servers() -> AsyncIterator[Servers]:
     """Start both, on data of their own in a temporary folder, with the settings Paybell ships."""
     await asyncio.to_thread(ensure_installed, print)
     starting = asyncio.create_task(asyncio.to_thread(RabbitmqNode.start))
-    with tempfile.TemporaryDirectory(prefix="paybell-bench-") as home:
+    with temporary_home("paybell-bench-") as home:
         try:
-            with embedded_postgres(Path(home)) as urls:
-                postmaster = int((Path(home) / "postgres" / "postmaster.pid").read_text().split()[0])
+            with embedded_postgres(home) as urls:
+                postmaster = int((home / "postgres" / "postmaster.pid").read_text().split()[0])
                 servers = Servers(await asyncio.shield(starting), postmaster, urls[PAY_DATABASE])
                 for role in ROLES:
                     await servers.execute(f"CREATE ROLE {role} LOGIN SUPERUSER")

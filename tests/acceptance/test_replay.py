@@ -1,7 +1,6 @@
 """``paybell replay``: a purchase log is paid once, however often and however roughly it is run."""
 
 import asyncio
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from serving import (
     run,
 )
 from support import Databases, connected, until
+
+from paybell.storage.embedded import temporary_home
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -62,9 +63,9 @@ async def count_paid(pay_url: str) -> int:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A folder with a short name: the path of a Unix socket has 107 bytes at most."""
-    with tempfile.TemporaryDirectory(prefix="paybell-test-") as folder:
-        yield Path(folder)
+    """A folder for one embedded database."""
+    with temporary_home("paybell-test-") as folder:
+        yield folder
 
 
 async def test_bad_rows_are_listed_and_stop_nobody(service: Service, tmp_path: Path) -> None:

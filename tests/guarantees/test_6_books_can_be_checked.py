@@ -277,7 +277,6 @@ async def test_a_transaction_that_stalls_before_its_commit_is_never_sealed_aroun
 @pytest.mark.slow
 async def test_what_was_seen_at_one_server_says_nothing_about_its_successor(tmp_path: Path) -> None:
     """A standby that was behind, here an older copy of the files, gives out the same ids again."""
-    files, older = tmp_path / "postgres", tmp_path / "older"
     async with AsyncExitStack() as stack:
         with embedded_postgres(tmp_path) as urls:
             url = urls[PAY_DATABASE]
@@ -286,6 +285,8 @@ async def test_what_was_seen_at_one_server_says_nothing_about_its_successor(tmp_
                 await PaySide(database).fund("7", 1)
                 await PaySide(database).fund("8", 1)
                 await seal(database)
+        files = (tmp_path / "postgres").resolve()
+        older = files.with_name(f"{files.name}-older")
         copy(files, older)
         with embedded_postgres(tmp_path):
             database = await stack.enter_async_context(Database.open(url, SystemClock(), connections=4))

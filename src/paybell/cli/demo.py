@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import signal
-import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +39,7 @@ from paybell.money import DEFAULT_CURRENCY
 from paybell.serving.child import running_service
 from paybell.serving.databases import databases
 from paybell.settings import read_settings, with_secrets
-from paybell.storage.embedded import embedded_postgres
+from paybell.storage.embedded import embedded_postgres, temporary_home
 from paybell.telemetry.percentiles import percentile
 from paybell.testing.rabbitmq_node import find_or_start
 from paybell.tokens import Tokens
@@ -106,8 +105,7 @@ async def _interrupted() -> None:
 @contextmanager
 def _home() -> Iterator[Path]:
     """Make a folder that is gone afterwards; of a demo that failed the service's log is kept."""
-    with tempfile.TemporaryDirectory(prefix="paybell-demo-") as name:
-        home = Path(name)
+    with temporary_home("paybell-demo-") as home:
         try:
             yield home
         except Exception:
@@ -115,7 +113,7 @@ def _home() -> Iterator[Path]:
                 with embedded_postgres(home):
                     pass
             if (home / "service.log").exists():
-                announce(f"The service's log is kept as {shutil.move(home / 'service.log', f'{name}.log')}.")
+                announce(f"The service's log is kept as {shutil.move(home / 'service.log', f'{home}.log')}.")
             raise
 
 
