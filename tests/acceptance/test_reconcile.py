@@ -1,6 +1,7 @@
 """``paybell reconcile`` beside a running service: what differs is found, mended, and then gone."""
 
 import json
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ async def test_orders_that_never_heard_are_found_and_mended(postgres: Databases,
         seen, table = await reconcile()
         told, said = await reconcile("--repair", "--json")
         again, last = await reconcile("--json", "--hours", "1")
+        actions = (await client.get("/ops/actions", client.shop)).json["actions"]
         after = [await client.get(f"/orders/{order['id']}", client.token(user)) for order in orders]
 
     assert (clean, seen, told, again) == (0, 1, 0, 0)
@@ -60,3 +62,8 @@ async def test_orders_that_never_heard_are_found_and_mended(postgres: Databases,
     ] * 2
     assert summary(last)["differences"] == 0
     assert [reply.json["status"] for reply in after] == ["PAID"] * 3
+    assert [(one["database"], one["action"], one["selection"], one["rows"]) for one in actions] == [
+        ("pay", "repair", "reconcile", 2),
+        ("trade", "repair", "reconcile", 2),
+    ]
+    assert {one["who"] for one in actions} == {f"cli:{getuser()}"}

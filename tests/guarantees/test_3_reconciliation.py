@@ -16,9 +16,10 @@ from paybell.messaging.broker import Broker
 from paybell.messaging.events import TRADE_QUEUE, topology
 from paybell.reconciliation.comparison import Comparison
 from paybell.reconciliation.differences import Difference, Kind
-from paybell.reconciliation.mending import Mender
 from paybell.reconciliation.pay_books import PayBooks
 from paybell.reconciliation.periodic import PeriodicReconciler
+from paybell.reconciliation.reconciler import Reconciler
+from paybell.reconciliation.republisher import Republisher
 from paybell.reconciliation.trade_books import TradeBooks
 from paybell.storage import Database, Query
 from paybell.testing import FrozenClock
@@ -37,7 +38,7 @@ class Books:
         self.clock = FrozenClock(SystemClock().now() + timedelta(minutes=1))
         self.pay = PayBooks(both.pay.database, both.pay.outbox, "1")
         self.trade = TradeBooks(both.database)
-        self.mender = Mender(self.pay, self.trade, SystemClock())
+        self.republisher = Republisher(self.pay, self.trade, SystemClock())
 
     async def differences(self, width: int = ID_MINUTE) -> list[Difference]:
         """Compare everything there is."""
@@ -75,7 +76,7 @@ async def test_the_two_successful_pay_orders_whose_orders_stayed_unpaid(
         lost = await both.told()  # and never delivered
 
         found = await books.differences()
-        await books.mender.tell(found)
+        await books.republisher.republish(found)
         again = await both.told()
         await both.take(*again)
 
@@ -110,11 +111,11 @@ async def test_a_thousand_messages_deleted_by_hand_come_back_in_one_run(
             assert purge(outside) == len(numbers)
 
             found = await books.differences()
-            told = await books.mender.tell(found)
+            await books.republisher.republish(found)
             async with listening(trade_listener(both, broker)):
                 await publish_all(both, broker)
                 comparison = Comparison(books.pay, books.trade, books.clock)
-                repaired = await books.mender.until_mended(told, comparison, 15)
+                repaired = await books.republisher.until_repaired(found, comparison, 15)
 
         assert (len(found), repaired) == (1_000, 1_000)
         assert set((await both.statuses()).values()) == {"PAID"}
@@ -200,10 +201,65 @@ async def test_an_inbox_that_remembers_what_was_never_done_does_not_stop_the_rep
         await both.take(*await both.told())
         await trade_database.fetch(Query("UPDATE orders SET status = 'UNPAID', paid_at = NULL RETURNING id"))
 
-        await books.mender.tell(await books.differences())
+        await books.republisher.republish(await books.differences())
         await both.take(*await both.told())
 
         assert await both.statuses() == {1: "PAID"}
+
+
+def schedule(books: Books, found: list[int], **limits: int) -> PeriodicReconciler:
+    """Make the reconciler of a process whose turn it always is."""
+    reconciler = Reconciler(books.pay, books.trade, books.clock)
+    return PeriodicReconciler(
+        reconciler,
+        books.pay,
+        books.clock,
+        period_seconds=0,
+        window_seconds=10**9,
+        found=found.append,
+        **limits,
+    )
+
+
+async def test_standing_differences_stop_no_repair_by_the_schedule(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """Two old payments without an order, and a hundred newer ones not delivered: PAID in two periods."""
+    async with shop(pay_database, trade_database) as both:
+        books, found = Books(both), list[int]()
+        await both.pay.fund("7", 2 * PRICE)
+        for number, pay_order_id in enumerate(CLASSIC, 1_001):
+            old = PaySide(pay_database, first_id=pay_order_id)
+            await old.attempt((await old.order(number, "7", PRICE)).id, "7")
+        await paid_orders(both, range(1, 101))
+        await both.told()  # lost
+        periodic = schedule(books, found)
+
+        for _ in range(2):
+            await periodic.run_once()
+            await both.take(*await both.told())
+
+        assert found == [102, 2]
+        assert set((await both.statuses()).values()) == {"PAID"}
+        assert set((await books.kinds()).values()) == {Kind.PAID_WITHOUT_ORDER}
+
+
+async def test_what_a_run_has_no_room_for_is_republished_by_the_next(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """Nothing that republishing does not help keeps others from their turn."""
+    async with shop(pay_database, trade_database) as both:
+        books = Books(both)
+        await paid_orders(both, range(1, 8))
+        await both.told()
+        periodic, runs = schedule(books, [], republished_max=3), list[set[str]]()
+
+        for _ in range(4):
+            await periodic.run_once()
+            runs.append({str(one.headers["cloudEvents:id"]) for one in await both.told()})  # lost again
+
+        assert [len(run) for run in runs] == [3, 3, 1, 3]
+        assert len(set.union(*runs[:3])) == 7
 
 
 async def test_the_service_reconciles_by_itself_one_process_at_a_time(
@@ -216,8 +272,8 @@ async def test_the_service_reconciles_by_itself_one_process_at_a_time(
         found: list[int] = []
         several = [
             PeriodicReconciler(
+                Reconciler(books.pay, books.trade, books.clock),
                 books.pay,
-                books.trade,
                 books.clock,
                 period_seconds=60,
                 window_seconds=10**9,

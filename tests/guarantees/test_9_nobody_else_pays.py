@@ -319,7 +319,7 @@ async def test_who_reset_or_unlocked_a_password_is_kept(pay_database: Database, 
     await passwords.unlock("7", "dave")
 
     actions = await list_actions(pay_database, 10)
-    assert [(row["who"], row["action"], row["selection"], row["rows"]) for row in actions] == [
+    assert [(one.who, one.action, one.selection, one.rows) for one in actions] == [
         ("dave", "unlock pay password", "user 7", 2),
         ("carol", "reset pay password", "user 7", 2),
     ]

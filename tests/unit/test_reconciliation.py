@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from paybell.reconciliation.differences import Kind, judge
+from paybell.reconciliation.differences import Kind, classify
 from paybell.reconciliation.entries import Entry, Standing
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,4 +57,4 @@ CANCELLED_PARTLY = entry(Standing.CLOSED, 40)
 def test_every_pair_of_rows_has_a_name_or_nothing_wrong(
     pay: Entry | None, trade: Entry | None, kind: Kind | None
 ) -> None:
-    assert judge(pay, trade) is kind
+    assert classify(pay, trade) is kind

@@ -1,16 +1,16 @@
-"""``paybell reconcile``: do pay and trade say the same of every purchase, and if not, mend it."""
+"""``paybell reconcile``: do pay and trade say the same of every purchase, and if not, repair it."""
 
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
+from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter, validators
-from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.progress import SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -18,11 +18,10 @@ from paybell.cli.output import err, out, print_json
 from paybell.clock import Clock, SystemClock
 from paybell.errors import InvalidRequest
 from paybell.messaging.outbox import Outbox
-from paybell.reconciliation.comparison import Comparison
 from paybell.reconciliation.differences import Difference
 from paybell.reconciliation.entries import Entry
-from paybell.reconciliation.mending import Mender
 from paybell.reconciliation.pay_books import PayBooks
+from paybell.reconciliation.reconciler import Progress, Reconciler, Repair
 from paybell.reconciliation.trade_books import TradeBooks
 from paybell.serving.databases import prepared
 from paybell.settings import read_settings
@@ -31,19 +30,6 @@ from paybell.verification.bank_file import Kind, match_statement
 
 # Rows a person is shown; programs get them all.
 SHOWN_MAX = 50
-# Nothing has changed for so long: what was told again does not help, or nobody relays and listens.
-PATIENCE_SECONDS = 15.0
-
-
-@dataclass(slots=True)
-class _Found:
-    differences: list[Difference] = field(default_factory=list)
-    told: list[Difference] = field(default_factory=list)
-    repaired: int = 0
-
-    @property
-    def left(self) -> int:
-        return len(self.differences) - self.repaired
 
 
 async def reconcile(
@@ -57,7 +43,7 @@ async def reconcile(
     """Compare pay orders with the order service's orders; exit code 0 when nothing differs any more.
 
     Args:
-        repair: tell the events of what was not heard again, and wait for it; a relay and a listener must run.
+        repair: publish the events of what was not delivered again, and wait; a relay and a listener must run.
         hours: only pay orders made in the last so many hours.
         file: instead match a CSV (reference, amount in minor units, currency) of a bank's or an accountant's
             against the ledger; references are ids of pay orders (payment) or refunds (refund), or what
@@ -68,55 +54,48 @@ async def reconcile(
     if file is not None:
         return await _match_file(file, kind, json=json)
     clock = SystemClock()
-    async with _books(clock) as (pay, trade):
-        comparison = Comparison(pay, trade, clock)
-        since = None if hours is None else clock.now() - timedelta(hours=hours)
-        found, mender = _Found(), Mender(pay, trade, clock)
-        with _progress() as progress:
-            task = progress.add_task("Comparing …")
-            async for differences in comparison.differences(since):
-                found.differences += differences
-                if repair:
-                    found.told += await mender.tell(differences)
-                progress.update(task, description=_sentence(comparison, found))
-            if found.told:
-                progress.update(task, description=f"Waiting for {len(found.told)} orders to hear …")
-                found.repaired = await mender.until_mended(found.told, comparison, PATIENCE_SECONDS)
+    since = None if hours is None else clock.now() - timedelta(hours=hours)
+    how = Repair(f"cli:{getuser()}") if repair else None
+    found = list[Difference]()
+    async with _reconciler(clock) as reconciler:
+        with Bar(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True) as bar:
+            task = bar.add_task("Comparing …")
+            async for progress in reconciler.run(since, how):
+                found += progress.batch
+                bar.update(task, description=_sentence(progress) + " …")
     if json:
-        print_json(_summary(comparison, found))
+        print_json(_summary(progress, found))
     else:
-        _show(comparison, found)
-    return 1 if found.left else 0
+        _show(progress, found)
+    return 1 if progress.differences > progress.repaired else 0
 
 
 @asynccontextmanager
-async def _books(clock: Clock) -> AsyncIterator[tuple[PayBooks, TradeBooks]]:
+async def _reconciler(clock: Clock) -> AsyncIterator[Reconciler]:
     settings = read_settings()
     async with (
         prepared(settings, clock) as urls,
         Database.open(urls["pay"], clock, connections=2, limits=READING) as pay,
         Database.open(urls["trade"], clock, connections=2, limits=READING) as trade,
     ):
-        yield PayBooks(pay, Outbox(pay), settings.merchant_id), TradeBooks(trade)
+        yield Reconciler(PayBooks(pay, Outbox(pay), settings.merchant_id), TradeBooks(trade), clock)
 
 
-def _progress() -> Progress:
-    return Progress(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True)
+def _sentence(progress: Progress) -> str:
+    compared, differ = progress.compared.pay_orders, progress.differences
+    repaired = f", {progress.repaired:,} repaired"
+    return f"{compared:,} pay orders compared, {differ:,} differ{repaired}"
 
 
-def _sentence(comparison: Comparison, found: _Found) -> str:
-    return f"{comparison.compared.pay_orders:,} pay orders compared, {len(found.differences):,} differ …"
-
-
-def _summary(comparison: Comparison, found: _Found) -> dict[str, object]:
+def _summary(progress: Progress, found: Sequence[Difference]) -> dict[str, object]:
     return {
-        "differences": len(found.differences),
-        "repaired": found.repaired,
-        "payOrders": comparison.compared.pay_orders,
-        "buckets": comparison.compared.buckets,
-        "waiting": comparison.compared.waiting,
-        "kinds": Counter(one.kind.value for one in found.differences),
-        "rows": [_row(one) for one in found.differences],
+        "differences": progress.differences,
+        "repaired": progress.repaired,
+        "payOrders": progress.compared.pay_orders,
+        "buckets": progress.compared.buckets,
+        "waiting": progress.compared.waiting,
+        "kinds": progress.kinds,
+        "rows": [_row(one) for one in found],
     }
 
 
@@ -138,18 +117,18 @@ def _side(entry: Entry | None) -> dict[str, object] | None:
     }
 
 
-def _show(comparison: Comparison, found: _Found) -> None:
-    if found.differences:
+def _show(progress: Progress, found: Sequence[Difference]) -> None:
+    if found:
         table = Table("order", "what", "pay says", "trade says")
-        for one in found.differences[:SHOWN_MAX]:
+        for one in found[:SHOWN_MAX]:
             table.add_row(
                 str(one.number), one.kind.value.replace("_", " "), _words(one.pay), _words(one.trade)
             )
         out.print(table)
-        if len(found.differences) > SHOWN_MAX:
-            out.print(f"… and {len(found.differences) - SHOWN_MAX:,} more; see --json.")
-    out.print(_sentence(comparison, found).removesuffix(" …") + f", {found.repaired:,} repaired.")
-    if found.left:
+        if len(found) > SHOWN_MAX:
+            out.print(f"… and {len(found) - SHOWN_MAX:,} more; see --json.")
+    out.print(_sentence(progress) + ".")
+    if progress.differences > progress.repaired:
         out.print("Run it with --repair while a relay and a listener run; what stays needs a person.")
 
 

@@ -15,7 +15,7 @@ import msgspec
 from paybell.messaging.arrivals import Arrival, Failure, fingerprint
 from paybell.messaging.broker import Delivery
 from paybell.storage import Database, Record, Transaction, load_queries
-from paybell.storage.operator_actions import list_actions, note_action
+from paybell.storage.operator_actions import note_action
 
 _SQL = load_queries(__package__)
 # A reason is for people; a stack of causes has no end.
@@ -156,10 +156,6 @@ class FailureStore:
             if rows:
                 await note_action(tx, who, "replay", chosen.text, [row["id"] for row in rows])
             return len(rows)
-
-    async def actions(self, most: int) -> Sequence[Record]:
-        """Return what operators did last, newest first."""
-        return await list_actions(self._database, most)
 
     async def counts(self) -> dict[str, int]:
         """Return the number of failures by state."""

@@ -26,7 +26,6 @@ async def operations_parts(host: Host) -> Parts:
     settings = host.settings
     pay, trade = await host.database("pay"), await host.database("trade")
     pay_books = PayBooks(pay, await host.outbox(), settings.merchant_id)
-    trade_books = TradeBooks(trade)
     # Another process's local broker cannot be seen from here.
     elsewhere = settings.broker_url.startswith("local:") and "trade" not in host.roles
     sampler = Sampler(
@@ -42,15 +41,16 @@ async def operations_parts(host: Host) -> Parts:
         Monitor(sampler.take),
         Timelines(pay, trade),
         FailureStore(trade),
-        Reconciler(pay_books, trade_books, trade, host.clock),
+        Reconciler(pay_books, TradeBooks(trade), host.clock),
+        {"pay": pay, "trade": trade},
     )
     parts.services.append(desk)
     parts.routers.append(ops_routes(desk, host.streams, host.clock, settings.merchant_id))
     parts.loops.append(Loop("monitor", desk.monitor.look, idle_seconds=PERIOD_SECONDS))
     if settings.reconcile_seconds:
         reconciler = PeriodicReconciler(
+            desk.reconciler,
             pay_books,
-            trade_books,
             host.clock,
             period_seconds=settings.reconcile_seconds,
             window_seconds=settings.reconcile_window_seconds,

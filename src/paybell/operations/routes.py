@@ -1,6 +1,7 @@
 """Routes of the operations console: scope ``ops``."""
 
 from base64 import b64encode
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -18,8 +19,10 @@ from paybell.messaging.failures import REPLAY_MAX, Chosen
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.errors import FailureNotFound
 from paybell.operations.problems import PROBLEMS
+from paybell.operations.repairs import watch_repair
 from paybell.operations.timeline import Timeline
 from paybell.pay.errors import PayOrderNotFound
+from paybell.reconciliation.reconciler import Repair
 from paybell.storage import Record
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.errors import InvalidText
@@ -104,9 +107,10 @@ class Reconcile(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class ActionView(msgspec.Struct, rename="camel"):
-    """What an operator did: to so many rows."""
+    """What an operator did: to so many rows of the database ``pay`` or ``trade``, which counts its own."""
 
     id: str
+    database: str
     at: datetime
     who: str
     action: str
@@ -149,8 +153,10 @@ def _watching(desk: OperatorDesk, streams: Streams) -> list[HTTPRouteHandler]:
         responses=PROBLEMS.refusals(InvalidRequest, InsufficientScope),
     )
     async def actions() -> Actions:
-        rows = await desk.failures.actions(PAGE_MAX)
-        return Actions([ActionView(**{**row, "id": str(row["id"])}) for row in rows])
+        found = await desk.actions(PAGE_MAX)
+        return Actions(
+            [ActionView(**{**asdict(one), "id": str(one.id)}, database=name) for name, one in found]
+        )
 
     return [now, timeline, actions]
 
@@ -210,14 +216,15 @@ def _reconciling(desk: OperatorDesk, streams: Streams, clock: Clock) -> list[HTT
     @post(
         "/reconcile",
         operation_id="reconcile",
-        summary="Compare pay orders with orders, and mend what differs (server-sent events)",
+        summary="Compare pay orders with orders, and repair what differs (server-sent events)",
         status_code=200,
         media_type="text/event-stream",
         responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope),
     )
     async def reconcile(request: Caller, data: JSONBody[Reconcile]) -> Stream:
         since = None if data.hours is None else clock.now() - timedelta(hours=data.hours)
-        return streams.respond(desk.reconciler.run(since, repair=data.repair, who=request.user.user_id))
+        repair = Repair(request.user.user_id) if data.repair else None
+        return streams.respond(watch_repair(desk.reconciler.run(since, repair)))
 
     return [reconcile]
 

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 
 from paybell.clock import Clock
 from paybell.ids import ID_MAX, ID_MINUTE, first_id
-from paybell.reconciliation.differences import Difference, judge
+from paybell.reconciliation.differences import Difference, classify
 from paybell.reconciliation.pay_books import PayBooks
 from paybell.reconciliation.trade_books import TradeBooks
 
 # One statement reads and digests so many pay orders: some 100 ms.
 CHUNK = 20_000
-# How many suspects are looked at, and mended, together.
+# How many suspects are looked at, and repaired, together.
 BATCH = 1_000
 # What changed less than this ago may still be on its way: it is looked at again before it counts.
 UNDER_WAY_SECONDS = 5.0
@@ -87,7 +87,7 @@ class Comparison:
             entries = {entry.number: entry for entry in await self.pay.entries(low, high)}
             for batch in _batches(entries):
                 theirs = await self.trade.find(batch)
-                yield {number for number in batch if judge(entries[number], theirs.get(number))}
+                yield {number for number in batch if classify(entries[number], theirs.get(number))}
             async for page in self.trade.entries(low, high):
                 yield {entry.number for entry in page if entry.number not in entries}
 
@@ -99,21 +99,23 @@ class Comparison:
                 break
             await self.clock.sleep(_POLL_SECONDS)
             numbers = [one.number for one in differing]
-        untold = await self.pay.untold([one.number for one in differing]) if differing else set()
-        self.compared.waiting += len(untold)
-        return [one for one in differing if one.number not in untold]
+        waiting = await self.pay.waiting([one.number for one in differing]) if differing else set()
+        self.compared.waiting += len(waiting)
+        return [one for one in differing if one.number not in waiting]
 
     async def still(self, differences: Collection[Difference]) -> list[Difference]:
         """Return those that still differ."""
         return await self._differing([one.number for one in differences])
 
     async def _differing(self, numbers: Collection[int]) -> list[Difference]:
-        # Trade first: what pay says later can only be news that trade has yet to hear.
+        # Trade first: what pay says later can only be news that has yet to be delivered to trade.
         theirs = await self.trade.find(numbers)
         ours = await self.pay.find(numbers)
         both = ((number, ours.get(number), theirs.get(number)) for number in sorted(numbers))
         return [
-            Difference(number, kind, pay, trade) for number, pay, trade in both if (kind := judge(pay, trade))
+            Difference(number, kind, pay, trade)
+            for number, pay, trade in both
+            if (kind := classify(pay, trade))
         ]
 
 

@@ -20,8 +20,8 @@ class Kind(StrEnum):
     DIFFERENT_TERMS = "different_terms"
 
 
-# Trade did not hear, or did not act on, what pay has said: the same event again is the way to mend it.
-MENDED_BY_TELLING = frozenset(
+# Pay's event was not delivered to trade, or not acted on: publishing it again is the repair.
+REPUBLISHABLE = frozenset(
     {Kind.PAYMENT_NOT_HEARD, Kind.CLOSE_NOT_HEARD, Kind.REFUND_NOT_HEARD, Kind.PAID_BUT_CANCELLED}
 )
 _PAID = (Standing.PAID, Standing.REFUNDED)
@@ -46,7 +46,7 @@ class Difference:
     trade: Entry | None
 
 
-def judge(pay: Entry | None, trade: Entry | None) -> Kind | None:
+def classify(pay: Entry | None, trade: Entry | None) -> Kind | None:
     """Name what is wrong between a pay order and an order of the same number; None if nothing is.
 
     A pay order nobody has paid needs no order, and an order may not have its pay order yet: creating

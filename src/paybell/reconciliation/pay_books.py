@@ -1,4 +1,4 @@
-"""What pay has written down, for whoever compares it with others; and how an event is told again."""
+"""What pay has written down, for whoever compares it with others; and how an event is published again."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -10,6 +10,7 @@ from paybell.pay.model import PayOrder
 from paybell.pay.status import PayStatus
 from paybell.reconciliation.entries import Bucket, Entry, Standing
 from paybell.storage import Database, load_queries
+from paybell.storage.operator_actions import note_action
 
 _SQL = load_queries("paybell.pay", "books.sql")
 _STANDINGS = {PayStatus.TRADE_SUCCESS: Standing.PAID, PayStatus.TRADE_CLOSED: Standing.CLOSED}
@@ -45,7 +46,7 @@ class PayBooks:
         orders = await store.find_by_biz_order_nos(self._database, keys)
         return {order.biz_order_no: _entry(order) for order in orders.values()}
 
-    async def untold(self, numbers: Collection[int]) -> set[int]:
+    async def waiting(self, numbers: Collection[int]) -> set[int]:
         """Return those business order numbers whose newest event still waits in the outbox."""
         keys = [(self._merchant_id, number) for number in numbers]
         orders = await store.find_by_biz_order_nos(self._database, keys)
@@ -53,8 +54,8 @@ class PayBooks:
         rows = await self._database.fetch(_SQL["waiting_events"], list(by_event))
         return {by_event[row["event_id"]] for row in rows}
 
-    async def tell_again(self, pay_order_ids: Sequence[int]) -> int:
-        """Put the newest event of each into the outbox, under its own id; return how many have one."""
+    async def republish(self, pay_order_ids: Sequence[int], who: str | None) -> None:
+        """Put the newest event of each into the outbox, under its own id; who did is written down."""
         async with self._database.transaction() as tx:
             orders = await store.lock(tx, pay_order_ids)
             events = [
@@ -63,7 +64,9 @@ class PayBooks:
                 if (kind := _newest_event(order)) is not None
             ]
             await self._outbox.append(tx, events)
-        return len(events)
+            if who is not None:
+                numbers = [order.biz_order_no for order in orders.values()]
+                await note_action(tx, who, "repair", "reconcile", numbers)
 
     async def take_turn(self, name: str, period_seconds: float) -> bool:
         """Say whether this process is to do this work now; it is due again after the period."""

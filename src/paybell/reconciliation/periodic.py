@@ -1,59 +1,87 @@
 """Reconciling by itself, again and again: what was lost at the broker comes back within a period."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import structlog
 
 from paybell.clock import Clock
-from paybell.reconciliation.comparison import BATCH, Comparison
-from paybell.reconciliation.mending import Mender
+from paybell.reconciliation.differences import Difference
 from paybell.reconciliation.pay_books import PayBooks
-from paybell.reconciliation.trade_books import TradeBooks
+from paybell.reconciliation.reconciler import Reconciler, Repair
 
 log = structlog.get_logger()
 _NAME = "reconcile"
 # Orders a log line names; `paybell reconcile` and the console show all.
 _NAMED = 10
+# Events that one run republishes: after a long outage all may be under way.
+REPUBLISHED_MAX = 1_000
 
 
 class PeriodicReconciler:
-    """Compares the last while and tells again what was not heard; one process at a time does it."""
+    """Compares the last while and republishes what was not delivered; one process at a time does it."""
 
     def __init__(
         self,
+        reconciler: Reconciler,
         pay: PayBooks,
-        trade: TradeBooks,
         clock: Clock,
         *,
         period_seconds: float,
         window_seconds: float,
         found: Callable[[int], object],
+        republished_max: int = REPUBLISHED_MAX,
     ) -> None:
-        """Work on both sides; ``found`` is told how many differences each comparison had."""
+        """Take turns in the pay database; ``found`` is told how many differences each comparison had."""
+        self._reconciler = reconciler
         self._pay = pay
-        self._trade = trade
         self._clock = clock
         self._period_seconds = period_seconds
         self._window_seconds = window_seconds
         self._found = found
+        self._turns = _Turns(republished_max)
 
     async def run_once(self) -> int:
         """Reconcile if it is time and nobody else's turn; return 0, so that the loop stays slow.
 
-        At most `BATCH` events are told again each time: after a long outage they may all be under way.
+        Each difference that republishing can repair is republished, at most so many in a run; what there was
+        no room for comes first in the next.
         """
         if not await self._pay.take_turn(_NAME, self._period_seconds):
             return 0
-        comparison, found = Comparison(self._pay, self._trade, self._clock), 0
-        since = self._clock.now() - timedelta(seconds=self._window_seconds)
-        async for differences in comparison.differences(since):
-            kinds = Counter(one.kind.value for one in differences)
-            orders = [one.number for one in differences[:_NAMED]]
-            log.warning("books_differ", purchases=len(differences), kinds=dict(kinds), orders=orders)
-            if not found:
-                await Mender(self._pay, self._trade, self._clock).tell(differences[:BATCH])
-            found += len(differences)
+        since, found = self._clock.now() - timedelta(seconds=self._window_seconds), 0
+        self._turns.begin()
+        repair = Repair(choose=self._turns.choose, patience_seconds=0)
+        async for progress in self._reconciler.run(since, repair):
+            if progress.batch:
+                _log(progress.batch)
+            found = progress.differences
         self._found(found)
         return 0
+
+
+class _Turns:
+    """Who is republished when a run cannot hold all: nobody again before all others had their turn."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._left = 0
+        self._had: set[int] = set()
+
+    def begin(self) -> None:
+        if self._left:
+            self._had.clear()
+        self._left = self._most
+
+    def choose(self, differences: Sequence[Difference]) -> Sequence[Difference]:
+        chosen = [one for one in differences if one.number not in self._had][: self._left]
+        self._left -= len(chosen)
+        self._had.update(one.number for one in chosen)
+        return chosen
+
+
+def _log(differences: Sequence[Difference]) -> None:
+    kinds = Counter(one.kind.value for one in differences)
+    orders = [one.number for one in differences[:_NAMED]]
+    log.warning("books_differ", purchases=len(differences), kinds=dict(kinds), orders=orders)

@@ -1,98 +1,107 @@
-"""Comparing both sides while somebody looks on, and mending what differs."""
+"""Both sides compared batch by batch, and what was not delivered published again.
+
+The command, the operators' route and the schedule are three views of this one generator.
+"""
 
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
-
-import msgspec
 
 from paybell.clock import Clock
-from paybell.reconciliation.comparison import Comparison
-from paybell.reconciliation.differences import Difference
-from paybell.reconciliation.entries import Entry
-from paybell.reconciliation.mending import Mender
+from paybell.reconciliation.comparison import Compared, Comparison
+from paybell.reconciliation.differences import REPUBLISHABLE, Difference
 from paybell.reconciliation.pay_books import PayBooks
+from paybell.reconciliation.republisher import Republisher
 from paybell.reconciliation.trade_books import TradeBooks
-from paybell.storage import Database
-from paybell.storage.operator_actions import note_action
 
 # How long nothing may change before waiting for the order service ends, in seconds.
 PATIENCE_SECONDS = 15.0
-# Rows that are shown; all are counted and mended.
-SHOWN_MAX = 200
+
+# Of the differences that republishing can repair, those that are republished now.
+Choice = Callable[[Sequence[Difference]], Sequence[Difference]]
 
 
-class DifferenceView(msgspec.Struct, frozen=True):
-    """A purchase of which the two sides do not say the same."""
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """How differences are repaired.
 
-    order: str
-    kind: str
-    pay: str
-    trade: str
+    Attributes:
+        who: the operator, for the record; None: the schedule.
+        choose: which are republished; all of them otherwise.
+        patience_seconds: how long nothing may change before waiting for a batch ends; 0: nobody waits.
+    """
+
+    who: str | None = None
+    choose: Choice = list
+    patience_seconds: float = PATIENCE_SECONDS
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a reconciliation has come.
+
+    Attributes:
+        compared: what was read.
+        kinds: how many differences there are of each kind.
+        republished: whose events were published again.
+        repaired: that are gone since.
+        batch: found since the step before.
+    """
+
+    compared: Compared
+    kinds: Counter[str] = field(default_factory=Counter)
+    republished: int = 0
+    repaired: int = 0
+    batch: Sequence[Difference] = ()
+
+    @property
+    def differences(self) -> int:
+        """How many were found."""
+        return self.kinds.total()
 
 
 class Reconciler:
-    """Compares and mends for an operator; the schedule does the same by itself."""
+    """Compares both sides of one merchant, and republishes."""
 
-    def __init__(self, pay: PayBooks, trade: TradeBooks, trade_database: Database, clock: Clock) -> None:
-        """Work on both sides; who mended what is written down in the trade database."""
+    def __init__(self, pay: PayBooks, trade: TradeBooks, clock: Clock) -> None:
+        """Work on both sides."""
         self._pay = pay
         self._trade = trade
-        self._database = trade_database
         self._clock = clock
+        self._republisher = Republisher(pay, trade, clock)
 
     async def run(
-        self, since: datetime | None, *, repair: bool, who: str
-    ) -> AsyncGenerator[tuple[str, object], None]:
-        """Yield ``progress`` for each batch that differs and ``done`` at the end.
+        self, since: datetime | None, repair: Repair | None = None
+    ) -> AsyncGenerator[Progress, None]:
+        """Yield the progress, one object that grows, after each batch that was read, republished or repaired.
+
+        When nothing of a batch was repaired in time, the order service is not listening: those after it are
+        republished and not waited for.
 
         Args:
             since: leave out pay orders made before.
-            repair: tell again what was not heard, and wait for it.
-            who: the operator.
+            repair: how to repair; None: only compare.
+
+        Raises:
+            DatabaseUnavailable: one of the two does not answer.
         """
         comparison = Comparison(self._pay, self._trade, self._clock)
-        mender = Mender(self._pay, self._trade, self._clock)
-        found, told, shown = Counter[str](), list[Difference](), list[DifferenceView]()
-        async for differences in comparison.differences(since):
-            found.update(one.kind.value for one in differences)
-            shown += [_view(one) for one in differences[: SHOWN_MAX - len(shown)]]
-            if repair:
-                mended = await mender.tell(differences)
-                await self._note(who, mended)
-                told += mended
-            yield "progress", _summary(comparison, found, shown, len(told), 0)
-        repaired = await mender.until_mended(told, comparison, PATIENCE_SECONDS) if told else 0
-        yield "done", _summary(comparison, found, shown, len(told), repaired)
-
-    async def _note(self, who: str, mended: list[Difference]) -> None:
-        if mended:
-            async with self._database.transaction() as tx:
-                await note_action(tx, who, "repair", "reconcile", [one.number for one in mended])
-
-
-def _summary(
-    comparison: Comparison, found: Counter[str], shown: list[DifferenceView], told: int, repaired: int
-) -> dict[str, Any]:
-    return {
-        "payOrders": comparison.compared.pay_orders,
-        "waiting": comparison.compared.waiting,
-        "differences": found.total(),
-        "kinds": found,
-        "told": told,
-        "repaired": repaired,
-        "rows": shown,
-    }
-
-
-def _view(difference: Difference) -> DifferenceView:
-    return DifferenceView(
-        str(difference.number), difference.kind.value, _side(difference.pay), _side(difference.trade)
-    )
-
-
-def _side(entry: Entry | None) -> str:
-    if entry is None:
-        return ""
-    return f"{entry.status} {entry.amount - entry.refunded} {entry.currency} {entry.user_id}"
+        progress = Progress(comparison.compared)
+        patience_seconds = repair.patience_seconds if repair else 0.0
+        async for batch in comparison.differences(since):
+            progress.batch = batch
+            progress.kinds.update(one.kind.value for one in batch)
+            repairable = [one for one in batch if one.kind in REPUBLISHABLE]
+            chosen = repair.choose(repairable) if repair else ()
+            if repair and chosen:
+                await self._republisher.republish(chosen, repair.who)
+                progress.republished += len(chosen)
+            yield progress
+            progress.batch = ()
+            if repair and chosen and repair.patience_seconds:
+                repaired = await self._republisher.until_repaired(chosen, comparison, patience_seconds)
+                patience_seconds = repair.patience_seconds if repaired else 0.0
+                progress.repaired += repaired
+                yield progress
+        yield progress

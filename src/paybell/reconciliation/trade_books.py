@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from paybell.messaging.events import TRADE_QUEUE, PaymentSucceeded
 from paybell.reconciliation.entries import Bucket, Entry, Standing
 from paybell.storage import Database, load_queries
+from paybell.storage.operator_actions import note_action
 from paybell.trade import store
 from paybell.trade.model import Order, OrderStatus
 
@@ -44,11 +45,16 @@ class TradeBooks:
         orders = await store.find(self._database, list(numbers))
         return {number: _entry(order) for number, order in orders.items()}
 
-    async def forget_unapplied(self, numbers: Collection[int]) -> None:
-        """Make the inbox forget payments of these orders that it remembers although they are unpaid."""
+    async def forget_unapplied(self, numbers: Collection[int], who: str | None) -> None:
+        """Make the inbox forget payments of these orders that it remembers although they are unpaid.
+
+        Which operator did that is written down where there was something to forget.
+        """
         event_ids = [PaymentSucceeded(number, "").event_id for number in numbers]
         async with self._database.transaction() as tx:
-            await tx.execute(_SQL["forget_unapplied"], TRADE_QUEUE, event_ids, list(numbers))
+            rows = await tx.fetch(_SQL["forget_unapplied"], TRADE_QUEUE, event_ids, list(numbers))
+            if rows and who is not None:
+                await note_action(tx, who, "repair", "reconcile", [row["order_id"] for row in rows])
 
 
 def _standing(order: Order) -> Standing:

@@ -1,11 +1,25 @@
 """What people did by hand: a row of ``operator_actions`` in the database of the deed, in its transaction."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
-from paybell.storage.database import Database, Record, Transaction
+from paybell.storage.database import Database, Transaction
 from paybell.storage.queries import load_queries
 
 _SQL = load_queries(__package__, "operator_actions.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorAction:
+    """What somebody did, to so many rows."""
+
+    id: int
+    at: datetime
+    who: str
+    action: str
+    selection: str
+    rows: int
 
 
 async def note_action(tx: Transaction, who: str, action: str, selection: str, rows: Sequence[int]) -> None:
@@ -21,6 +35,6 @@ async def note_action(tx: Transaction, who: str, action: str, selection: str, ro
     await tx.execute(_SQL["note_action"], tx.now, who, action, selection, rows)
 
 
-async def list_actions(database: Database, most: int) -> Sequence[Record]:
-    """Return what was done last, newest first, with the number of rows."""
-    return await database.fetch(_SQL["list_actions"], most)
+async def list_actions(database: Database, most: int) -> list[OperatorAction]:
+    """Return what was done last, newest first."""
+    return [OperatorAction(**row) for row in await database.fetch(_SQL["list_actions"], most)]

@@ -26,4 +26,5 @@ ORDER BY id LIMIT $2;
 DELETE FROM inbox
 USING unnest($2::text[], $3::bigint[]) AS remembered (event_id, order_id)
 JOIN orders ON orders.id = remembered.order_id AND orders.status = 'UNPAID'
-WHERE inbox.listener = $1 AND inbox.event_id = remembered.event_id;
+WHERE inbox.listener = $1 AND inbox.event_id = remembered.event_id
+RETURNING remembered.order_id;

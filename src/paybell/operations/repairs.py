@@ -1,0 +1,57 @@
+"""A reconciliation as operators watch it: its progress as events, with the first of what differs."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import msgspec
+
+from paybell.reconciliation.differences import Difference
+from paybell.reconciliation.entries import Entry
+from paybell.reconciliation.reconciler import Progress
+
+# Rows that are shown; all are counted and repaired.
+SHOWN_MAX = 200
+
+
+class DifferenceView(msgspec.Struct, frozen=True):
+    """A purchase of which the two sides do not say the same."""
+
+    order: str
+    kind: str
+    pay: str
+    trade: str
+
+
+async def watch_repair(steps: AsyncIterator[Progress]) -> AsyncGenerator[tuple[str, object], None]:
+    """Yield ``progress`` for each step and ``done`` at the end; figures are of all so far."""
+    rows: list[DifferenceView] = []
+    summary: dict[str, Any] = {}
+    async for progress in steps:
+        rows += [_view(one) for one in progress.batch[: SHOWN_MAX - len(rows)]]
+        summary = _summary(progress, rows)
+        yield "progress", summary
+    yield "done", summary
+
+
+def _summary(progress: Progress, rows: list[DifferenceView]) -> dict[str, Any]:
+    return {
+        "payOrders": progress.compared.pay_orders,
+        "waiting": progress.compared.waiting,
+        "differences": progress.differences,
+        "kinds": progress.kinds,
+        "told": progress.republished,
+        "repaired": progress.repaired,
+        "rows": rows,
+    }
+
+
+def _view(difference: Difference) -> DifferenceView:
+    return DifferenceView(
+        str(difference.number), difference.kind.value, _side(difference.pay), _side(difference.trade)
+    )
+
+
+def _side(entry: Entry | None) -> str:
+    if entry is None:
+        return ""
+    return f"{entry.status} {entry.amount - entry.refunded} {entry.currency} {entry.user_id}"
