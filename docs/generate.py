@@ -44,7 +44,7 @@ def settings_page() -> str:
         [
             "# Settings",
             "",
-            "Environment variables, read and checked at start; a wrong one is named in one sentence. Generated from `settings.py`.",
+            "Environment variables, read and checked at start; a wrong one is named in one sentence. Generated from `paybell/settings`.",
             "",
             "| Variable | Form | Default | Meaning |",
             "|---|---|---|---|",

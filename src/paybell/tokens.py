@@ -52,9 +52,12 @@ class Tokens:
 
     @classmethod
     def from_settings(cls, settings: Settings, clock: Clock) -> "Tokens":
-        """Return what mints and verifies tokens under these settings; off loopback a token must expire."""
+        """Return what mints and verifies tokens under these settings; with real secrets they must expire."""
         return cls(
-            settings.jwt_secret, clock, merchant_id=settings.merchant_id, require_expiry=not settings.loopback
+            settings.jwt_secret,
+            clock,
+            merchant_id=settings.merchant_id,
+            require_expiry=settings.needs_real_secrets,
         )
 
     def mint(self, user_id: str, *scopes: str, lifetime_seconds: int = 3600, merchant_id: str = "") -> str:

@@ -3,13 +3,18 @@
 import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
+import jwt
 import msgspec
 import pytest
 
-from paybell.errors import Misconfigured
-from paybell.settings import SECRET_BYTES_MIN, Settings, read_settings, with_secrets
+from paybell.errors import Misconfigured, NotAuthenticated
+from paybell.settings import Settings, read_settings
+from paybell.settings.secrets import SECRET_BYTES_MIN, with_secrets
+from paybell.testing import FrozenClock
+from paybell.tokens import Tokens
 
 
 def test_nothing_has_to_be_set() -> None:
@@ -130,6 +135,60 @@ def test_off_loopback_nothing_starts_without_real_secrets(
     with pytest.raises(Misconfigured, match=name):
         with_secrets(read_settings({}, home=tmp_path, host=host, **secrets))
     assert list(tmp_path.iterdir()) == []
+
+
+ELSEWHERE = [
+    {"host": "0.0.0.0"},
+    {"database_url": "postgresql://db/pay"},
+    {"trade_database_url": "postgresql://db/trade"},
+    {"broker_url": "amqp://rabbit"},
+]
+
+
+@pytest.mark.parametrize("elsewhere", ELSEWHERE, ids=lambda given: next(iter(given)))
+@pytest.mark.parametrize(
+    ("secrets", "name"),
+    [
+        ({"jwt_secret": "x" * 31}, "PAYBELL_JWT_SECRET"),
+        ({"jwt_secret": "x" * 32, "pin_pepper": f"2:x,1:{'x' * 36}"}, "PAYBELL_PIN_PEPPER, key 2"),
+        ({"jwt_secret": "x" * 32, "pin_pepper": f"2:{'x' * 36},1:x"}, "PAYBELL_PIN_PEPPER, key 1"),
+    ],
+)
+def test_each_key_is_long_enough_as_soon_as_other_machines_are_involved(
+    tmp_path: Path, elsewhere: dict[str, str], secrets: dict[str, str], name: str
+) -> None:
+    """A proxy on the same machine makes loopback as open as any other address."""
+    with pytest.raises(Misconfigured, match=f"{name}: at least 32 random bytes"):
+        with_secrets(read_settings({}, home=tmp_path, **elsewhere, **secrets))
+
+
+@pytest.mark.parametrize("elsewhere", ELSEWHERE, ids=lambda given: next(iter(given)))
+def test_a_token_must_expire_as_soon_as_other_machines_are_involved(elsewhere: dict[str, str]) -> None:
+    endless = jwt.encode({"sub": "7"}, "x" * 32, algorithm="HS256")
+    for settings, is_refused in ((read_settings({}), False), (read_settings({}, **elsewhere), True)):
+        tokens = Tokens.from_settings(msgspec.structs.replace(settings, jwt_secret="x" * 32), FrozenClock())
+        with pytest.raises(NotAuthenticated) if is_refused else nullcontext():
+            tokens.verify(endless)
+
+
+def test_generated_secrets_are_good_enough_for_a_broker_of_ones_own(tmp_path: Path) -> None:
+    settings = with_secrets(read_settings({}, home=tmp_path, broker_url="amqp://rabbit"))
+
+    assert len(settings.jwt_secret) >= SECRET_BYTES_MIN
+
+
+@pytest.mark.parametrize("url", ["http://pay.example", "http://10.0.0.5:8000", "HTTP://[2001:db8::1]:80/x"])
+def test_tokens_are_not_sent_unencrypted_to_another_machine(url: str) -> None:
+    """Unless the operator says so, for a network that encrypts by itself."""
+    with pytest.raises(Misconfigured, match="PAYBELL_PAY_URL_PLAIN_HTTP=allow"):
+        read_settings({}, pay_url=url)
+    assert read_settings({}, pay_url=url, pay_url_plain_http="allow").pay_url == url
+    assert read_settings({}, pay_url="https://pay.example")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "[::1]", "localhost"])
+def test_tokens_may_be_sent_unencrypted_within_one_machine(host: str) -> None:
+    assert read_settings({}, pay_url=f"http://{host}:8000")
 
 
 def test_off_loopback_real_secrets_are_enough(tmp_path: Path) -> None:

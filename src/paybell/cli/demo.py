@@ -38,7 +38,8 @@ from paybell.clock import Clock, SystemClock
 from paybell.money import DEFAULT_CURRENCY
 from paybell.serving.child import running_service
 from paybell.serving.databases import databases
-from paybell.settings import read_settings, with_secrets
+from paybell.settings import read_settings
+from paybell.settings.secrets import with_secrets
 from paybell.storage.embedded import embedded_postgres, temporary_home
 from paybell.telemetry.percentiles import percentile
 from paybell.testing.rabbitmq_node import find_or_start

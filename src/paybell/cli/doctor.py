@@ -20,7 +20,8 @@ from paybell.messaging.failures import FailureStore
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.serving.databases import SCHEMAS, databases, named
-from paybell.settings import Settings, read_settings, with_secrets
+from paybell.settings import Settings, read_settings
+from paybell.settings.secrets import with_secrets
 from paybell.storage import Database, Query, migrate
 from paybell.storage.schema import Schema
 from paybell.tokens import Tokens

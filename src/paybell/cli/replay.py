@@ -22,7 +22,8 @@ from paybell.errors import PaybellError
 from paybell.money import AMOUNT_MAX
 from paybell.serving.child import running_service
 from paybell.serving.databases import databases
-from paybell.settings import Settings, read_settings, with_secrets
+from paybell.settings import Settings, read_settings
+from paybell.settings.secrets import with_secrets
 from paybell.tokens import Tokens
 from paybell.trade.errors import OrderCancelled
 from paybell.verification.audit import Audit, audit

@@ -20,7 +20,8 @@ from paybell.clock import SystemClock
 from paybell.errors import Misconfigured
 from paybell.serving.databases import databases, prepare
 from paybell.serving.logs import configure_logs
-from paybell.settings import ROLES, Settings, read_settings, with_secrets
+from paybell.settings import ROLES, Settings, read_settings
+from paybell.settings.secrets import with_secrets
 
 Role = Literal["all", "api", "background", "trade", "ops", "relay"]
 WORKERS_MAX = 64

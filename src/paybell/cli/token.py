@@ -7,7 +7,8 @@ from cyclopts import Parameter, validators
 from paybell.cli.output import print_json
 from paybell.clock import SystemClock
 from paybell.errors import InvalidRequest, NotAuthenticated
-from paybell.settings import read_settings, with_secrets
+from paybell.settings import read_settings
+from paybell.settings.secrets import with_secrets
 from paybell.tokens import Tokens
 
 # Ten years, for a service that cannot renew its token; a person's should last hours.

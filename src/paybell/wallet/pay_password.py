@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from paybell.errors import InvalidRequest, Misconfigured, Refused
+from paybell.errors import InvalidRequest, Refused
+from paybell.settings.secrets import keys_of
 from paybell.wallet.errors import PayPasswordLocked, WrongPayPassword
 
 TRIES_MAX = 5
@@ -20,8 +21,6 @@ TRIES_MAX = 5
 LOCK = timedelta(minutes=30)
 _SALT_BYTES = 12
 _FORM = re.compile(r"[0-9]{6}", re.ASCII)
-# A key of the setting; its id stands in front of every MAC made with it.
-_KEY = re.compile(r"(?:([A-Za-z0-9]{1,32}):)?([^:]+)")
 
 
 def check_pay_password(password: str, field: str = "payPassword") -> str:
@@ -44,13 +43,8 @@ class Pepper:
         Raises:
             Misconfigured: empty, an id twice, or of another form.
         """
-        pairs = [_KEY.fullmatch(part) for part in setting.split(",") if part]
-        self._keys: Mapping[str, bytes] = {pair[1] or "1": pair[2].encode() for pair in pairs if pair}
-        if not pairs or len(self._keys) != len(pairs):
-            raise Misconfigured(
-                "PAYBELL_PIN_PEPPER must be secret, or id:secret,id:secret with different ids "
-                "of 1 to 32 letters or digits."
-            )
+        keys = keys_of("PAYBELL_PIN_PEPPER", setting)
+        self._keys: Mapping[str, bytes] = {key_id: key.encode() for key_id, key in keys.items()}
         self._newest = next(iter(self._keys))
 
     def protect(self, password: str) -> str:

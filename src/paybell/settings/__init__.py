@@ -1,9 +1,9 @@
 """The settings: environment variables ``PAYBELL_…``, read and checked once at start."""
 
 import os
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -12,10 +12,6 @@ import msgspec
 from msgspec import Meta
 
 from paybell.errors import Misconfigured
-
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
-# RFC 7518 section 3.2: a key for HS256 has at least 256 bits.
-SECRET_BYTES_MIN = 32
 
 # api: wallets and pay orders. background: what follows a payment (relay, deadlines, folding, sealing,
 # retention). trade: orders and their listeners. ops: console and comparison of both sides.
@@ -27,9 +23,13 @@ Text = Annotated[str, Meta(min_length=1)]
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"PAYBELL_{name.upper()}"):
     """Every setting, its unit and its default. Generated into `docs/settings.md`."""
 
-    home: Annotated[Path, Meta(description="Folder of the embedded database and development secrets.")] = (
-        Path(".paybell")
-    )
+    home: Annotated[
+        Path,
+        Meta(
+            description="Folder of the embedded database and development secrets. As root, in a folder that "
+            "others cannot enter, the database is in `/var/lib/paybell`."
+        ),
+    ] = Path(".paybell")
     host: Annotated[Text, Meta(description="Address the HTTP server listens on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port of the HTTP server; 0 takes a free one.")] = (
         8000
@@ -56,13 +56,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
         Meta(description="Content type on pay.success; text/x-json is read right by both Spring converters."),
     ] = "text/x-json"
     jwt_secret: Annotated[
-        str, Meta(description="Key of the bearer tokens (HS256), at least 32 bytes off loopback.")
+        str,
+        Meta(
+            description="Key of the bearer tokens (HS256). With a database or broker URL, or off loopback, "
+            "at least 32 bytes, and tokens must expire."
+        ),
     ] = ""
     pin_pepper: Annotated[
         str,
         Meta(
             description="Keys of the pay-password MAC as id:secret, newest first, separated by commas; "
-            "a secret alone has the id 1."
+            "a secret alone has the id 1. Each is as long as PAYBELL_JWT_SECRET."
         ),
     ] = ""
     merchant_id: Annotated[
@@ -71,6 +75,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
     pay_url: Annotated[
         str, Meta(description="Where the order service finds the pay service; empty: this process.")
     ] = ""
+    pay_url_plain_http: Annotated[
+        Literal["refuse", "allow"],
+        Meta(description="Whether PAYBELL_PAY_URL may send tokens unencrypted (http) to another machine."),
+    ] = "refuse"
     order_ttl_seconds: Annotated[
         int, Meta(ge=1, le=2_592_000, description="Deadline of a pay order that names none, in seconds.")
     ] = 7200
@@ -124,12 +132,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
     @property
     def loopback(self) -> bool:
         """Say whether only this machine can reach the HTTP server."""
-        return self.host in LOOPBACK_HOSTS
+        return is_loopback(self.host)
 
     @property
     def embedded(self) -> bool:
         """Say whether the embedded PostgreSQL serves at least one of the two databases."""
         return not (self.database_url and self.trade_database_url)
+
+    @property
+    def needs_real_secrets(self) -> bool:
+        """Say whether other machines are involved: they can connect, or hold the databases or the broker."""
+        local = self.broker_url.startswith("local:")
+        return not (self.loopback and local) or bool(self.database_url or self.trade_database_url)
 
 
 def read_settings(environ: Mapping[str, str] = os.environ, **overrides: object) -> Settings:
@@ -164,7 +178,24 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: object) 
         raise Misconfigured(
             "PAYBELL_PAY_URL must be http://HOST:PORT or https://HOST, with nothing after a ?."
         )
+    if settings.pay_url_plain_http == "refuse" and _is_plain_http_elsewhere(settings.pay_url):
+        raise Misconfigured(
+            "PAYBELL_PAY_URL is http:// to another machine, which sends tokens unencrypted: use https://, "
+            "or set PAYBELL_PAY_URL_PLAIN_HTTP=allow where the network itself is encrypted."
+        )
     return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a name or address is this machine's own, whatever a name service says."""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host.lower() == "localhost"
+
+
+def _is_plain_http_elsewhere(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
 def _is_base_url(url: str) -> bool:
@@ -173,60 +204,6 @@ def _is_base_url(url: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
-
-
-def with_secrets(settings: Settings) -> Settings:
-    """Return the settings with both secrets present.
-
-    In embedded mode missing ones are generated once into ``PAYBELL_HOME``, readable by the
-    owner only. Off loopback nothing is generated and nothing short is accepted.
-
-    Raises:
-        Misconfigured: a real secret is needed and missing or too short.
-    """
-    if not settings.loopback:
-        for name, value in (
-            ("PAYBELL_JWT_SECRET", settings.jwt_secret),
-            ("PAYBELL_PIN_PEPPER", settings.pin_pepper),
-        ):
-            if len(value.encode()) < SECRET_BYTES_MIN:
-                raise Misconfigured(
-                    f"Set {name} to at least {SECRET_BYTES_MIN} random bytes to listen on {settings.host}."
-                )
-        return settings
-    return msgspec.structs.replace(
-        settings,
-        jwt_secret=settings.jwt_secret or _development_secret(settings, "jwt-secret", "PAYBELL_JWT_SECRET"),
-        pin_pepper=settings.pin_pepper or _development_secret(settings, "pin-pepper", "PAYBELL_PIN_PEPPER"),
-    )
-
-
-def _development_secret(settings: Settings, file_name: str, setting: str) -> str:
-    if not settings.embedded:
-        raise Misconfigured(f"Set {setting}: secrets are only generated for the embedded database.")
-    path = settings.home / file_name
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            _place(path, secrets.token_urlsafe(48))
-        secret = path.read_text()
-    except OSError as error:
-        raise Misconfigured(f"PAYBELL_HOME ({settings.home}) cannot be used: {error.strerror}.") from error
-    if len(secret) < SECRET_BYTES_MIN:
-        raise Misconfigured(f"{path} is damaged; restore it, or remove it together with the database.")
-    return secret
-
-
-def _place(path: Path, text: str) -> None:
-    """Write a file whole or not at all; of two processes doing so at once the first one's stays."""
-    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    try:
-        with suppress(FileExistsError):
-            path.hardlink_to(fresh)
-    finally:
-        fresh.unlink()
 
 
 def _path(wanted: type, value: object) -> object:

@@ -1,0 +1,94 @@
+"""The secrets among the settings: long enough where it matters, made for whoever only tries it out."""
+
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from paybell.errors import Misconfigured
+from paybell.settings import Settings
+
+# RFC 7518 section 3.2: a key for HS256 has at least 256 bits.
+SECRET_BYTES_MIN = 32
+_JWT_SECRET, _PIN_PEPPER = "PAYBELL_JWT_SECRET", "PAYBELL_PIN_PEPPER"
+# A key of a setting that holds several: its id stands beside what was made with it.
+_KEY = re.compile(r"(?:([A-Za-z0-9]{1,32}):)?([^:]+)")
+
+
+def keys_of(variable: str, text: str) -> Mapping[str, str]:
+    """Read ``id:secret,id:secret``; a secret alone has the id 1. The order is kept.
+
+    Raises:
+        Misconfigured: empty, an id twice, or of another form.
+    """
+    pairs = [_KEY.fullmatch(part) for part in text.split(",") if part]
+    keys = {pair[1] or "1": pair[2] for pair in pairs if pair}
+    if not pairs or len(keys) != len(pairs):
+        raise Misconfigured(
+            f"{variable} must be secret, or id:secret,id:secret with different ids "
+            "of 1 to 32 letters or digits."
+        )
+    return keys
+
+
+def with_secrets(settings: Settings) -> Settings:
+    """Return the settings with both secrets present.
+
+    On loopback with an embedded database missing ones are generated once into ``PAYBELL_HOME``,
+    readable by the owner only; they are as good as given ones. Of given ones each key is long enough
+    as soon as other machines are involved.
+
+    Raises:
+        Misconfigured: a secret is needed and missing, or too short.
+    """
+    jwt_secret = settings.jwt_secret or _development_secret(settings, "jwt-secret", _JWT_SECRET)
+    if settings.needs_real_secrets:
+        _check_length(_JWT_SECRET, jwt_secret)
+    pin_pepper = settings.pin_pepper or _development_secret(settings, "pin-pepper", _PIN_PEPPER)
+    if settings.needs_real_secrets:
+        for key_id, key in keys_of(_PIN_PEPPER, pin_pepper).items():
+            _check_length(f"{_PIN_PEPPER}, key {key_id}", key)
+    return msgspec.structs.replace(settings, jwt_secret=jwt_secret, pin_pepper=pin_pepper)
+
+
+def _check_length(what: str, key: str) -> None:
+    if len(key.encode()) < SECRET_BYTES_MIN:
+        raise Misconfigured(
+            f"{what}: at least {SECRET_BYTES_MIN} random bytes are needed with a database or broker URL, "
+            "or when other machines can connect."
+        )
+
+
+def _development_secret(settings: Settings, file_name: str, setting: str) -> str:
+    if not (settings.embedded and settings.loopback):
+        raise Misconfigured(
+            f"Set {setting} to at least {SECRET_BYTES_MIN} random bytes: secrets are only generated for "
+            "an embedded database on loopback."
+        )
+    path = settings.home / file_name
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _place(path, secrets.token_urlsafe(48))
+        secret = path.read_text()
+    except OSError as error:
+        raise Misconfigured(f"PAYBELL_HOME ({settings.home}) cannot be used: {error.strerror}.") from error
+    if len(secret) < SECRET_BYTES_MIN:
+        raise Misconfigured(f"{path} is damaged; restore it, or remove it together with the database.")
+    return secret
+
+
+def _place(path: Path, text: str) -> None:
+    """Write a file whole or not at all; of two processes doing so at once the first one's stays."""
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    try:
+        with suppress(FileExistsError):
+            path.hardlink_to(fresh)
+    finally:
+        fresh.unlink()
