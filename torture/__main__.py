@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import aiohttp
 import cyclopts
@@ -141,7 +141,7 @@ async def torture(
     """Break a stack for so long and judge it."""
     home = report.home
     clock, dice = SystemClock(), random.Random(seed)  # noqa: S311 - repeatable on purpose
-    async with running_stack(home) as stack:
+    async with running_stack(home, report.queues) as stack:
         journal = home / "probe.journal"
         async with client(
             stack.pay.port, stack.trade.port, stack.secret, journal, connections=_PROBES, fresh=True
@@ -217,6 +217,7 @@ def main(
     seed: int | None = None,
     concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=500))] = CONCURRENCY,
     only: str = "",
+    queues: Literal["classic", "quorum"] | None = None,
     keep: bool = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -227,17 +228,20 @@ def main(
         seed: repeats the same faults in the same order; without it a new one, which is printed.
         concurrency: how many clients work at the same time.
         only: break only what has this in its name.
+        queues: the type of the queues; without it an odd seed stands for quorum queues.
         keep: keep the folder of logs and journals also if all is well.
         json: end with one JSON line.
     """
-    faults = [fault for fault in FAULTS if only in fault.kind]
-    if not faults:
-        fail(f"There is no such fault: {only}. Known are: {', '.join(fault.kind for fault in FAULTS)}.")
-        return 2
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
+    queues = queues or ("quorum" if seed % 2 else "classic")
+    known = [fault for fault in FAULTS if queues == "classic" or not fault.classic]
+    faults = [fault for fault in known if only in fault.kind]
+    if not faults:
+        fail(f"There is no such fault: {only}. Known are: {', '.join(fault.kind for fault in known)}.")
+        return 2
     home = Path(tempfile.mkdtemp(prefix="torture-"))
-    report = Report(seed, home)
-    announce(f"Torture for {seconds:g} s, seed {seed}, {concurrency} clients, in {home}.")
+    report = Report(seed, queues, home)
+    announce(f"Torture for {seconds:g} s, seed {seed}, {queues} queues, {concurrency} clients, in {home}.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     clean = False
     try:

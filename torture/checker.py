@@ -91,6 +91,7 @@ class Checker:
         self._pay = pay
         self._trade = trade
         self._clock = clock
+        self._looked_at = clock.now()
         self.verdict = Verdict()
 
     async def quiet(self) -> None:
@@ -98,7 +99,9 @@ class Checker:
         before: object = None
         deadline = 0.0
         while True:
-            pay, trade = await self._row("unfinished_at_pay"), await self._row("unfinished_at_trade")
+            self._looked_at = self._clock.now()
+            pay = await self._row(self._pay, "unfinished_at_pay", self._looked_at)
+            trade = await self._row(self._trade, "unfinished_at_trade")
             waiting = pay["events"] + pay["postings"] + pay["deadlines"] + trade["retries"]
             if not waiting and trade["known"] >= pay["paid"]:
                 return
@@ -237,16 +240,15 @@ class Checker:
 
     async def _check_rest(self) -> None:
         """Nothing pending, nothing held, nothing dead."""
-        pay = await self._row("unfinished_at_pay")
+        pay = await self._row(self._pay, "unfinished_at_pay", self._looked_at)
         left = {name: pay[name] for name in ("events", "leased", "postings", "deadlines") if pay[name]}
         if left:
             self.verdict.wrong.append(f"unfinished at pay: {left}")
         for row in await self._trade.fetch(_SQL["failures"]):
             self.verdict.wrong.append(f"{row['event_id']}: {row['state']}, {row['reason']}: {row['error']}")
 
-    async def _row(self, query: str) -> Record:
-        source = self._trade if query.endswith("trade") else self._pay
-        row = await source.fetch_one(_SQL[query])
+    async def _row(self, source: Database, query: str, *arguments: object) -> Record:
+        row = await source.fetch_one(_SQL[query], *arguments)
         assert row is not None
         return row
 

@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from paybell.messaging.events import PAY_DIRECT, PAY_SUCCESS
+from torture.neighbours import (
+    CLOSE_CONNECTIONS,
+    deadly_event,
+    forbidden_topic,
+    full_queue,
+    long_snapshot,
+)
 from torture.proxy import Line
 from torture.stack import LEASE_SECONDS, Part, Stack
 
@@ -22,12 +29,17 @@ _SKEW_MOST_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One kind of fault; ``weight``: how often it is dealt before all kinds were."""
+    """One kind of fault.
+
+    ``weight``: how often it is dealt before all kinds were; ``classic``: it reaches into the process
+    that a classic queue has, and a quorum queue has not.
+    """
 
     kind: str
     place: Place
     act: Act
     weight: int = 1
+    classic: bool = False
 
 
 def _part(stack: Stack, dice: random.Random, *roles: str) -> Part:
@@ -184,10 +196,7 @@ async def _close_channels(stack: Stack, _: random.Random) -> str:
 
 
 async def _close_connections(stack: Stack, _: random.Random) -> str:
-    close = (
-        'length([rabbit_networking:close_connection(C, "torture") || C <- rabbit_networking:connections()])'
-    )
-    return await stack.erlang(close)
+    return await stack.erlang(CLOSE_CONNECTIONS)
 
 
 # Lines -------------------------------------------------------------------------------------------
@@ -277,9 +286,9 @@ FAULTS = (
     Fault("memory alarm", "broker", _MEMORY_ALARM),
     Fault("disk alarm", "broker", _DISK_ALARM),
     Fault("unbind", "broker", _unbind),
-    Fault("delete queue", "broker", _delete_queue),
-    Fault("crash queue", "broker", _kill_queue),
-    Fault("drop consumers", "broker", _drop_consumers),
+    Fault("delete queue", "broker", _delete_queue, classic=True),
+    Fault("crash queue", "broker", _kill_queue, classic=True),
+    Fault("drop consumers", "broker", _drop_consumers, classic=True),
     Fault("close channels", "broker", _close_channels),
     Fault("close connections", "broker", _close_connections),
     Fault("cut database", "database", _cut("database"), 2),
@@ -294,4 +303,8 @@ FAULTS = (
     Fault("slow broker", "broker", _slow("broker"), 2),
     Fault("hold database", "database", _hold("database")),
     Fault("hold broker", "broker", _hold("broker")),
+    Fault("full queue", "broker", full_queue),
+    Fault("forbidden topic", "broker", forbidden_topic),
+    Fault("long snapshot", "database", long_snapshot),
+    Fault("deadly event", "process", deadly_event),
 )

@@ -35,10 +35,11 @@ LEFT JOIN (
 WHERE kind = 'wallet';
 
 -- name: unfinished_at_pay
+-- Deadlines that were due at a moment; others fall due while somebody looks.
 SELECT (SELECT count(*) FROM outbox) AS events,
        (SELECT count(*) FROM outbox WHERE lease_token IS NOT NULL) AS leased,
        (SELECT count(*) FROM pending_postings) AS postings,
-       (SELECT count(*) FROM pay_order_deadlines WHERE due_at < now()) AS deadlines,
+       (SELECT count(*) FROM pay_order_deadlines WHERE due_at < $1) AS deadlines,
        (SELECT count(*) FROM pay_orders WHERE status = 3) AS paid;
 
 -- name: unfinished_at_trade

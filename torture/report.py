@@ -24,6 +24,7 @@ class Report:
     """One run's."""
 
     seed: int
+    queues: str
     home: Path
     started: float = field(default_factory=time.monotonic)
     faults: dict[str, int] = field(default_factory=dict)
@@ -83,6 +84,7 @@ class Report:
             "doubled": len(verdict.doubled),
             "wrong": len(verdict.wrong),
             "seed": self.seed,
+            "queues": self.queues,
         }
         if json:
             print_json(result)

@@ -25,6 +25,10 @@ from torture.proxy import Line, line
 COPIES = {"api": 2, "relay": 2, "trade": 2, "ops": 1}
 # Short, so that a run sees many leases end; a frozen process is frozen for longer.
 LEASE_SECONDS, PUBLISH_DEADLINE_SECONDS = 3.0, 1.5
+# What RabbitMQ 4 grants each message of a quorum queue by itself; 3.10 needs a policy for it.
+DELIVERY_LIMIT = 20
+# While this file is in the home, an event kills.
+DEADLY = "deadly"
 # How soon what a deleted queue took along comes back.
 RECONCILE_SECONDS = 10
 # A Python process with a web framework starts in 1 s on a free core; six share two here.
@@ -118,10 +122,12 @@ class Part:
 class Stack:
     """Everything that can be broken. ``pay`` and ``trade`` are where clients go.
 
-    ``destroyed`` messages went with a queue that was deleted.
+    ``destroyed`` messages went with a queue that was deleted. While the file ``deadly`` exists, an event
+    ends the processes of the role ``trade``; ``killed`` have been.
     """
 
     home: Path
+    queue_type: str
     secret: str
     postgres: Postgres
     rabbit: RabbitmqNode
@@ -130,6 +136,17 @@ class Stack:
     trade: Line
     deaths: list[str] = field(default_factory=list)
     destroyed: int = 0
+    killed: int = 0
+
+    @property
+    def deadly(self) -> Path:
+        """The file that says so; see `torture.part`."""
+        return self.home / DEADLY
+
+    @property
+    def whole(self) -> bool:
+        """Say whether every process runs that should."""
+        return all(part.runs or not part.wanted for part in self.parts.values())
 
     @property
     def lines(self) -> list[Line]:
@@ -173,7 +190,9 @@ class Stack:
         while True:
             for part in self.parts.values():
                 if part.wanted and not part.runs:
-                    if part.served():  # while starting it may give up on an outage, never afterwards
+                    if part.role == "trade" and self.deadly.exists():
+                        self.killed += 1
+                    elif part.served():  # while starting it may give up on an outage, never afterwards
                         self.deaths.append(part.name)
                     part.start(part.skew)
             await asyncio.sleep(0.5)
@@ -194,8 +213,11 @@ async def _migrate(postgres: Postgres) -> None:
 
 
 @asynccontextmanager
-async def running_stack(home: Path) -> AsyncIterator[Stack]:
-    """Start everything in a folder; take all of it down at the end, whatever state it is in."""
+async def running_stack(home: Path, queue_type: str) -> AsyncIterator[Stack]:
+    """Start everything in a folder; take all of it down at the end, whatever state it is in.
+
+    Quorum queues drop what was delivered too often, as they do by themselves from RabbitMQ 4 on.
+    """
     secret = secrets.token_urlsafe(48)
     async with AsyncExitStack() as cleanup:
         postgres = Postgres(home / "pg")
@@ -205,10 +227,13 @@ async def running_stack(home: Path) -> AsyncIterator[Stack]:
         await asyncio.to_thread(ensure_installed, print)
         rabbit = await asyncio.to_thread(RabbitmqNode.start)
         cleanup.push_async_callback(asyncio.to_thread, rabbit.close)
+        if queue_type == "quorum":
+            limit = f'{{"delivery-limit": {DELIVERY_LIMIT}}}'
+            await asyncio.to_thread(rabbit.ctl, "set_policy", "limit", ".*", limit, "--apply-to", "queues")
         ports = {role: [free_port() for _ in range(copies)] for role, copies in COPIES.items()}
         pay = await cleanup.enter_async_context(line("pay", *ports["api"]))
         trade = await cleanup.enter_async_context(line("trade", *ports["trade"]))
-        stack = Stack(home, secret, postgres, rabbit, {}, pay, trade)
+        stack = Stack(home, queue_type, secret, postgres, rabbit, {}, pay, trade)
         for role in COPIES:
             for number, port in enumerate(ports[role], 1):
                 part = await _part(cleanup, stack, f"{role}-{number}", role, port)
@@ -241,6 +266,7 @@ async def _part(cleanup: AsyncExitStack, stack: Stack, name: str, role: str, por
         "PAYBELL_PUBLISH_DEADLINE_SECONDS": PUBLISH_DEADLINE_SECONDS,
         "PAYBELL_RECONCILE_SECONDS": RECONCILE_SECONDS,
         "PAYBELL_LOG_FORMAT": "json",
+        "PAYBELL_QUEUE_TYPE": stack.queue_type,
     }
     outer = {key: value for key, value in os.environ.items() if not key.startswith("PAYBELL_")}
     environment = outer | {key: str(value) for key, value in settings.items()}
