@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -16,6 +17,8 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from paybell.runtime import Runtime, open_runtime
 from paybell.serving.application import create_app
+from paybell.serving.connections import Connections, connections_max, raise_descriptor_limit
+from paybell.serving.http_protocol import UNREAD_BYTES_MAX, BoundedConnection
 from paybell.settings import Settings
 from paybell.web.error_handlers import cut_off
 from paybell.worker import run_loop, run_task
@@ -30,8 +33,8 @@ INNER_GRACE_SECONDS = 1
 KEEP_ALIVE_SECONDS = 75
 # New objects between two collections; Python's default of 700 is a twentieth of a batch's.
 _COLLECT_AFTER = 20_000
-# Past this many open requests a process answers 503 instead of piling them up.
-CONCURRENCY_MAX = 10_000
+# uvicorn's own clock ticks ten times a second.
+_TICKS_PER_CHECK = 10
 
 
 class _Server(uvicorn.Server):
@@ -44,6 +47,13 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listens.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_PER_CHECK == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                cast("BoundedConnection", connection).check(now)
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -69,10 +79,16 @@ async def run_server(
         ready: told once requests are served.
         parent_pipe: its end is the parent's.
     """
+    raise_descriptor_limit()
     stop = _stop_event(parent_pipe)
     async with serving(settings, urls, roles, listening) as served:
         _collect_less_often()
-        log.info("service_started", port=settings.port, roles=sorted(roles))
+        log.info(
+            "service_started",
+            port=settings.port,
+            roles=sorted(roles),
+            connections_max=connections_max(settings),
+        )
         if ready is not None:
             ready()
         stopped = asyncio.create_task(stop.wait())
@@ -126,12 +142,14 @@ async def serving(
         app = _answering(_app(runtime))
         if runtime.traces is not None:
             app = runtime.traces.around(app)
-        if inner is not None:
-            await stack.enter_async_context(_http(app, inner, INNER_GRACE_SECONDS))
+        most, metrics = connections_max(settings), runtime.host.metrics
+        if inner is not None:  # counted alone: strangers outside leave the way from trade to pay open
+            await stack.enter_async_context(
+                _http(app, inner, INNER_GRACE_SECONDS, Connections(most, metrics))
+            )
         await stack.enter_async_context(_loops(runtime))
-        served = Served(
-            runtime, await stack.enter_async_context(_http(app, listening, REQUESTS_GRACE_SECONDS))
-        )
+        outer = _http(app, listening, REQUESTS_GRACE_SECONDS, Connections(most, metrics))
+        served = Served(runtime, await stack.enter_async_context(outer))
         stack.callback(runtime.host.streams.close)  # first of all: a stream is no request that ends by itself
         yield served
 
@@ -165,18 +183,20 @@ def _answering(app: ASGIApp) -> ASGIApp:
 
 @asynccontextmanager
 async def _http(
-    app: ASGIApp, listening: socket.socket, grace_seconds: int
+    app: ASGIApp, listening: socket.socket, grace_seconds: int, connections: Connections
 ) -> AsyncIterator["asyncio.Task[None]"]:
+    # Accepted connections inherit it; Linux grants twice as much.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD_BYTES_MAX)
     server = _Server(
         uvicorn.Config(
             app,
+            http=cast("type[asyncio.Protocol]", partial(BoundedConnection, connections)),
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            limit_concurrency=CONCURRENCY_MAX,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=grace_seconds,
             ws="none",

@@ -43,6 +43,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
     database_connections: Annotated[
         int, Meta(ge=2, le=200, description="Most connections of one process to each database.")
     ] = 8
+    http_connections: Annotated[
+        int,
+        Meta(
+            ge=16,
+            le=1_000_000,
+            description="Most clients connected to one process; fewer where fewer files may be open.",
+        ),
+    ] = 10_000
     broker_url: Annotated[
         Text,
         Meta(description="local: (in process), or amqp:// / amqps:// URLs, several separated by commas."),

@@ -25,6 +25,15 @@ _PAYMENTS = (
 )
 _CONFIRMS = ("confirmed", "returned", "refused", "unknown")
 _APPLIED = ("applied", "duplicate", "ignored", "failed", "dead")
+# Why a connection is ended from our side; the codes of `paybell.web.errors`, and a client that reads nothing.
+_CONNECTIONS_REFUSED = (
+    "malformed_request",
+    "request_timeout",
+    "request_too_long",
+    "headers_too_large",
+    "too_many_connections",
+    "unread_answers",
+)
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -61,6 +70,10 @@ class Metrics(Observer):
             "listener_batch_size", "Deliveries applied at once.", _BATCH_SIZES
         )
         self.database_ready = self._gauge("database_ready", "1 while a database takes payments.", "database")
+        self.connections = self._gauge("http_connections", "Clients connected.", mode="livesum")
+        self.connections_refused = self._counter(
+            "http_connections_refused", "Connections ended by a bound.", reason=_CONNECTIONS_REFUSED
+        )
         self.failures = self._gauge("failed_deliveries", "Deliveries that could not be applied.", "state")
 
     def _counter(self, name: str, text: str, **labels: Sequence[str]) -> Counter:

@@ -71,3 +71,38 @@ class UnsupportedMediaType(Refused):
 
     code = "unsupported_media_type"
     detail = "Send the body as application/json."
+
+
+class MalformedRequest(Refused):
+    """What came is not HTTP/1.1."""
+
+    code = "malformed_request"
+    detail = "This is not a request of HTTP/1.1."
+
+
+class RequestTimeout(Refused):
+    """The rest of a request did not come in time."""
+
+    code = "request_timeout"
+    detail = "The request was not complete in time."
+
+
+class RequestTooLong(Refused):
+    """No address of ours comes near 8 KiB."""
+
+    code = "request_too_long"
+    detail = "The request line is longer than 8 KiB."
+
+
+class HeadersTooLarge(Refused):
+    """No request of ours has so many headers, or so long ones."""
+
+    code = "headers_too_large"
+    detail = "The request has more than 100 headers, or more than 16 KiB of them."
+
+
+class TooManyConnections(Unavailable):
+    """Another client would leave this process without descriptors for its databases."""
+
+    code = "too_many_connections"
+    detail = "Too many clients are connected; try again after the time in Retry-After."
