@@ -5,7 +5,7 @@ from benchmarks.stock import AMOUNT
 from paybell.clock import SystemClock
 from paybell.storage import Database
 from paybell.storage.queries import load_queries
-from paybell.wallet.ledger import trial_balance
+from paybell.verification.ledger_check import trial_balance
 
 _SQL = load_queries("benchmarks", "books.sql")
 

@@ -11,7 +11,7 @@ from paybell.clock import Clock
 from paybell.messaging.events import PAY_SUCCESS
 from paybell.pay.status import PayStatus
 from paybell.storage import Database, Record, load_queries
-from paybell.wallet.ledger import trial_balance
+from paybell.verification.ledger_check import trial_balance
 from torture.client import Entry, read_journals
 
 _SQL = load_queries(__package__)

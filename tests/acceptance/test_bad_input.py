@@ -14,7 +14,7 @@ from support import PASSWORD, Databases, connected, seeded
 
 from paybell.money import AMOUNT_MAX
 from paybell.storage import Database
-from paybell.wallet.ledger import trial_balance
+from paybell.verification.ledger_check import trial_balance
 from paybell.web.bodies import REQUEST_BODY_MAX
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

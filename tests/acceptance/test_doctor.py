@@ -58,9 +58,9 @@ async def test_a_sound_set_up_has_nothing_wrong(sound: dict[str, Any], rabbitmq_
         "port",
         "pay database",
         "clock",
-        "outbox",
         "trade database",
         "clock",
+        "outbox",
         "dead letters",
         "topology",
         "broker",
@@ -153,12 +153,25 @@ async def test_events_that_nobody_relays(sound: dict[str, Any], pay_url: str) ->
         order = await side.order(1, "7", 100)
         await side.attempt(order.id, "7")
     async with connected(pay_url) as rows:
-        await rows.execute("UPDATE outbox SET occurred_at = now() - interval '1 hour'")
+        await rows.execute("UPDATE outbox SET occurred_at = now() - interval '45 seconds'")
 
     found = await troubles(sound)
 
     assert set(found) == {"outbox"}
+    assert found["outbox"].startswith("1 events wait, the oldest for 45 s")
     assert "--role relay" in found["outbox"]
+
+
+async def test_pay_orders_that_nobody_closes(sound: dict[str, Any], pay_url: str) -> None:
+    async with Database.open(pay_url, SystemClock()) as database:
+        await PaySide(database).order(1, "7", 100)
+    async with connected(pay_url) as rows:
+        await rows.execute("UPDATE pay_order_deadlines SET due_at = now() - interval '20 seconds'")
+
+    found = await troubles(sound)
+
+    assert set(found) == {"deadlines"}
+    assert "--role background" in found["deadlines"]
 
 
 async def test_dead_letters_that_wait_for_a_person(sound: dict[str, Any], trade_url: str) -> None:

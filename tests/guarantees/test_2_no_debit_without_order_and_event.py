@@ -13,7 +13,7 @@ from paybell.errors import OutcomeUnknown
 from paybell.pay.model import PayOrder
 from paybell.pay.status import PayStatus
 from paybell.storage import Database
-from paybell.wallet.ledger import trial_balance
+from paybell.verification.ledger_check import trial_balance
 
 
 class Step(NamedTuple):

@@ -28,8 +28,9 @@ from paybell.pay.status import PayStatus
 from paybell.storage import Database, Query
 from paybell.testing import FrozenClock
 from paybell.tokens import Principal
+from paybell.verification.ledger_check import trial_balance
 from paybell.wallet.errors import WalletExists
-from paybell.wallet.ledger import PostingFolder, trial_balance
+from paybell.wallet.ledger import PostingFolder
 from paybell.wallet.routes import topped_up
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]

@@ -23,7 +23,7 @@ from paybell.reconciliation.republisher import Republisher
 from paybell.reconciliation.trade_books import TradeBooks
 from paybell.storage import Database, Query
 from paybell.testing import FrozenClock
-from paybell.wallet.ledger import trial_balance
+from paybell.verification.ledger_check import trial_balance
 
 CLASSIC = (1658453559437434882, 1659160216593354754)
 PRICE = 100
@@ -227,10 +227,10 @@ async def test_standing_differences_stop_no_repair_by_the_schedule(
     """Two old payments without an order, and a hundred newer ones not delivered: PAID in two periods."""
     async with shop(pay_database, trade_database) as both:
         books, found = Books(both), list[int]()
-        await both.pay.fund("7", 2 * PRICE)
+        await both.pay.fund("8", 2 * PRICE)
         for number, pay_order_id in enumerate(CLASSIC, 1_001):
             old = PaySide(pay_database, first_id=pay_order_id)
-            await old.attempt((await old.order(number, "7", PRICE)).id, "7")
+            await old.attempt((await old.order(number, "8", PRICE)).id, "8")
         await paid_orders(both, range(1, 101))
         await both.told()  # lost
         periodic = schedule(books, found)

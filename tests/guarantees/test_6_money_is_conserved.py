@@ -16,9 +16,10 @@ from paybell.money import AMOUNT_MAX, TOTAL_MAX
 from paybell.pay.model import Application
 from paybell.storage import ConstraintViolated, Database, Query
 from paybell.tokens import Principal
+from paybell.verification.ledger_check import trial_balance
 from paybell.wallet import ledger
 from paybell.wallet.errors import BalanceLimit
-from paybell.wallet.ledger import PostingFolder, Transfer, TransferKind, trial_balance
+from paybell.wallet.ledger import PostingFolder, Transfer, TransferKind
 from paybell.wallet.routes import topped_up
 
 # Every payment of a merchant, every top-up of a currency: waiting for such a row would be a queue.

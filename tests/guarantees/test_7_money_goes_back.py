@@ -13,7 +13,8 @@ from paybell.pay.model import PayOrder
 from paybell.storage import Database, Query
 from paybell.trade.errors import PayServiceUnavailable
 from paybell.trade.model import OrderStatus
-from paybell.wallet.ledger import PostingFolder, trial_balance
+from paybell.verification.ledger_check import trial_balance
+from paybell.wallet.ledger import PostingFolder
 
 PRICE = 100
 

@@ -17,7 +17,7 @@ from paybell.testing import FrozenClock
 from paybell.tokens import Principal
 from paybell.trade import store
 from paybell.trade.model import Order
-from paybell.wallet.ledger import trial_balance
+from paybell.verification.ledger_check import trial_balance
 
 MERCHANT = Principal("shop", frozenset(), "1")
 RACES, AT_ONCE = 1_000, 50

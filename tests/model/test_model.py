@@ -37,7 +37,8 @@ from paybell.trade import store as trade_store
 from paybell.trade.model import Purchase
 from paybell.trade.pay_client import PayClient
 from paybell.trade.payment_listener import PaymentProof, payment_listener
-from paybell.wallet.ledger import PostingFolder, trial_balance
+from paybell.verification.ledger_check import trial_balance
+from paybell.wallet.ledger import PostingFolder
 from paybell.wallet.pay_password import LOCK, TRIES_MAX
 from paybell.wallet.routes import topped_up
 

@@ -16,9 +16,8 @@ from paybell.clock import Clock, SystemClock
 from paybell.errors import BrokerUnavailable, Misconfigured, PaybellError
 from paybell.messaging.broker import Confirm, Message
 from paybell.messaging.events import PAY_EVENTS, topology, trade_topology
-from paybell.messaging.failures import FailureStore
-from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
+from paybell.operations.sampling import Sampler
 from paybell.serving.databases import SCHEMAS, databases, named
 from paybell.settings import Settings, read_settings
 from paybell.settings.secrets import with_secrets
@@ -30,8 +29,6 @@ from paybell.trade.pay_client import PayClient
 
 # Machines' clocks further apart than this make deadlines and traces look wrong.
 CLOCK_MOST_SECONDS = 1.0
-# An event is told within milliseconds; one that has waited for so long waits for somebody.
-OUTBOX_MOST_SECONDS = 60.0
 _CONFIRM_SECONDS = 3.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 State = Literal["ok", "warning", "error"]
@@ -94,6 +91,9 @@ async def examine(
                 with suppress(PaybellError):  # whatever it is, it has been said
                     async for finding in _room(name, urls[name], settings.database_connections, clock):
                         yield finding
+            with suppress(PaybellError):
+                async for finding in _waiting(settings, urls, clock):
+                    yield finding
     except PaybellError as error:  # the embedded server
         yield _error("database", error)
     if settings.pay_url:
@@ -141,7 +141,6 @@ async def _database(name: str, url: str, clock: Clock) -> AsyncIterator[Finding]
                 await database.check()
                 yield Finding(part, "ok", "answers, schema as needed")
                 yield await _clock(part, database, clock)
-                yield await (_outbox(database) if name == "pay" else _dead_letters(database))
     except PaybellError as error:
         yield _error(part, error)
 
@@ -178,28 +177,50 @@ async def _room(name: str, url: str, connections: int, clock: Clock) -> AsyncIte
         )
 
 
-async def _outbox(database: Database) -> Finding:
-    pending, oldest = await Outbox(database).state()
-    if pending and oldest > OUTBOX_MOST_SECONDS:
-        return Finding(
-            "outbox",
-            "error",
-            f"{pending:,} events wait, the oldest for {oldest:.0f} s",
-            "Start a relay (paybell serve --role relay) and see that it reaches the broker.",
-        )
-    return Finding("outbox", "ok", f"{pending:,} events wait")
+# What waits ----------------------------------------------------------------------------------------
+
+# Troubles that the databases show: part, how bad, what, and what to do; ``{figure}`` is the trouble's.
+_WORDS: Mapping[str, tuple[str, State, str, str]] = {
+    "outbox_old": (
+        "outbox",
+        "error",
+        "{pending:,} events wait, the oldest for {figure:.0f} s",
+        "Start a relay (paybell serve --role relay) and see that it reaches the broker.",
+    ),
+    "overdue": (
+        "deadlines",
+        "error",
+        "a pay order has been past its deadline for {figure:.0f} s and is not closed",
+        "Start the background work (paybell serve --role background).",
+    ),
+    "dead_letters": (
+        "dead letters",
+        "warning",
+        "{figure:,.0f} messages were given up",
+        "paybell dead-letters list shows why; repair the cause and replay them.",
+    ),
+}
 
 
-async def _dead_letters(database: Database) -> Finding:
-    counts = await FailureStore(database).counts()
-    if counts["dead"]:
-        return Finding(
-            "dead letters",
-            "warning",
-            f"{counts['dead']:,} messages were given up",
-            "paybell dead-letters list shows why; mend the cause and replay them.",
+async def _waiting(settings: Settings, urls: Mapping[str, str], clock: Clock) -> AsyncIterator[Finding]:
+    """Take one sample as the console does, and name what it names."""
+    async with (
+        Database.open(urls["pay"], clock, connections=2, wait_seconds=2) as pay,
+        Database.open(urls["trade"], clock, connections=2, wait_seconds=2) as trade,
+    ):
+        sampler = Sampler(
+            pay, trade, None, clock, settings.merchant_id, settle_time=None, differences=lambda: 0
         )
-    return Finding("dead letters", "ok", f"none; {counts['retry']:,} are tried again by themselves")
+        sample = await sampler.take()
+    pending = sample.outbox_pending or 0
+    found = {one.code: one for one in sample.troubles}
+    if "outbox_old" not in found:
+        yield Finding("outbox", "ok", f"{pending:,} events wait")
+    if "dead_letters" not in found:
+        yield Finding("dead letters", "ok", f"none; {sample.retries or 0:,} are tried again by themselves")
+    for code, (part, state, what, advice) in _WORDS.items():
+        if code in found:
+            yield Finding(part, state, what.format(figure=found[code].figure, pending=pending), advice)
 
 
 # The pay service -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from paybell.clock import Clock
 from paybell.errors import Unavailable
 from paybell.storage import Database, Record, load_queries
-from paybell.wallet.ledger import trial_balance
+from paybell.verification.ledger_check import trial_balance
 
 _SQL = load_queries(__package__, "audit.sql")
 # How long an outbox may stay as it is before waiting longer will not help.

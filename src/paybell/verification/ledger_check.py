@@ -54,8 +54,9 @@ class _Pages:
     wrong: Query
 
 
+_ACCOUNTS = _Pages("accounts", _SQL["account_page"], _SQL["wrong_accounts"])
 _CHECKS = (
-    _Pages("accounts", _SQL["account_page"], _SQL["wrong_accounts"]),
+    _ACCOUNTS,
     _Pages("pay_orders", _SQL["pay_order_page"], _SQL["wrong_pay_orders"]),
     _Pages("transfers", _SQL["transfer_page"], _SQL["wrong_transfers"]),
     _Pages("refunds", _SQL["refund_page"], _SQL["wrong_refunds"]),
@@ -80,6 +81,18 @@ async def verify(database: Database, tell: Callable[[Progress], object]) -> Prog
             async for _ in _pages(tx, check, progress):
                 tell(progress)
     return progress
+
+
+async def trial_balance(database: Database) -> bool:
+    """Say whether every account equals the sum of its transfers, which have two sides: so all sum to zero."""
+    progress = Progress()
+    async with database.snapshot() as tx:
+        await tx.fetch(_SQL["plan_as_written"])
+        async for _ in _sums(tx, progress):
+            pass
+        async for _ in _pages(tx, _ACCOUNTS, progress):
+            pass
+    return not progress.findings
 
 
 async def _pages(tx: Transaction, check: _Pages, progress: Progress) -> AsyncIterator[None]:

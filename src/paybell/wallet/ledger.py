@@ -157,10 +157,3 @@ class PostingFolder:
         async with self._database.transaction() as tx:
             row = await tx.fetch_one(_SQL["fold_postings"], FOLD_MAX)
         return int(row["postings"]) if row else 0
-
-
-async def trial_balance(database: Database) -> bool:
-    """Say whether the ledger sums to zero and every account equals the sum of its transfers."""
-    row = await database.fetch_one(_SQL["trial_balance"])
-    assert row is not None
-    return bool(row["accounts_sum"] == 0 and row["accounts_wrong"] == 0)

@@ -119,20 +119,5 @@ WHERE accounts.id = $1 AND sums.credits IS NOT NULL;
 -- name: lock_account
 SELECT credits - debits AS balance FROM accounts WHERE id = $1 FOR NO KEY UPDATE;
 
--- name: trial_balance
--- What all accounts hold, counted twice: by the accounts and by the transfers. All zero is right.
-SELECT (SELECT coalesce(sum(debits - credits), 0) FROM accounts)
-           + (SELECT coalesce(sum(debits - credits), 0) FROM pending_postings) AS accounts_sum,
-       (SELECT count(*) FROM (
-            SELECT account_id FROM (
-                SELECT id AS account_id, debits, credits FROM accounts
-                UNION ALL SELECT account_id, debits, credits FROM pending_postings
-                UNION ALL SELECT debit_account, -amount, 0 FROM transfers
-                UNION ALL SELECT credit_account, 0, -amount FROM transfers
-            ) AS entries
-            GROUP BY account_id
-            HAVING sum(debits) <> 0 OR sum(credits) <> 0
-        ) AS differing) AS accounts_wrong;
-
 -- name: find_top_up
 SELECT 1 AS found FROM transfers WHERE kind = 'top_up' AND reference = $1;
