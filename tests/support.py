@@ -85,8 +85,12 @@ class PaySide:
         """Open a wallet with money in it."""
         await self.wallets.open(user_id, PASSWORD, currency)
         if amount:
-            key = IdempotencyKey.of("test", "top-up", f"{user_id}-{currency}", b"")
-            await self.wallets.top_up(user_id, amount, currency, key, topped_up)
+            await self.top_up(user_id, amount, currency, currency)
+
+    async def top_up(self, user_id: str, amount: int, number: str, currency: str = "CNY") -> None:
+        """Put money into a wallet, once for each number."""
+        key = IdempotencyKey.of("test", "top-up", f"{user_id}-{number}", b"")
+        await self.wallets.top_up(user_id, amount, currency, key, topped_up)
 
     async def order(
         self, biz_order_no: int, payer_id: str, amount: int, *, currency: str = "CNY", ttl_seconds: int = 600

@@ -42,6 +42,7 @@ TRY_AGAIN = frozenset(
         "outcome_unknown",
         "database_unavailable",
         "database_busy",
+        "busy",
         "pay_service_unavailable",
         "overloaded",
         "unavailable",
@@ -49,7 +50,7 @@ TRY_AGAIN = frozenset(
     )
 )
 # These promise that nothing was changed.
-_NOTHING_CHANGED = frozenset(("database_unavailable", "database_busy", "overloaded"))
+_NOTHING_CHANGED = frozenset(("database_unavailable", "database_busy", "busy", "overloaded"))
 
 
 @dataclass(slots=True)

@@ -100,6 +100,7 @@ _TRY_AGAIN = frozenset(
         "outcome_unknown",
         "database_unavailable",
         "database_busy",
+        "busy",
         "pay_service_unavailable",
         "overloaded",
         "unavailable",

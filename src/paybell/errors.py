@@ -72,6 +72,13 @@ class OutcomeUnknown(Outage):
     detail = "It is not known whether this was done; send the same request again to find out."
 
 
+class Busy(Unavailable):
+    """Somebody else holds a row that this one request needs; its neighbours go on."""
+
+    code = "busy"
+    detail = "Something else is working on this wallet or order; nothing was changed, try again shortly."
+
+
 class BrokerUnavailable(Unavailable):
     """The message broker cannot be reached."""
 

@@ -44,7 +44,7 @@ async def test_two_hundred_payments_of_one_from_a_balance_of_a_hundred(pay_datab
 async def test_two_payments_that_meet_at_one_wallet_see_each_other(
     pay_database: Database, pay_url: str
 ) -> None:
-    """The second waits for the first one's row and then decides by what is left of the balance."""
+    """The second comes back until the first has done, and then decides by what is left of the balance."""
     one, other = PaySide(pay_database), PaySide(pay_database)
     await one.fund("7", 100)
     orders = [await one.order(number, "7", 100) for number in (1, 2)]
@@ -54,8 +54,8 @@ async def test_two_payments_that_meet_at_one_wallet_see_each_other(
             await holding.execute("LOCK TABLE transfers IN SHARE MODE")  # the first stops where it pays
             first = asyncio.create_task(one.attempt(orders[0].id, "7"))
             await until(lambda: waiting_for_locks(holding, 1))
+            assert codes(await other.pay.settle_batch([payment(orders[1].id, "7")])) == ["busy"]
             second = asyncio.create_task(other.attempt(orders[1].id, "7"))
-            await until(lambda: waiting_for_locks(holding, 2))
         outcomes = await asyncio.gather(first, second)
 
     assert codes(outcomes) == ["paid", "insufficient_balance"]

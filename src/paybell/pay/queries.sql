@@ -17,13 +17,15 @@ WITH inserted AS (
 INSERT INTO pay_order_deadlines (due_at, pay_order_id) SELECT expires_at, id FROM inserted;
 
 -- name: take_due_deadlines
--- Deadlines that have passed, oldest first; several closers share them.
+-- Deadlines that have passed, oldest first, with their pay orders locked; several closers share them, and
+-- one whose pay order somebody else holds is left for another time.
 DELETE FROM pay_order_deadlines
 WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM pay_order_deadlines
-    WHERE due_at <= $1
-    ORDER BY due_at, pay_order_id LIMIT $2
-    FOR UPDATE SKIP LOCKED
+    SELECT due.ctid FROM pay_order_deadlines AS due JOIN pay_orders ON pay_orders.id = due.pay_order_id
+    WHERE due.due_at <= $1
+    ORDER BY due.due_at, due.pay_order_id LIMIT $2
+    FOR UPDATE OF due SKIP LOCKED
+    FOR NO KEY UPDATE OF pay_orders SKIP LOCKED
 ))
 RETURNING pay_order_id;
 
@@ -36,8 +38,11 @@ JOIN pay_orders USING (biz_order_no, merchant_id);
 SELECT * FROM pay_orders WHERE id = $1;
 
 -- name: lock_pay_orders
--- Locked in id order, so that batches cannot deadlock.
-SELECT * FROM pay_orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE;
+-- Those that nobody else holds.
+SELECT * FROM pay_orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: find_pay_order_ids
+SELECT id FROM pay_orders WHERE id = ANY($1::bigint[]);
 
 -- name: mark_succeeded
 -- The optimistic lock of the article is kept as a second net: the rows are locked already.

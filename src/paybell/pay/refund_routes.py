@@ -5,7 +5,7 @@ from litestar import Response, Router, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 
-from paybell.errors import InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown
+from paybell.errors import Busy, InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown
 from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
 from paybell.idempotency.keys import KeptAnswer
 from paybell.ids import parse_id
@@ -88,6 +88,7 @@ def refund_routes(service: RefundService) -> Router:
             IdempotencyKeyInUse,
             IdempotencyKeyReused,
             OutcomeUnknown,
+            Busy,
         )
         | {201: ResponseSpec(RefundView, description="Done, now or before", generate_examples=False)},
     )

@@ -45,7 +45,7 @@ class RefundService:
 
         Raises:
             PayOrderNotFound, PayOrderNotPaid, RefundExceedsPayment, MerchantInsufficientBalance,
-            BalanceLimit, InvalidAmount: nothing was changed.
+            BalanceLimit, InvalidAmount, Busy: nothing was changed.
             IdempotencyKeyInUse, IdempotencyKeyReused: about the key, which is the refund's number for ever.
         """
         check_amount(request.amount)
@@ -53,7 +53,9 @@ class RefundService:
         async def work(tx: Transaction) -> tuple[Refund, PayOrder]:
             return await self._do(tx, request)
 
-        return await answer_once(self._database, request.key, work, show, taken="refund_number_once")
+        return await self._database.until_free(
+            lambda: answer_once(self._database, request.key, work, show, taken="refund_number_once")
+        )
 
     async def _do(self, tx: Transaction, request: RefundRequest) -> tuple[Refund, PayOrder]:
         order = (await store.lock(tx, [request.pay_order_id])).get(request.pay_order_id)

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from paybell.errors import (
     AlreadyPaid,
+    Busy,
     InsufficientScope,
     InvalidAmount,
     InvalidId,
@@ -202,6 +203,7 @@ def _paying(service: PayService) -> list[HTTPRouteHandler]:
             PayOrderClosed,
             PayPasswordLocked,
             OutcomeUnknown,
+            Busy,
         ),
     )
     async def pay(request: Caller, pay_order_id: PathId, data: JSONBody[Payment]) -> PayOrderView:
@@ -220,7 +222,7 @@ def _paying(service: PayService) -> list[HTTPRouteHandler]:
         status_code=200,
         opt=scope("pay-orders:write"),
         responses=PROBLEMS.refusals(
-            InvalidId, InsufficientScope, PayOrderNotFound, AlreadyPaid, OutcomeUnknown
+            InvalidId, InsufficientScope, PayOrderNotFound, AlreadyPaid, OutcomeUnknown, Busy
         ),
     )
     async def close(request: Caller, pay_order_id: PathId) -> PayOrderView:

@@ -1,8 +1,10 @@
 """What one can do with a pay order. Every write is a batch in one transaction."""
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 
 from paybell.batching import Batcher, bisect, is_no_outage
+from paybell.errors import Busy
 from paybell.ids import Ids
 from paybell.messaging.events import PAY_CLOSED, PAY_SUCCESS
 from paybell.messaging.outbox import Outbox
@@ -55,29 +57,44 @@ class PayService:
         Raises:
             PayOrderNotFound, NotThePayer, PayOrderClosed, WalletNotFound, PayPasswordLocked,
             WrongPayPassword, InsufficientBalance: in this order of precedence.
+            Busy: somebody else holds the order or the wallet; nothing was changed.
             DatabaseUnavailable: nothing was changed. OutcomeUnknown: try again to find out.
         """
-        return await self._payments.submit(request)
+        try:
+            return await self._database.until_free(lambda: self._payments.submit(request))
+        except Busy:
+            self._observer.settled(Busy.code)
+            raise
 
     async def settle_batch(self, requests: Sequence[PaymentRequest]) -> Sequence[PayOrder | Exception]:
-        """Settle many payments, each with its own outcome; a bad one does not fail the others."""
+        """Settle many payments, each with its own outcome; a bad one does not fail the others.
+
+        Where somebody else holds the order or the wallet the outcome is `Busy`: to be tried again.
+        """
         with self._observer.settling([request.traceparent for request in requests]):
             outcomes = await bisect(self._settle, requests, is_no_outage)
         for outcome in outcomes:
-            self._observer.settled(_outcome(outcome))
+            if not isinstance(outcome, Busy):
+                self._observer.settled(_outcome(outcome))
         return outcomes
 
     async def _settle(self, requests: Sequence[PaymentRequest]) -> Sequence[PayOrder | Exception]:
         async with self._database.transaction() as tx:
-            orders = await store.lock(tx, {request.pay_order_id for request in requests})
-            wallets = await ledger.lock_wallets(tx, _paying(requests, orders))
-            settled = settle(requests, orders, wallets, self._pepper, tx.now)
+            orders, busy_orders = await store.lock_free(tx, {request.pay_order_id for request in requests})
+            paying = [_wallet_of(request, orders) for request in requests]
+            wallets, busy_wallets = await ledger.lock_free_wallets(tx, {one for one in paying if one})
+            free = [
+                request.pay_order_id not in busy_orders and wallet not in busy_wallets
+                for request, wallet in zip(requests, paying, strict=True)
+            ]
+            settled = settle(list(compress(requests, free)), orders, wallets, self._pepper, tx.now)
             await ledger.write_pay_passwords(tx, settled.tries)
             await ledger.post(tx, settled.transfers)
             await store.mark_succeeded(tx, [order for order, _ in settled.paid])
             events = [order.event(PAY_SUCCESS, tx.now, trace) for order, trace in settled.paid]
             await self._outbox.append(tx, events)
-        return settled.outcomes
+        decided = iter(settled.outcomes)
+        return [next(decided) if is_free else Busy() for is_free in free]
 
     async def _apply_batch(
         self, applications: Sequence[Application]
@@ -106,8 +123,11 @@ class PayService:
         """Close an unpaid order of the caller's merchant; again, and the answer is the same.
 
         Raises:
-            PayOrderNotFound, AlreadyPaid.
+            PayOrderNotFound, AlreadyPaid, Busy.
         """
+        return await self._database.until_free(lambda: self._close(pay_order_id, principal, traceparent))
+
+    async def _close(self, pay_order_id: int, principal: Principal, traceparent: str) -> PayOrder:
         async with self._database.transaction() as tx:
             order = (await store.lock(tx, [pay_order_id])).get(pay_order_id)
             if order is None or order.merchant_id != principal.merchant_id:
@@ -155,14 +175,12 @@ def _outcome(outcome: PayOrder | Exception) -> str:
     return getattr(outcome, "code", "internal_error") if isinstance(outcome, Exception) else "succeeded"
 
 
-def _paying(requests: Sequence[PaymentRequest], orders: Mapping[int, PayOrder]) -> set[tuple[str, str]]:
-    """Return whose wallets have to be locked: nobody's because somebody else asked."""
-    asked = ((request, orders.get(request.pay_order_id)) for request in requests)
-    return {
-        (order.payer_id, order.currency)
-        for request, order in asked
-        if order is not None and order.payer_id == request.payer_id and order.status in OPEN
-    }
+def _wallet_of(request: PaymentRequest, orders: Mapping[int, PayOrder]) -> tuple[str, str] | None:
+    """Return the wallet to be locked, by (user id, currency): nobody's because somebody else asked."""
+    order = orders.get(request.pay_order_id)
+    if order is None or order.payer_id != request.payer_id or order.status not in OPEN:
+        return None
+    return order.payer_id, order.currency
 
 
 def _readable(order: PayOrder | None, principal: Principal) -> PayOrder:

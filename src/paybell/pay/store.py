@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
+from paybell.errors import Busy
 from paybell.ids import Ids
 from paybell.pay.model import Application, PayOrder, Refund
 from paybell.pay.status import PayStatus
@@ -54,9 +55,24 @@ async def find(database: Database, pay_order_id: int) -> PayOrder | None:
 
 
 async def lock(tx: Transaction, pay_order_ids: Collection[int]) -> dict[int, PayOrder]:
-    """Lock pay orders in id order; missing ones are left out."""
+    """Lock pay orders; missing ones are left out.
+
+    Raises:
+        Busy: somebody else holds one of them.
+    """
+    orders, busy = await lock_free(tx, pay_order_ids)
+    if busy:
+        raise Busy
+    return orders
+
+
+async def lock_free(tx: Transaction, pay_order_ids: Collection[int]) -> tuple[dict[int, PayOrder], set[int]]:
+    """Lock those of these pay orders that nobody else holds; return them, and the ids of the held ones."""
     rows = await tx.fetch(_SQL["lock_pay_orders"], list(pay_order_ids))
-    return {row["id"]: pay_order(row) for row in rows}
+    orders = {row["id"]: pay_order(row) for row in rows}
+    missing = [number for number in pay_order_ids if number not in orders]
+    there = await tx.fetch(_SQL["find_pay_order_ids"], missing) if missing else []
+    return orders, {row["id"] for row in there}
 
 
 async def mark_succeeded(tx: Transaction, orders: Collection[PayOrder]) -> None:

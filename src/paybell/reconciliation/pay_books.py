@@ -56,6 +56,9 @@ class PayBooks:
 
     async def republish(self, pay_order_ids: Sequence[int], who: str | None) -> None:
         """Put the newest event of each into the outbox, under its own id; who did is written down."""
+        await self._database.until_free(lambda: self._republish(pay_order_ids, who))
+
+    async def _republish(self, pay_order_ids: Sequence[int], who: str | None) -> None:
         async with self._database.transaction() as tx:
             orders = await store.lock(tx, pay_order_ids)
             events = [

@@ -5,23 +5,29 @@ and never commits.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from itertools import islice
+from typing import TypeVar
 
 import asyncpg
 
+from paybell.backoff import exponential
 from paybell.clock import Clock
-from paybell.errors import DatabaseUnavailable, Outage, OutcomeUnknown
+from paybell.errors import Busy, DatabaseUnavailable, Outage, OutcomeUnknown
 from paybell.storage.driver_errors import LOST, in_words, is_gone, translated
 from paybell.storage.pool import KNOWS_TRANSACTION_TIMEOUT, SERVING, Connection, Limits, SessionPool
 from paybell.storage.queries import Query, load_queries
 
 Record = asyncpg.Record
+Done = TypeVar("Done")
 # PostgreSQL's class of warnings; of a COMMIT: the wait for a standby was ended by somebody.
 _WARNING = "01000"
 # After the last refusal a full disk counts as full for so long; loops that write try it every second.
 _DISK_FULL_SECONDS = 10.0
+# A row that another process of ours holds is free after some milliseconds; all tries take two seconds.
+_BUSY_FIRST_SECONDS, _BUSY_MOST_SECONDS, _BUSY_TRIES = 0.005, 0.25, 13
 _SQL = load_queries(__package__)
 
 
@@ -147,6 +153,22 @@ class Database:
         async with self._connection() as connection:
             with translated():
                 return await connection.fetchrow(query, *arguments)
+
+    async def until_free(self, work: Callable[[], Awaitable[Done]]) -> Done:
+        """Do something again while a row it needs is in other hands; no session of ours waits with it.
+
+        Args:
+            work: raises `Busy` where it meets such a row, having changed nothing.
+
+        Raises:
+            Busy: the row was not free for some two seconds; and what the work raises.
+        """
+        for pause in islice(exponential(first=_BUSY_FIRST_SECONDS, most=_BUSY_MOST_SECONDS), _BUSY_TRIES):
+            try:
+                return await work()
+            except Busy:
+                await self._clock.sleep(pause)
+        return await work()
 
     async def check(self) -> None:
         """Make sure that the server takes payments.

@@ -9,7 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from paybell.storage import Database, Transaction, load_queries
+from paybell.errors import Busy
+from paybell.storage import Database, Record, Transaction, load_queries
 from paybell.wallet.pay_password import PayPassword
 
 _SQL = load_queries(__package__)
@@ -60,8 +61,33 @@ class WalletAccount:
 async def lock_wallets(
     tx: Transaction, owners: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], WalletAccount]:
-    """Lock the wallets of these (user id, currency) pairs, in id order; missing ones are left out."""
-    rows = await tx.fetch(_SQL["lock_wallets"], [o for o, _ in owners], [c for _, c in owners])
+    """Lock the wallets of these (user id, currency) pairs; missing ones are left out.
+
+    Raises:
+        Busy: somebody else holds one of them.
+    """
+    wallets, busy = await lock_free_wallets(tx, owners)
+    if busy:
+        raise Busy
+    return wallets
+
+
+async def lock_free_wallets(
+    tx: Transaction, owners: Collection[tuple[str, str]]
+) -> tuple[dict[tuple[str, str], WalletAccount], set[tuple[str, str]]]:
+    """Lock those of these wallets that nobody else holds; return them, and which others there are.
+
+    It never waits: whoever holds a wallet keeps its owner from paying, and nobody else.
+    """
+    columns = [owner for owner, _ in owners], [currency for _, currency in owners]
+    wallets = _wallets(await tx.fetch(_SQL["lock_wallets"], *columns))
+    if len(wallets) == len(owners):
+        return wallets, set()
+    there = await tx.fetch(_SQL["find_wallets"], *columns)
+    return wallets, {(row["owner_id"], row["currency"]) for row in there} - wallets.keys()
+
+
+def _wallets(rows: Sequence[Record]) -> dict[tuple[str, str], WalletAccount]:
     return {
         (row["owner_id"], row["currency"]): WalletAccount(
             account_id=row["id"],

@@ -7,7 +7,7 @@ from litestar import Router, post, put
 from litestar.params import JSONBody
 from msgspec import Meta
 
-from paybell.errors import InsufficientScope, InvalidId, OutcomeUnknown
+from paybell.errors import Busy, InsufficientScope, InvalidId, OutcomeUnknown
 from paybell.wallet.errors import NotTheOwner, PayPasswordLocked, WalletNotFound, WrongPayPassword
 from paybell.wallet.pay_password_service import PayPasswordService
 from paybell.wallet.problems import PROBLEMS
@@ -47,6 +47,7 @@ def pay_password_routes(service: PayPasswordService, merchant_id: str) -> Router
             WalletNotFound,
             PayPasswordLocked,
             OutcomeUnknown,
+            Busy,
         ),
     )
     async def change(request: Caller, user_id: PathUserId, data: JSONBody[PasswordChange]) -> None:
@@ -61,7 +62,7 @@ def pay_password_routes(service: PayPasswordService, merchant_id: str) -> Router
         opt=scope(_SCOPE),
         status_code=204,
         responses=PROBLEMS.refusals(
-            *WITH_A_BODY, InvalidId, InsufficientScope, WalletNotFound, OutcomeUnknown
+            *WITH_A_BODY, InvalidId, InsufficientScope, WalletNotFound, OutcomeUnknown, Busy
         ),
     )
     async def reset(request: Caller, user_id: PathUserId, data: JSONBody[PasswordReset]) -> None:
@@ -73,7 +74,7 @@ def pay_password_routes(service: PayPasswordService, merchant_id: str) -> Router
         summary="Forget the wrong tries of all wallets of a user",
         opt=scope(_SCOPE),
         status_code=204,
-        responses=PROBLEMS.refusals(InvalidId, InsufficientScope, WalletNotFound, OutcomeUnknown),
+        responses=PROBLEMS.refusals(InvalidId, InsufficientScope, WalletNotFound, OutcomeUnknown, Busy),
     )
     async def unlock(request: Caller, user_id: PathUserId) -> None:
         await service.unlock(check_user_id(user_id), request.user.user_id)

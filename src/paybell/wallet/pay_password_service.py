@@ -3,7 +3,7 @@
 A user has one password for the wallets of all currencies, so all of them change, or none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from paybell.errors import Refused
 from paybell.storage import Database, Transaction, load_queries
@@ -34,12 +34,17 @@ class PayPasswordService:
         """
         check_pay_password(old)
         check_pay_password(new, _NEW)
+        await self._database.until_free(lambda: self._change(user_id, old, new))
+
+    async def _change(self, user_id: str, old: str, new: str) -> None:
         async with self._database.transaction() as tx:
             before = await _lock(tx, user_id)
             tried = {key: state.attempt(old, self._pepper, tx.now) for key, state in before.items()}
             refusal = _gravest([refused for _, refused in tried.values() if refused])
             if refusal is None:
-                await ledger.write_pay_passwords(tx, {key: self._fresh(new) for key in before})
+                await ledger.write_pay_passwords(
+                    tx, {key: PayPassword(self._pepper.protect(new), 0, None) for key in before}
+                )
             elif not isinstance(refusal, PayPasswordLocked):
                 await ledger.write_pay_passwords(tx, {key: state for key, (state, _) in tried.items()})
         if refusal:
@@ -57,10 +62,9 @@ class PayPasswordService:
             InvalidRequest: it has not six digits. WalletNotFound: the user has none.
         """
         check_pay_password(new, _NEW)
-        async with self._database.transaction() as tx:
-            before = await _lock(tx, user_id)
-            await ledger.write_pay_passwords(tx, {key: self._fresh(new) for key in before})
-            await note_action(tx, who, "reset pay password", f"user {user_id}", list(before))
+        await self._overwrite(
+            user_id, lambda _: PayPassword(self._pepper.protect(new), 0, None), who, "reset pay password"
+        )
 
     async def unlock(self, user_id: str, who: str) -> None:
         """Forget the wrong tries of all wallets of a user; the password stays.
@@ -68,14 +72,21 @@ class PayPasswordService:
         Raises:
             WalletNotFound: the user has none.
         """
-        async with self._database.transaction() as tx:
-            before = await _lock(tx, user_id)
-            unlocked = {key: PayPassword(state.stored, 0, None) for key, state in before.items()}
-            await ledger.write_pay_passwords(tx, unlocked)
-            await note_action(tx, who, "unlock pay password", f"user {user_id}", list(before))
+        await self._overwrite(
+            user_id, lambda before: PayPassword(before.stored, 0, None), who, "unlock pay password"
+        )
 
-    def _fresh(self, password: str) -> PayPassword:
-        return PayPassword(self._pepper.protect(password), 0, None)
+    async def _overwrite(
+        self, user_id: str, decide: Callable[[PayPassword], PayPassword], who: str, action: str
+    ) -> None:
+        async def work() -> None:
+            async with self._database.transaction() as tx:
+                before = await _lock(tx, user_id)
+                after = {key: decide(state) for key, state in before.items()}
+                await ledger.write_pay_passwords(tx, after)
+                await note_action(tx, who, action, f"user {user_id}", list(before))
+
+        await self._database.until_free(work)
 
 
 async def _lock(tx: Transaction, user_id: str) -> Mapping[int, PayPassword]:

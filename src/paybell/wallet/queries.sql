@@ -31,8 +31,8 @@ ORDER BY currency <> 'CNY', currency
 LIMIT 1;
 
 -- name: lock_wallets
--- Payers' wallets, locked in id order so that batches cannot deadlock. Both tables are locked,
--- so that a batch that waited reads the pay password's tries as the other one left them.
+-- Payers' wallets, those that nobody else holds. Both tables are locked, so that the pay password's tries
+-- are read as the last holder left them.
 SELECT accounts.id, accounts.owner_id, accounts.currency, accounts.debits, accounts.credits,
        wallets.pay_password, wallets.failed_tries, wallets.locked_until
 FROM accounts
@@ -44,7 +44,13 @@ WHERE accounts.id IN (
     WHERE wanted_account.kind = 'wallet'
 )
 ORDER BY accounts.id
-FOR NO KEY UPDATE;
+FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: find_wallets
+SELECT owner_id, currency
+FROM unnest($1::text[], $2::text[]) AS wanted (owner_id, currency)
+JOIN accounts USING (owner_id, currency)
+WHERE accounts.kind = 'wallet';
 
 -- name: list_currencies
 SELECT currency FROM accounts WHERE owner_id = $1 AND kind = 'wallet';

@@ -8,7 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, JSONBody
 from msgspec import Meta
 
-from paybell.errors import InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown, UnknownCurrency
+from paybell.errors import Busy, InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown, UnknownCurrency
 from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
 from paybell.idempotency.keys import KeptAnswer
 from paybell.money import DEFAULT_CURRENCY, check_currency
@@ -100,6 +100,7 @@ def wallet_routes(service: WalletService, merchant_id: str) -> Router:
             IdempotencyKeyInUse,
             IdempotencyKeyReused,
             OutcomeUnknown,
+            Busy,
         )
         | {201: ResponseSpec(WalletView, description="Done, now or before", generate_examples=False)},
     )

@@ -72,14 +72,16 @@ class WalletService:
         """Put money into a wallet, once for each key; return the answer and whether it is a replay.
 
         Raises:
-            WalletNotFound, InvalidAmount, BalanceLimit, IdempotencyKeyInUse, IdempotencyKeyReused.
+            WalletNotFound, InvalidAmount, BalanceLimit, IdempotencyKeyInUse, IdempotencyKeyReused, Busy.
         """
         check_amount(amount)
 
         async def work(tx: Transaction) -> Wallet:
             return await self._fund(tx, user_id, amount, currency, key)
 
-        return await answer_once(self._database, key, work, show, taken="transfer_once")
+        return await self._database.until_free(
+            lambda: answer_once(self._database, key, work, show, taken="transfer_once")
+        )
 
     async def _fund(
         self, tx: Transaction, user_id: str, amount: int, currency: str | None, key: IdempotencyKey

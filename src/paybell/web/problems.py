@@ -3,6 +3,7 @@
 from paybell.errors import (
     AlreadyPaid,
     BrokerUnavailable,
+    Busy,
     DatabaseBusy,
     DatabaseUnavailable,
     InsufficientScope,
@@ -45,6 +46,7 @@ PROBLEMS = ProblemTypes(
         NotReady: ProblemType(503, "服务尚未就绪，详见 checks"),
         DatabaseUnavailable: ProblemType(503, "数据库暂不可用，未作任何变更，请稍后重试"),
         DatabaseBusy: ProblemType(503, "数据库语句等待或执行超时，未作任何变更，请稍后重试"),
+        Busy: ProblemType(503, "该钱包或交易正被其他操作占用，未作任何变更，请稍后重试"),
         OutcomeUnknown: ProblemType(503, "处理结果未知，请使用相同请求重试以确认"),
         BrokerUnavailable: ProblemType(503, "消息服务暂不可用，请稍后重试"),
         Overloaded: ProblemType(503, "请求过多，请稍后重试"),
