@@ -15,6 +15,7 @@ from support import PASSWORD, Databases, until
 from paybell.serving import http_protocol
 from paybell.serving.connections import connections_max, raise_descriptor_limit
 from paybell.serving.http_protocol import HEADER_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX
+from paybell.web.event_streams import STREAMS_PER_CALLER_MAX
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -292,3 +293,37 @@ async def test_a_stream_ends_with_its_client_also_when_another_request_waits_beh
         return streams.open == 0
 
     await until(over)
+
+
+async def test_one_caller_cannot_take_the_event_streams_of_others(service: Service) -> None:
+    client, user = service.client, fresh_user()
+    order = await client.order(user, 100)
+    path, streams = f"/orders/{order['id']}/events", service.served.runtime.host.streams
+
+    async def follow(token: str, number: int) -> None:
+        """Open so many, look at one more, and at another caller's."""
+        if number == 0:
+            assert (await client.get(path, token)).refusal == (429, "too_many_streams")
+            assert streams.open == STREAMS_PER_CALLER_MAX
+            async with _following(client, path, client.shop):
+                assert streams.open == STREAMS_PER_CALLER_MAX + 1
+            return
+        async with _following(client, path, token):
+            await follow(token, number - 1)
+
+    await follow(client.token(user), STREAMS_PER_CALLER_MAX)
+
+    async def over() -> bool:
+        return streams.open == 0
+
+    await until(over)
+    async with _following(client, path, client.token(user)):
+        assert streams.open == 1
+
+
+@asynccontextmanager
+async def _following(client: Client, path: str, token: str) -> AsyncIterator[None]:
+    async with connected_to(client) as raw:
+        await raw.send(f"GET {path} HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        await raw.reader.readuntil(b"event: order")
+        yield

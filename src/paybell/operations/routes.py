@@ -25,7 +25,7 @@ from paybell.pay.errors import PayOrderNotFound
 from paybell.reconciliation.reconciler import Repair
 from paybell.storage import Record
 from paybell.web.auth import Caller, scope, scopes_of
-from paybell.web.errors import InvalidText
+from paybell.web.errors import InvalidText, TooManyStreams
 from paybell.web.event_streams import Streams
 from paybell.web.fields import PathId, check_optional, parse_ids
 from paybell.web.queries import check_moment
@@ -130,12 +130,13 @@ def _watching(desk: OperatorDesk, streams: Streams) -> list[HTTPRouteHandler]:
         operation_id="watchOperations",
         summary="How everything stands: the last 15 minutes, then each new sample (server-sent events)",
         media_type="text/event-stream",
-        responses=PROBLEMS.refusals(InvalidRequest, InsufficientScope),
+        responses=PROBLEMS.refusals(InvalidRequest, InsufficientScope, TooManyStreams),
     )
     async def now(
+        request: Caller,
         samples: Annotated[int | None, QueryParameter(ge=0, description="End after so many.")] = None,
     ) -> Stream:
-        return streams.respond(desk.monitor.follow(samples))
+        return streams.respond(desk.monitor.follow(samples), request.user)
 
     @get(
         "/payments/{name:str}",
@@ -219,12 +220,12 @@ def _reconciling(desk: OperatorDesk, streams: Streams, clock: Clock) -> list[HTT
         summary="Compare pay orders with orders, and repair what differs (server-sent events)",
         status_code=200,
         media_type="text/event-stream",
-        responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope),
+        responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, TooManyStreams),
     )
     async def reconcile(request: Caller, data: JSONBody[Reconcile]) -> Stream:
         since = None if data.hours is None else clock.now() - timedelta(hours=data.hours)
         repair = Repair(request.user.user_id) if data.repair else None
-        return streams.respond(watch_repair(desk.reconciler.run(since, repair)))
+        return streams.respond(watch_repair(desk.reconciler.run(since, repair)), request.user)
 
     return [reconcile]
 

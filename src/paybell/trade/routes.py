@@ -37,7 +37,7 @@ from paybell.trade.problems import PROBLEMS
 from paybell.trade.service import TradeService
 from paybell.trade.watch import OrderWatch
 from paybell.web.auth import Caller, scope, scopes_of, trace_of
-from paybell.web.errors import InvalidText, MissingField
+from paybell.web.errors import InvalidText, MissingField, TooManyStreams
 from paybell.web.event_streams import Streams
 from paybell.web.fields import (
     Amount,
@@ -139,7 +139,7 @@ def _reading(
         operation_id="followOrder",
         summary="Follow an order: server-sent events `order`, now and whenever its status changes",
         media_type="text/event-stream",
-        responses=PROBLEMS.refusals(InvalidId, NotTheBuyer, OrderNotFound),
+        responses=PROBLEMS.refusals(InvalidId, NotTheBuyer, OrderNotFound, TooManyStreams),
     )
     async def follow_order(request: Caller, order_id: PathId) -> Stream:
         order = await service.read(parse_id(order_id), request.user)
@@ -149,7 +149,7 @@ def _reading(
                 async for change in changes:
                     yield "order", OrderNews(view(change), clock.now())
 
-        return streams.respond(news())
+        return streams.respond(news(), request.user)
 
     return [read_orders, read_order, follow_order]
 

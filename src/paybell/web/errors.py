@@ -59,6 +59,13 @@ class BodyTooLarge(Refused):
     detail = "The body is larger than 64 KiB."
 
 
+class TooManyStreams(Refused):
+    """One caller leaves room for the others."""
+
+    code = "too_many_streams"
+    detail = "This caller has 32 event streams open already; close some of them first."
+
+
 class NotReady(Unavailable):
     """A part this process needs is not there; ``checks`` says which."""
 

@@ -34,6 +34,7 @@ from paybell.web.errors import (
     RequestTimeout,
     RequestTooLong,
     TooManyConnections,
+    TooManyStreams,
     UnknownField,
     UnsupportedMediaType,
 )
@@ -77,6 +78,7 @@ PROBLEMS = ProblemTypes(
         RequestTooLong: ProblemType(414, "请求行超过 8 KiB"),
         UnsupportedMediaType: ProblemType(415, "请以 application/json 发送请求体"),
         IdempotencyKeyReused: ProblemType(422, "该 Idempotency-Key 已用于其他请求，请更换"),
+        TooManyStreams: ProblemType(429, "该调用方已打开 32 个事件流，请先关闭部分"),
         HeadersTooLarge: ProblemType(431, "请求头超过 100 个或 16 KiB"),
     }
 )
