@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 from browser import DESK, PHONE, page_of, shoot, violations
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Dialog, Page, expect
 from serving import Client, Service, fresh_databases, fresh_number, fresh_user, in_process
 from support import Databases, connected, until
 
@@ -266,6 +266,31 @@ async def test_a_difference_is_shown_and_mended(browser: Browser, own: Service) 
         await expect(page.locator("#compared")).to_contain_text("1 repaired", timeout=20_000)
     actions = (await own.client.get("/ops/actions", own.client.shop)).json["actions"]
     assert [one["database"] for one in actions if one["action"] == "repair"] == ["pay", "trade"]
+
+
+async def test_a_difference_is_acknowledged_with_its_reason(browser: Browser, own: Service) -> None:
+    user = fresh_user()
+    await own.client.fund(user, 1)
+    order = await own.client.apply(user, 1)
+    await own.client.pay(order["payOrderId"], user)
+
+    async def answer(dialog: Dialog) -> None:
+        await dialog.accept("sold at the counter")
+
+    async with console(browser, own.client) as page:
+        page.on("dialog", answer)
+        row = page.locator("#differences tr", has_text=order["bizOrderNo"])
+
+        async def compared() -> bool:
+            await page.get_by_role("button", name="Compare", exact=True).click()
+            await expect(page.locator("#compared")).to_contain_text("acknowledged")
+            return await row.count() == 1
+
+        await until(compared)  # its event has left the outbox
+        await row.get_by_role("button", name="Acknowledge").click()
+        await expect(row).to_have_count(0)
+    actions = (await own.client.get("/ops/actions", own.client.shop)).json["actions"]
+    assert (actions[0]["action"], actions[0]["selection"]) == ("acknowledge", "sold at the counter")
 
 
 # Who may, and how it looks ---------------------------------------------------------------------

@@ -106,6 +106,10 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("POST", "/ops/failures/replay"): Rule("ops", other_merchant=NO_SCOPE, body={}),
     ("GET", "/ops/actions"): Rule("ops", other_merchant=NO_SCOPE),
     ("POST", "/ops/reconcile"): Rule("ops", other_merchant=NO_SCOPE, body={"hours": 0.001}),
+    ("POST", "/ops/differences/acknowledge"): Rule(
+        "ops", other_merchant=NO_SCOPE, body={"orders": "1", "note": "as agreed"}
+    ),
+    ("POST", "/ops/differences/withdraw"): Rule("ops", other_merchant=NO_SCOPE, body={"orders": "1"}),
 }
 EVERY_ROUTE = pytest.mark.parametrize("route", RULES, ids=[f"{method} {path}" for method, path in RULES])
 Route = tuple[str, str]

@@ -232,6 +232,9 @@ async def test_every_route_is_documented_under_a_name_of_its_own(http: Client) -
         ("GET", "/wallets/{user_id}"),
         ("POST", "/wallets/{user_id}/top-ups"),
         ("GET", "/wallets/{user_id}/transfers"),
+        ("PUT", "/wallets/{user_id}/pay-password"),
+        ("POST", "/wallets/{user_id}/pay-password/reset"),
+        ("POST", "/wallets/{user_id}/pay-password/unlock"),
         ("GET", "/merchants/{merchant_id}/transfers"),
         ("POST", "/orders"),
         ("GET", "/orders"),
@@ -245,6 +248,8 @@ async def test_every_route_is_documented_under_a_name_of_its_own(http: Client) -
         ("POST", "/ops/failures/replay"),
         ("GET", "/ops/actions"),
         ("POST", "/ops/reconcile"),
+        ("POST", "/ops/differences/acknowledge"),
+        ("POST", "/ops/differences/withdraw"),
     }
     assert len({operation["operationId"] for operation in found.values()}) == len(found)
     assert all(operation["summary"] for operation in found.values())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from serving import PEPPER_SETTING, SECRET, fresh_databases, fresh_user, in_process, run
-from support import Databases, connected
+from support import Databases, connected, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -51,6 +51,7 @@ async def test_orders_that_never_heard_are_found_and_mended(postgres: Databases,
     assert summary(said) | {"buckets": 0, "rows": []} == {
         "differences": 2,
         "repaired": 2,
+        "acknowledged": 0,
         "payOrders": 3,
         "buckets": 0,
         "waiting": 0,
@@ -67,3 +68,52 @@ async def test_orders_that_never_heard_are_found_and_mended(postgres: Databases,
         ("trade", "repair", "reconcile", 2),
     ]
     assert {one["who"] for one in actions} == {f"cli:{getuser()}"}
+
+
+async def test_a_difference_that_somebody_looked_into_may_stand(postgres: Databases, tmp_path: Path) -> None:
+    """Acknowledged by command or route, withdrawn by the other; each is a row of pay's operator_actions."""
+    urls = await fresh_databases(postgres)
+    settings: dict[str, Any] = {
+        "database_url": urls["pay"],
+        "trade_database_url": urls["trade"],
+        "jwt_secret": SECRET,
+        "pin_pepper": PEPPER_SETTING,
+    }
+
+    async def paybell(*arguments: str) -> tuple[int, str]:
+        return await run(*arguments, log=tmp_path / "log", **settings)
+
+    async with in_process(urls) as service:
+        client, user = service.client, fresh_user()
+        await client.fund(user, 100)
+        order = await client.apply(user, 100)
+        await client.pay(order["payOrderId"], user)
+        number = order["bizOrderNo"]
+
+        async def counted() -> bool:
+            return (await paybell("reconcile"))[0] == 1
+
+        await until(counted)  # its event has left the outbox
+        nameless = await paybell("acknowledge", number)
+        done = await paybell("acknowledge", number, "1", "--note", "sold at the counter")
+        clean = await paybell("reconcile")
+        operator = client.token("carol", "ops")
+        withdrawn = await client.post("/ops/differences/withdraw", operator, {"orders": number})
+        again, _ = await paybell("reconcile")
+        body = {"orders": f"{number},1", "note": "sold at the counter"}
+        acknowledged = await client.post("/ops/differences/acknowledge", operator, body)
+        actions = (await client.get("/ops/actions", client.shop)).json["actions"]
+
+    assert nameless[0] == 1
+    assert "--note" in nameless[1]
+    assert (done[0], done[1].splitlines()[-2:]) == (1, ["1 acknowledged.", "1 does not differ."])
+    assert (clean[0], clean[1].splitlines()[-1]) == (
+        0,
+        "1 pay orders compared, 0 differ, 0 repaired, 1 acknowledged.",
+    )
+    assert (withdrawn.json, again, acknowledged.json) == ({"orders": [number]}, 1, {"orders": [number]})
+    assert [(one["who"], one["action"]) for one in actions] == [
+        ("carol", "acknowledge"),
+        ("carol", "withdraw acknowledgement"),
+        (f"cli:{getuser()}", "acknowledge"),
+    ]

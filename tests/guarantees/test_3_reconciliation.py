@@ -14,6 +14,7 @@ from paybell.clock import SystemClock
 from paybell.ids import ID_MINUTE
 from paybell.messaging.broker import Broker
 from paybell.messaging.events import TRADE_QUEUE, topology
+from paybell.reconciliation.acknowledgements import Acknowledgements
 from paybell.reconciliation.comparison import Comparison
 from paybell.reconciliation.differences import Difference, Kind
 from paybell.reconciliation.pay_books import PayBooks
@@ -22,6 +23,7 @@ from paybell.reconciliation.reconciler import Reconciler
 from paybell.reconciliation.republisher import Republisher
 from paybell.reconciliation.trade_books import TradeBooks
 from paybell.storage import Database, Query
+from paybell.storage.operator_actions import list_actions
 from paybell.testing import FrozenClock
 from paybell.verification.ledger_check import trial_balance
 
@@ -38,6 +40,8 @@ class Books:
         self.clock = FrozenClock(SystemClock().now() + timedelta(minutes=1))
         self.pay = PayBooks(both.pay.database, both.pay.outbox, "1")
         self.trade = TradeBooks(both.database)
+        acknowledgements = Acknowledgements(both.pay.database, "1")
+        self.reconciler = Reconciler(self.pay, self.trade, acknowledgements, self.clock)
         self.republisher = Republisher(self.pay, self.trade, SystemClock())
 
     async def differences(self, width: int = ID_MINUTE) -> list[Difference]:
@@ -209,9 +213,8 @@ async def test_an_inbox_that_remembers_what_was_never_done_does_not_stop_the_rep
 
 def schedule(books: Books, found: list[int], **limits: int) -> PeriodicReconciler:
     """Make the reconciler of a process whose turn it always is."""
-    reconciler = Reconciler(books.pay, books.trade, books.clock)
     return PeriodicReconciler(
-        reconciler,
+        books.reconciler,
         books.pay,
         books.clock,
         period_seconds=0,
@@ -244,6 +247,38 @@ async def test_standing_differences_stop_no_repair_by_the_schedule(
         assert set((await books.kinds()).values()) == {Kind.PAID_WITHOUT_ORDER}
 
 
+async def test_an_acknowledged_difference_is_not_counted_until_it_changes(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """As a payment of a shop that keeps its orders elsewhere; a refund of it is news."""
+    async with shop(pay_database, trade_database) as both:
+        books, found = Books(both), list[int]()
+        await both.pay.fund("7", 2 * PRICE)
+        orders = [await both.pay.order(number, "7", PRICE) for number in (1, 2)]
+        for order in orders:
+            await both.pay.attempt(order.id, "7")
+        await both.told()
+        periodic = schedule(books, found)
+
+        acknowledged = await books.reconciler.acknowledge([1, 2, 3], "carol", "sold at the counter")
+        await periodic.run_once()
+        await both.pay.refund(orders[0].id, 40)
+        await both.told()
+        await periodic.run_once()
+        withdrawn = await books.reconciler.acknowledgements.withdraw([2, 3], "dave")
+        await periodic.run_once()
+
+        assert [one.number for one in acknowledged] == [1, 2]
+        assert withdrawn == [2]
+        assert found == [0, 1, 2]
+        assert [
+            (one.who, one.action, one.selection, one.rows) for one in await list_actions(pay_database, 9)
+        ] == [
+            ("dave", "withdraw acknowledgement", "reconcile", 1),
+            ("carol", "acknowledge", "sold at the counter", 2),
+        ]
+
+
 async def test_what_a_run_has_no_room_for_is_republished_by_the_next(
     pay_database: Database, trade_database: Database
 ) -> None:
@@ -272,7 +307,7 @@ async def test_the_service_reconciles_by_itself_one_process_at_a_time(
         found: list[int] = []
         several = [
             PeriodicReconciler(
-                Reconciler(books.pay, books.trade, books.clock),
+                books.reconciler,
                 books.pay,
                 books.clock,
                 period_seconds=60,

@@ -16,7 +16,18 @@ app = cyclopts.App(
     result_action="return_value",
 )
 # Named, not imported: a command loads what it needs itself, so that a small one answers at once.
-for name in ("serve", "migrate", "token", "dead-letters", "demo", "replay", "reconcile", "verify", "doctor"):
+for name in (
+    "serve",
+    "migrate",
+    "token",
+    "dead-letters",
+    "demo",
+    "replay",
+    "reconcile",
+    "acknowledge",
+    "verify",
+    "doctor",
+):
     module = name.replace("-", "_")
     app.command(f"paybell.cli.{module}:{module}", name=name)
 

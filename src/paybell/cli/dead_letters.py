@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from getpass import getuser
 from typing import Annotated, Literal
 
 import cyclopts
@@ -11,7 +10,7 @@ from cyclopts import Parameter, validators
 from rich.table import Table
 from rich.text import Text
 
-from paybell.cli.output import out, print_json
+from paybell.cli.output import operator, out, print_json
 from paybell.clock import SystemClock, rfc3339
 from paybell.errors import InvalidRequest
 from paybell.ids import ID_MAX
@@ -109,7 +108,7 @@ async def replay(
     replayed = 0
     chosen = Chosen(ids=row_ids or None, reason=reason, until=SystemClock().now())
     async with _failures() as store:
-        while count := await store.replay(chosen, f"cli:{getuser()}"):
+        while count := await store.replay(chosen, operator()):
             replayed += count
     if json:
         print_json({"replayed": replayed})

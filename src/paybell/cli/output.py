@@ -1,6 +1,7 @@
 """How commands speak: results on stdout, everything else on stderr, one JSON line last for programs."""
 
 import sys
+from getpass import getuser
 
 import msgspec
 from rich.console import Console
@@ -25,6 +26,11 @@ def show_link(name: str, url: str) -> None:
 def fail(sentence: str) -> None:
     """Tell a person what went wrong and what to do."""
     err.print(Text.assemble(("paybell:", "bold red"), " ", sentence), soft_wrap=True)
+
+
+def operator() -> str:
+    """Return who types, for the record of what operators do."""
+    return f"cli:{getuser()}"
 
 
 def print_json(result: object) -> None:

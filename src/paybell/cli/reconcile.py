@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +13,11 @@ from rich.progress import SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from paybell.cli.output import err, out, print_json
+from paybell.cli.output import err, operator, out, print_json
 from paybell.clock import Clock, SystemClock
 from paybell.errors import InvalidRequest
 from paybell.messaging.outbox import Outbox
+from paybell.reconciliation.acknowledgements import Acknowledgements
 from paybell.reconciliation.differences import Difference
 from paybell.reconciliation.entries import Entry
 from paybell.reconciliation.pay_books import PayBooks
@@ -55,9 +55,9 @@ async def reconcile(
         return await _match_file(file, kind, json=json)
     clock = SystemClock()
     since = None if hours is None else clock.now() - timedelta(hours=hours)
-    how = Repair(f"cli:{getuser()}") if repair else None
+    how = Repair(operator()) if repair else None
     found = list[Difference]()
-    async with _reconciler(clock) as reconciler:
+    async with open_reconciler(clock) as reconciler:
         with Bar(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True) as bar:
             task = bar.add_task("Comparing …")
             async for progress in reconciler.run(since, how):
@@ -71,26 +71,35 @@ async def reconcile(
 
 
 @asynccontextmanager
-async def _reconciler(clock: Clock) -> AsyncIterator[Reconciler]:
+async def open_reconciler(clock: Clock) -> AsyncIterator[Reconciler]:
+    """Yield what compares and republishes, on the databases of the settings."""
     settings = read_settings()
     async with (
         prepared(settings, clock) as urls,
         Database.open(urls["pay"], clock, connections=2, limits=READING) as pay,
         Database.open(urls["trade"], clock, connections=2, limits=READING) as trade,
     ):
-        yield Reconciler(PayBooks(pay, Outbox(pay), settings.merchant_id), TradeBooks(trade), clock)
+        yield Reconciler(
+            PayBooks(pay, Outbox(pay), settings.merchant_id),
+            TradeBooks(trade),
+            Acknowledgements(pay, settings.merchant_id),
+            clock,
+        )
 
 
 def _sentence(progress: Progress) -> str:
     compared, differ = progress.compared.pay_orders, progress.differences
-    repaired = f", {progress.repaired:,} repaired"
-    return f"{compared:,} pay orders compared, {differ:,} differ{repaired}"
+    acknowledged = f", {progress.acknowledged:,} acknowledged" if progress.acknowledged else ""
+    return (
+        f"{compared:,} pay orders compared, {differ:,} differ, {progress.repaired:,} repaired{acknowledged}"
+    )
 
 
 def _summary(progress: Progress, found: Sequence[Difference]) -> dict[str, object]:
     return {
         "differences": progress.differences,
         "repaired": progress.repaired,
+        "acknowledged": progress.acknowledged,
         "payOrders": progress.compared.pay_orders,
         "buckets": progress.compared.buckets,
         "waiting": progress.compared.waiting,
@@ -129,7 +138,10 @@ def _show(progress: Progress, found: Sequence[Difference]) -> None:
             out.print(f"… and {len(found) - SHOWN_MAX:,} more; see --json.")
     out.print(_sentence(progress) + ".")
     if progress.differences > progress.repaired:
-        out.print("Run it with --repair while a relay and a listener run; what stays needs a person.")
+        out.print(
+            "Run it with --repair while a relay and a listener run; what stays needs a person, who may "
+            "let it stand: paybell acknowledge."
+        )
 
 
 def _words(entry: Entry | None) -> str:

@@ -1,6 +1,7 @@
 """What operators need of a process: the console's routes, samples, and the comparison of both sides."""
 
 from paybell.messaging.failures import FailureStore
+from paybell.operations.book_routes import book_routes
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.monitor import PERIOD_SECONDS, Monitor
 from paybell.operations.problems import PROBLEMS
@@ -8,6 +9,7 @@ from paybell.operations.routes import ops_routes
 from paybell.operations.sampling import Sampler
 from paybell.operations.timeline import Timelines
 from paybell.parts import Host, Parts
+from paybell.reconciliation.acknowledgements import Acknowledgements
 from paybell.reconciliation.pay_books import PayBooks
 from paybell.reconciliation.periodic import PeriodicReconciler
 from paybell.reconciliation.reconciler import Reconciler
@@ -41,11 +43,12 @@ async def operations_parts(host: Host) -> Parts:
         Monitor(sampler.take),
         Timelines(pay, trade),
         FailureStore(trade),
-        Reconciler(pay_books, TradeBooks(trade), host.clock),
+        Reconciler(pay_books, TradeBooks(trade), Acknowledgements(pay, settings.merchant_id), host.clock),
         {"pay": pay, "trade": trade},
     )
     parts.services.append(desk)
-    parts.routers.append(ops_routes(desk, host.streams, host.clock, settings.merchant_id))
+    parts.routers.append(ops_routes(desk, host.streams, settings.merchant_id))
+    parts.routers.append(book_routes(desk.reconciler, host.streams, host.clock, settings.merchant_id))
     parts.loops.append(Loop("monitor", desk.monitor.look, idle_seconds=PERIOD_SECONDS))
     if settings.reconcile_seconds:
         reconciler = PeriodicReconciler(

@@ -38,6 +38,7 @@ def _summary(progress: Progress, rows: list[DifferenceView]) -> dict[str, Any]:
         "payOrders": progress.compared.pay_orders,
         "waiting": progress.compared.waiting,
         "differences": progress.differences,
+        "acknowledged": progress.acknowledged,
         "kinds": progress.kinds,
         "told": progress.republished,
         "repaired": progress.repaired,

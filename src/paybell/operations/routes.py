@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,17 +12,14 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 from msgspec import Meta
 
-from paybell.clock import Clock
 from paybell.errors import InsufficientScope, InvalidId, InvalidRequest
 from paybell.ids import parse_id
 from paybell.messaging.failures import REPLAY_MAX, Chosen
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.errors import FailureNotFound
 from paybell.operations.problems import PROBLEMS
-from paybell.operations.repairs import watch_repair
 from paybell.operations.timeline import Timeline
 from paybell.pay.errors import PayOrderNotFound
-from paybell.reconciliation.reconciler import Repair
 from paybell.storage import Record
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.errors import InvalidText, TooManyStreams
@@ -32,7 +29,6 @@ from paybell.web.queries import check_moment
 from paybell.web.refusals import WITH_A_BODY
 
 PAGE_MAX = 100
-_HOURS_MAX = 24 * 365
 FailureState = Literal["dead", "retry"]
 _STATES = ["dead", "retry"]
 
@@ -97,13 +93,6 @@ class Replayed(msgspec.Struct, rename="camel"):
     """How many were handed to their listeners now; 0: none was left."""
 
     replayed: int
-
-
-class Reconcile(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """What is compared: pay orders of the last so many hours, all without a number."""
-
-    repair: bool = False
-    hours: Annotated[float, Meta(gt=0, le=_HOURS_MAX)] | None = None
 
 
 class ActionView(msgspec.Struct, rename="camel"):
@@ -213,27 +202,10 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
     return [failures, failure, replay]
 
 
-def _reconciling(desk: OperatorDesk, streams: Streams, clock: Clock) -> list[HTTPRouteHandler]:
-    @post(
-        "/reconcile",
-        operation_id="reconcile",
-        summary="Compare pay orders with orders, and repair what differs (server-sent events)",
-        status_code=200,
-        media_type="text/event-stream",
-        responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, TooManyStreams),
-    )
-    async def reconcile(request: Caller, data: JSONBody[Reconcile]) -> Stream:
-        since = None if data.hours is None else clock.now() - timedelta(hours=data.hours)
-        repair = Repair(request.user.user_id) if data.repair else None
-        return streams.respond(watch_repair(desk.reconciler.run(since, repair)), request.user)
-
-    return [reconcile]
-
-
-def ops_routes(desk: OperatorDesk, streams: Streams, clock: Clock, merchant_id: str) -> Router:
+def ops_routes(desk: OperatorDesk, streams: Streams, merchant_id: str) -> Router:
     """Return the routes under ``/ops``: of the house, because they show every merchant's payments."""
     opt = scope("ops") | scopes_of(merchant_id)
-    handlers = [*_watching(desk, streams), *_failures(desk), *_reconciling(desk, streams, clock)]
+    handlers = [*_watching(desk, streams), *_failures(desk)]
     return Router("/ops", route_handlers=handlers, tags=["operations"], opt=opt)
 
 

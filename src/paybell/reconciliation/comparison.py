@@ -61,12 +61,12 @@ class Comparison:
         while after < ID_MAX:
             async for suspects in self._suspects(after, chunk := await self._chunk(after)):
                 for batch in _batches(suspects):
-                    if found := await self._confirmed(batch):
+                    if found := await self.confirmed(batch):
                         yield found
             after = chunk.last
         async for page in self.trade.paid_unlinked():
             for batch in _batches({entry.number for entry in page}):
-                if found := await self._confirmed(batch):
+                if found := await self.confirmed(batch):
                     yield found
 
     async def _chunk(self, after: int) -> "_Chunk":
@@ -91,7 +91,7 @@ class Comparison:
             async for page in self.trade.entries(low, high):
                 yield {entry.number for entry in page if entry.number not in entries}
 
-    async def _confirmed(self, numbers: Collection[int]) -> list[Difference]:
+    async def confirmed(self, numbers: Collection[int]) -> list[Difference]:
         """Return those that differ for good: not what is only under way, or waits in the outbox."""
         while differing := await self._differing(numbers):
             newest = max(_changed_at(one) for one in differing)

@@ -43,3 +43,11 @@ class Entry:
     status: str
     standing: Standing
     changed_at: datetime
+
+    @property
+    def words(self) -> str:
+        """Everything that is compared, by which an acknowledged difference is known again."""
+        compared = (
+            self.status, self.pay_order_id, self.amount, self.refunded, self.currency, self.user_id
+        )  # fmt: skip
+        return " ".join(map(str, compared))

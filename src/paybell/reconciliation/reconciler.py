@@ -4,11 +4,12 @@ The command, the operators' route and the schedule are three views of this one g
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from paybell.clock import Clock
+from paybell.reconciliation.acknowledgements import Acknowledgements
 from paybell.reconciliation.comparison import Compared, Comparison
 from paybell.reconciliation.differences import REPUBLISHABLE, Difference
 from paybell.reconciliation.pay_books import PayBooks
@@ -44,6 +45,7 @@ class Progress:
     Attributes:
         compared: what was read.
         kinds: how many differences there are of each kind.
+        acknowledged: differences that operators let stand; they are in no other figure.
         republished: whose events were published again.
         repaired: that are gone since.
         batch: found since the step before.
@@ -51,6 +53,7 @@ class Progress:
 
     compared: Compared
     kinds: Counter[str] = field(default_factory=Counter)
+    acknowledged: int = 0
     republished: int = 0
     repaired: int = 0
     batch: Sequence[Difference] = ()
@@ -64,8 +67,11 @@ class Progress:
 class Reconciler:
     """Compares both sides of one merchant, and republishes."""
 
-    def __init__(self, pay: PayBooks, trade: TradeBooks, clock: Clock) -> None:
+    def __init__(
+        self, pay: PayBooks, trade: TradeBooks, acknowledgements: Acknowledgements, clock: Clock
+    ) -> None:
         """Work on both sides."""
+        self.acknowledgements = acknowledgements
         self._pay = pay
         self._trade = trade
         self._clock = clock
@@ -89,7 +95,9 @@ class Reconciler:
         comparison = Comparison(self._pay, self._trade, self._clock)
         progress = Progress(comparison.compared)
         patience_seconds = repair.patience_seconds if repair else 0.0
-        async for batch in comparison.differences(since):
+        async for found in comparison.differences(since):
+            batch = await self.acknowledgements.without(found)
+            progress.acknowledged += len(found) - len(batch)
             progress.batch = batch
             progress.kinds.update(one.kind.value for one in batch)
             repairable = [one for one in batch if one.kind in REPUBLISHABLE]
@@ -105,3 +113,15 @@ class Reconciler:
                 progress.repaired += repaired
                 yield progress
         yield progress
+
+    async def acknowledge(self, numbers: Collection[int], who: str, note: str) -> list[Difference]:
+        """Let what differs of these purchases stand as it is now; return it.
+
+        Args:
+            numbers: business order numbers; those that do not differ are left out.
+            who: the operator.
+            note: why they may stand.
+        """
+        found = await Comparison(self._pay, self._trade, self._clock).confirmed(numbers)
+        await self.acknowledgements.add(found, who, note)
+        return found
