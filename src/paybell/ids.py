@@ -1,17 +1,18 @@
 """Identifiers: 63 bits, ordered by time, unique without asking anybody.
 
 Layout as in Twitter's Snowflake: 41 bits of milliseconds since 2024, 10 bits of node,
-12 bits of sequence. The node number comes from a cycling sequence of the database the ids
-are stored in, so two processes share one only if 1,024 others were started in between.
+12 bits of sequence. The node number is lent by the database the ids are stored in
+(`paybell.storage.node_numbers`), so no two living processes share one.
 """
 
+import math
 import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from paybell.clock import Clock
-from paybell.errors import InvalidId
+from paybell.errors import InvalidId, Unavailable
 
 _EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 _SEQUENCE_MASK = (1 << 12) - 1
@@ -35,15 +36,26 @@ class Ids(Protocol):
 class SnowflakeIds:
     """Identifiers from a clock, a node number and a sequence."""
 
-    def __init__(self, clock: Clock, node: int) -> None:
-        """Take ``node`` from 0 to 1023, unique among the processes running now."""
-        assert 0 <= node < NODES
+    def __init__(self, clock: Clock, node: int, valid_until: float = math.inf) -> None:
+        """Begin with a number; see `use`."""
         self._clock = clock
-        self._node = node << 12
         self._last = 0
+        self.use(node, valid_until)
+
+    def use(self, node: int, valid_until: float) -> None:
+        """Use ``node`` (0 to 1023), ours alone until the clock's monotonic second ``valid_until``."""
+        assert 0 <= node < NODES
+        self._node = node << 12
+        self._valid_until = valid_until
 
     def next(self) -> int:
-        """Return the next identifier; a clock that steps back is waited out by counting on."""
+        """Return the next identifier; a clock that steps back is waited out by counting on.
+
+        Raises:
+            Unavailable: the node number may be another process's by now.
+        """
+        if self._clock.monotonic() >= self._valid_until:
+            raise Unavailable("This process may not make ids until its database can be reached again.")
         millis = _millis(self._clock.now())
         # The last step is (millis << 12 | sequence); an overflowing sequence borrows from the future.
         self._last = max(self._last + 1, millis << 12)

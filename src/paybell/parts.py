@@ -16,7 +16,7 @@ from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.settings import Settings
 from paybell.storage import Database
-from paybell.storage.node_numbers import next_node_number
+from paybell.storage.node_numbers import RENEW_SECONDS, NodeNumber
 from paybell.telemetry.metrics import Metrics
 from paybell.telemetry.observers import Observer
 from paybell.tokens import Tokens
@@ -105,6 +105,7 @@ class Host:
         self.streams = Streams()
         self.checks: dict[str, Check] = {}
         self.measures: list[Check] = []
+        self.loops: list[Loop] = []
         self._urls = urls
         self._stack = stack
         self._databases: dict[str, Database] = {}
@@ -142,7 +143,9 @@ class Host:
 
     async def ids(self, name: str) -> SnowflakeIds:
         """Return a source of ids that no other process of this database has."""
-        return SnowflakeIds(self.clock, await next_node_number(await self.database(name)))
+        number = await NodeNumber.take(await self.database(name), self.clock)
+        self.loops.append(Loop(f"{name}-node-number", number.renew, idle_seconds=RENEW_SECONDS))
+        return number.ids
 
     async def outbox(self) -> Outbox:
         """Return the one outbox of the pay database: who appends wakes who publishes."""

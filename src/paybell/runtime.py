@@ -68,4 +68,5 @@ async def open_runtime(
             parts.add(await context(host))
         parts.checks = host.checks | parts.checks
         parts.measures += host.measures
+        parts.loops += host.loops
         yield Runtime(host, parts, traces)
