@@ -13,9 +13,10 @@ import uvloop
 from benchmarks.child import Meter, ready, serve
 from benchmarks.stock import PEPPER, requests
 from paybell.clock import SystemClock
-from paybell.messaging.events import Signer, topology
+from paybell.messaging.events import topology
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.rabbitmq.broker import RabbitBroker
+from paybell.messaging.signatures import EventKeys
 from paybell.pay.service import PayService
 from paybell.pay.settlement import PaymentRequest
 from paybell.runtime import open_runtime
@@ -122,7 +123,7 @@ async def listen(spec: dict[str, Any]) -> dict[str, object]:
         broker = RabbitBroker(ours.broker_url)
         stack.push_async_callback(broker.close)
         (binding,) = topology(ours.queue_type).bindings
-        proof = PaymentProof(database, ours.merchant_id, Signer(ours.jwt_secret), pay)
+        proof = PaymentProof(database, ours.merchant_id, EventKeys(token_secret=ours.jwt_secret), pay)
         runner = ListenerRunner(
             payment_listener(binding, proof),
             broker,

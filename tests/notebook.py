@@ -47,7 +47,7 @@ class Notebook:
         self.tried: list[list[int]] = []
         self.failures = FailureStore(database)
         self.runner = ListenerRunner(
-            listener(binding, screen=screen)(self._write),
+            listener(binding, screen=screen, verify=False)(self._write),
             broker,
             database,
             clock,
@@ -135,3 +135,17 @@ def bare(number: int, attempt: int = 1, *, key: str = "pay.success") -> Message:
         type="pay.success",
         timestamp=datetime(2026, 1, 1, tzinfo=UTC),
     )
+
+
+def event_members(event_id: str) -> dict[str, object]:
+    """Return the members of a typed event: order 5001 of merchant 1 was paid."""
+    moment = "2026-01-01T00:00:00Z"
+    data: dict[str, object] = {
+        "payOrderId": "1", "bizOrderNo": "5001", "merchantId": "1", "payerId": "7", "amount": 100,
+        "currency": "CNY", "subject": "", "status": "TRADE_SUCCESS", "version": 2, "createdAt": moment,
+        "expiresAt": moment, "succeededAt": moment,
+    }  # fmt: skip
+    return {
+        "id": event_id, "type": "pay.success", "time": moment, "subject": "5001", "data": data,
+        "traceparent": "", "source": "/paybell/pay", "specversion": "1.0",
+    }  # fmt: skip

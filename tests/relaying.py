@@ -10,10 +10,11 @@ from support import PaySide, connected
 
 from paybell.clock import SystemClock
 from paybell.messaging.broker import Broker, Confirm, Message, Topology
-from paybell.messaging.events import PaymentSucceeded, Signer, topology
+from paybell.messaging.events import PaymentSucceeded, topology
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.relay import Relay, Wire
+from paybell.messaging.signatures import EventKeys
 from paybell.pay.model import PayOrder
 from paybell.telemetry.observers import ListenerObserver, Observer, RelayObserver
 from paybell.testing import FaultyBroker
@@ -94,7 +95,7 @@ def relay(
         outbox,
         broker,
         declares or topology(),
-        Wire(Signer(SECRET), content_type),
+        Wire(EventKeys(token_secret=SECRET), content_type),
         observer or Observer(),
         clock=SystemClock(),
         batch_max=batch_max,

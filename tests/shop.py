@@ -15,10 +15,8 @@ from paybell.messaging.broker import Delivery
 from paybell.messaging.events import (
     PAY_DIRECT,
     SIGNATURE_HEADER,
-    PaidOrder,
     PaymentSucceeded,
     SignedEvent,
-    Signer,
     topology,
     trade_topology,
 )
@@ -26,6 +24,7 @@ from paybell.messaging.failures import FailureStore
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.relay import Wire
+from paybell.messaging.signatures import EventKeys, PaidOrder
 from paybell.parts import Parts
 from paybell.pay.problems import PROBLEMS
 from paybell.pay.refund_routes import refund_routes
@@ -53,7 +52,7 @@ SECRET = "a secret that both services hold, of 32 bytes"
 
 def signed(number: int, amount: int = 100, merchant_id: str = "1", secret: str = SECRET) -> str:
     """Return the signature of a payment in CNY."""
-    return Signer(secret).sign(PaidOrder(merchant_id, str(number), amount, "CNY"))
+    return EventKeys(token_secret=secret).sign(PaidOrder(merchant_id, str(number), amount, "CNY"))
 
 
 @dataclass(slots=True)
@@ -102,7 +101,7 @@ class Shop:
 
     async def told(self) -> list[Delivery]:
         """Take all events out of pay's outbox; return the deliveries they come to at the order service."""
-        wire, token = Wire(Signer(SECRET), "text/x-json"), uuid4()
+        wire, token = Wire(EventKeys(token_secret=SECRET), "text/x-json"), uuid4()
         events = await self.pay.outbox.claim(token, 60, 10_000)
         now = SystemClock().now()
         await self.pay.outbox.finish([event.id for event in events], token, now, now)
@@ -138,7 +137,7 @@ class Shop:
 @asynccontextmanager
 async def shop(pay_database: Database, trade_database: Database) -> AsyncIterator[Shop]:
     """Open one on a test's own databases."""
-    clock, side, signer = SystemClock(), PaySide(pay_database), Signer(SECRET)
+    clock, side, signer = SystemClock(), PaySide(pay_database), EventKeys(token_secret=SECRET)
     settings = read_settings({}, jwt_secret=SECRET)
     tokens = Tokens.from_settings(settings, clock)
     routers = [

@@ -10,10 +10,10 @@ from paybell.clock import Clock
 from paybell.errors import BrokerUnavailable, PaybellError
 from paybell.ids import SnowflakeIds
 from paybell.messaging.broker import Topology
-from paybell.messaging.events import Signer
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
+from paybell.messaging.signatures import EventKeys
 from paybell.settings import Settings
 from paybell.storage import Database
 from paybell.storage.node_numbers import RENEW_SECONDS, NodeNumber
@@ -101,7 +101,7 @@ class Host:
         self.observer = observer
         self.metrics = metrics
         self.tokens = Tokens.from_settings(settings, clock)
-        self.signer = Signer(settings.jwt_secret)
+        self.event_keys = EventKeys.from_settings(settings)
         self.streams = Streams()
         self.checks: dict[str, Check] = {}
         self.measures: list[Check] = []

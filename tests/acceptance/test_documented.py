@@ -81,7 +81,7 @@ async def test_the_tutorial_does_what_it_says(postgres: Databases, rabbitmq_url:
         {
             "PAYBELL_BROKER_URL": rabbitmq_url,
             "PAYBELL_PORT": str(port),
-            "PAYBELL_HOME": str(home),
+            "PAYBELL_HOME": str(home / ".paybell"),
             "POINTS_DATABASE_URL": postgres.trade.replace("/paybell_trade", "/tutorial_points", 1),
         },
     )

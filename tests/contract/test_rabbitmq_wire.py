@@ -19,8 +19,9 @@ from support import PaySide, until
 from paybell.clock import SystemClock, rfc3339
 from paybell.errors import Misconfigured
 from paybell.messaging.broker import MESSAGE_BODY_MAX, Binding, Confirm, Queue, Topology
-from paybell.messaging.events import PAY_DIRECT, PAY_EVENTS, TRADE_QUEUE, Signer, topology
+from paybell.messaging.events import PAY_DIRECT, PAY_EVENTS, TRADE_QUEUE, topology
 from paybell.messaging.rabbitmq.broker import RabbitBroker
+from paybell.messaging.signatures import EventKeys
 from paybell.pay.model import PayOrder
 from paybell.storage import Database
 from paybell.testing import FaultyBroker
@@ -130,7 +131,7 @@ async def test_a_payment_is_a_typed_event_beside_it(
         "type": "pay.success",
         "headers": {
             "traceparent": event["traceparent"],
-            "paybell-signature": Signer(SECRET).sign_event(body),
+            "paybell-signature": EventKeys(token_secret=SECRET).sign_event(body),
         },
     }
     assert event == {

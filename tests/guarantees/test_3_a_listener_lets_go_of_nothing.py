@@ -164,7 +164,7 @@ async def _listen_until_done(deadly: Deadly) -> None:
     """Be a process that one event kills; end well when every event is on disk."""
     clock, stop = SystemClock(), asyncio.Event()
 
-    @listener(deadly.binding)
+    @listener(deadly.binding, verify=False)
     async def write(events: Sequence[PaymentSucceeded], tx: Transaction) -> None:
         numbers = [event.biz_order_no for event in events]
         await tx.execute(Query("INSERT INTO notebook SELECT unnest($1::bigint[])"), numbers)

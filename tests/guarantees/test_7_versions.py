@@ -19,8 +19,8 @@ from paybell.messaging.events import (
     SIGNATURE_HEADER,
     PayOrderData,
     PayOrderEvent,
-    Signer,
 )
+from paybell.messaging.signatures import EventKeys
 from paybell.storage import Database
 from paybell.trade.model import Order, OrderStatus
 from paybell.trade.order_checker import CHECK_SECONDS, DEADLINE_GRACE_SECONDS, LATER_SECONDS, next_check
@@ -133,7 +133,7 @@ def typed(data: PayOrderData, event_type: str, *, secret: str | None = SECRET) -
     """Make the delivery of a typed event."""
     event = PayOrderEvent(f"{data.pay_order_id}-{data.version}", event_type, NOW, data.biz_order_no, data, "")
     body = msgspec.json.encode(event)
-    headers = {} if secret is None else {SIGNATURE_HEADER: Signer(secret).sign_event(body)}
+    headers = {} if secret is None else {SIGNATURE_HEADER: EventKeys(token_secret=secret).sign_event(body)}
     return Delivery(1, PAY_EVENTS.name, event_type, body, CLOUDEVENTS_JSON, "m", headers)
 
 

@@ -22,9 +22,10 @@ from support import PASSWORD, PaySide, codes, payment, seeded
 from paybell.errors import PaybellError
 from paybell.idempotency.keys import IdempotencyKey
 from paybell.messaging.broker import Confirm, Delivery, Message
-from paybell.messaging.events import PaymentSucceeded, Signer, topology
+from paybell.messaging.events import PaymentSucceeded, topology
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.local import LocalBroker
+from paybell.messaging.signatures import EventKeys
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.status import PayStatus
@@ -102,7 +103,7 @@ def opened(pay_url: str, trade_url: str) -> Iterator[World]:
             client = await stack.enter_async_context(PayClient.open("http://127.0.0.1:9", tokens, clock))
             side, post = PaySide(pay), Post()
             (binding,) = topology().bindings
-            proof = PaymentProof(trade, "1", Signer(SECRET), client)
+            proof = PaymentProof(trade, "1", EventKeys(token_secret=SECRET), client)
             runner = ListenerRunner(
                 payment_listener(binding, proof), post, trade, clock, Observer(), batch_max=500
             )

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from paybell.errors import Misconfigured, NotAuthenticated
+from paybell.messaging.signatures import EventKeys
 from paybell.settings import Settings, read_settings
 from paybell.settings.secrets import SECRET_BYTES_MIN, with_secrets
 from paybell.testing import FrozenClock
@@ -107,8 +108,9 @@ def test_development_secrets_are_made_once_and_readable_by_the_owner_only(tmp_pa
         assert len(secret) >= SECRET_BYTES_MIN
         assert re.fullmatch(r"[\w-]+", secret)  # fit to stand in PAYBELL_PIN_PEPPER, which knows : and ,
         assert stat.S_IMODE((settings.home / name).stat().st_mode) == 0o600
-    assert sorted(path.name for path in settings.home.iterdir()) == ["jwt-secret", "pin-pepper"]
+    assert sorted(path.name for path in settings.home.iterdir()) == ["event-keys", "jwt-secret", "pin-pepper"]
     assert with_secrets(read_settings({}, home=tmp_path / "other")).jwt_secret != first.jwt_secret
+    assert EventKeys.from_settings(first).sign_event(b"").startswith("1:")
 
 
 def test_a_secret_that_is_set_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -223,7 +225,7 @@ def test_processes_that_start_at_once_agree_on_the_secrets(tmp_path: Path) -> No
         made = list(pool.map(with_secrets, [settings] * 64))
 
     assert all(one == made[0] for one in made)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["jwt-secret", "pin-pepper"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["event-keys", "jwt-secret", "pin-pepper"]
 
 
 def test_a_damaged_secret_is_not_taken_for_one(tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ import structlog
 
 from paybell.batching import bisect
 from paybell.clock import Clock
-from paybell.errors import Unavailable
+from paybell.errors import PaybellError, Unavailable
 from paybell.messaging import failures
 from paybell.messaging.arrivals import Arrival, Failure, dead, failed, identity, postponed
 from paybell.messaging.broker import MESSAGE_BODY_MAX, Delivery
-from paybell.messaging.events import Unreadable
+from paybell.messaging.events import Unreadable, signature_of
 from paybell.messaging.listener import Event, Listener, Rejected, Verdict
 from paybell.messaging.patience import HandlerTooSlow, Patience
+from paybell.messaging.signatures import EventKeys
 from paybell.storage import Database, Transaction, load_queries
 from paybell.telemetry.observers import ListenerObserver
 
@@ -38,6 +39,12 @@ SCREEN_TIMEOUT_SECONDS = 30.0
 STRIKES_MAX = 3
 
 Result = TypeVar("Result")
+
+
+class NotSigned(PaybellError):
+    """An event that nothing vouches for; it goes to the dead letters."""
+
+    code = "not_signed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +69,16 @@ class EventProcessor(Generic[Event]):
         clock: Clock,
         observer: ListenerObserver,
         patience: Patience,
+        *,
+        keys: EventKeys | None,
     ) -> None:
-        """Do it for one listener, in its database."""
+        """Do it for one listener, in its database; with ``keys`` only what one of them has signed."""
         self._listener = listener
         self._database = database
         self._clock = clock
         self._observer = observer
         self._patience = patience
+        self._keys = keys
 
     async def process(self, arrivals: Sequence[Arrival]) -> None:
         """Read, decide, apply in one transaction, keep what failed.
@@ -87,14 +97,15 @@ class EventProcessor(Generic[Event]):
     def _read(
         self, arrivals: Sequence[Arrival]
     ) -> tuple[list[_Incoming[Event]], list[Failure], list[Arrival]]:
-        """Return the events, what is none, and what does not concern this listener."""
+        """Return the events, what is none or not ours, and what does not concern this listener."""
         incoming: list[_Incoming[Event]] = []
         unreadable: list[Failure] = []
         ignored: list[Arrival] = []
         for arrival in arrivals:
             try:
                 event = self._event(arrival.delivery)
-            except Unreadable as error:
+            except (Unreadable, NotSigned) as error:
+                # Not by the id it claims, or it would stand in the place of the true one.
                 event_id = arrival.event_id or identity(arrival.delivery)
                 unreadable.append(dead(arrival, event_id, error.code, str(error)))
             else:
@@ -119,6 +130,9 @@ class EventProcessor(Generic[Event]):
             raise Unreadable(f"{type(error).__name__}: {error}") from error
         if not storable:
             raise Unreadable("the event id is not 1 to 255 characters of text")
+        signature = signature_of(delivery)
+        if self._keys and not self._keys.verifies_event(signature, delivery.body):
+            raise NotSigned("no key of this listener has signed it" if signature else "it is not signed")
         return event
 
     async def _decide(

@@ -5,7 +5,6 @@ these classes alone.
 """
 
 import hashlib
-import hmac
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -142,7 +141,7 @@ class SignedEvent:
         Raises:
             Unreadable: it is not one.
         """
-        return cls(PayOrderEvent.from_delivery(delivery), delivery.body, _text(delivery, SIGNATURE_HEADER))
+        return cls(PayOrderEvent.from_delivery(delivery), delivery.body, signature_of(delivery))
 
     @property
     def event_id(self) -> str:
@@ -173,14 +172,17 @@ class PaymentSucceeded:
         Raises:
             Unreadable: it is none of them, or the number is not from 1 to 2^63-1.
         """
-        return cls(
-            _read_number(delivery.body), _text(delivery, SIGNATURE_HEADER), _text(delivery, MERCHANT_HEADER)
-        )
+        return cls(_read_number(delivery.body), signature_of(delivery), _text(delivery, MERCHANT_HEADER))
 
     @property
     def event_id(self) -> str:
         """What the inbox knows it by: an order is paid once, so its number and nothing a sender claims."""
         return f"{PAY_SUCCESS}:{self.biz_order_no}"
+
+
+def signature_of(delivery: Delivery) -> str:
+    """Return what its sender has signed it with; empty: nothing that could be a signature."""
+    return _text(delivery, SIGNATURE_HEADER)
 
 
 def _text(delivery: Delivery, header: str) -> str:
@@ -199,44 +201,3 @@ def _read_number(body: bytes) -> int:
     if not 1 <= number <= ID_MAX:
         raise Unreadable("the order number is not from 1 to 9223372036854775807")
     return number
-
-
-class PaidOrder(msgspec.Struct, frozen=True, rename="camel"):
-    """What a signature vouches for: this merchant's order was paid, with this amount in minor units."""
-
-    merchant_id: str
-    biz_order_no: str
-    amount: int
-    currency: str
-
-
-class Signer:
-    """Signs bare order numbers and typed events, so that a listener can tell ours from forged ones.
-
-    The number alone would do for no one: two merchants may use the same, and a merchant may have made
-    a pay order of less than its order comes to.
-    """
-
-    def __init__(self, secret: str) -> None:
-        """Derive the signing key from a secret both sides hold; the secret itself signs nothing here."""
-        self._key = hmac.digest(secret.encode(), b"paybell pay.success v1", "sha256")
-        self._event_key = hmac.digest(secret.encode(), b"paybell pay.events v1", "sha256")
-
-    def sign(self, paid: PaidOrder) -> str:
-        """Return the signature for the `SIGNATURE_HEADER`."""
-        # The merchant is last: it alone may hold a colon.
-        covered = f"{paid.biz_order_no}:{paid.amount}:{paid.currency}:{paid.merchant_id}"
-        return hmac.digest(self._key, covered.encode(), "sha256").hex()
-
-    def verifies(self, signature: str, paid: PaidOrder) -> bool:
-        """Compare in constant time."""
-        return hmac.compare_digest(signature.encode("utf-8", "replace"), self.sign(paid).encode())
-
-    def sign_event(self, body: bytes) -> str:
-        """Return the signature of a typed event's whole body."""
-        return hmac.digest(self._event_key, body, "sha256").hex()
-
-    def verifies_event(self, event: SignedEvent) -> bool:
-        """Compare in constant time."""
-        signature = event.signature.encode("utf-8", "replace")
-        return hmac.compare_digest(signature, self.sign_event(event.body).encode())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar, get_args, get_type_hints
 
 from paybell.messaging.broker import Binding, Delivery
+from paybell.messaging.events import PaymentSucceeded, PayOrderEvent
 from paybell.storage import Transaction
 
 
@@ -53,6 +54,7 @@ class Listener(Generic[Event]):
     handle: Handler[Event]
     screen: Screen[Event] | None
     concerns: Callable[[Event], bool] | None
+    verify: bool
 
     async def __call__(self, events: Sequence[Event], tx: Transaction) -> Iterable[Rejected] | None:
         """Apply events in a transaction, as the runner does."""
@@ -64,6 +66,7 @@ def listener(
     *,
     screen: Screen[Event] | None = None,
     concerns: Callable[[Event], bool] | None = None,
+    verify: bool = True,
 ) -> Callable[[Handler[Event]], Listener[Event]]:
     """Make a listener of ``async def handle(events: Sequence[SomeEvent], tx: Transaction)``.
 
@@ -78,11 +81,42 @@ def listener(
             attempt: whom it asks is away.
         concerns: says of an event whether it is this listener's business; others are counted and
             acknowledged, and enter neither inbox nor failures.
+        verify: a `PayOrderEvent` without a signature of ours becomes a dead letter ``not_signed``, whatever
+            id it claims. A bare number (`PaymentSucceeded`) is proven by a ``screen`` alone. False: whoever
+            may publish to the exchange is believed.
+
+    Raises:
+        TypeError: the function is no such one, or nothing would prove its events.
     """
 
     def decorate(handle: Handler[Event]) -> Listener[Event]:
-        first = next(iter(inspect.signature(handle).parameters))
-        event_type: Any = get_args(get_type_hints(handle)[first])[0]
-        return Listener(binding.queue.name, binding, event_type, handle, screen, concerns)
+        event_type = _event_type(handle)
+        if issubclass(event_type, PaymentSucceeded) and screen is None and verify:
+            raise TypeError(
+                f"{_name(handle)} would believe any number that somebody publishes: ask for PayOrderEvent, "
+                "which is signed, give a screen that proves the payments, or say verify=False."
+            )
+        signed = verify and issubclass(event_type, PayOrderEvent)
+        return Listener(binding.queue.name, binding, event_type, handle, screen, concerns, signed)
 
     return decorate
+
+
+def _event_type(handle: Handler[Event]) -> type[Event]:
+    """Return the class of events that a function asks for; see `listener`."""
+    if not inspect.iscoroutinefunction(handle):
+        raise TypeError(f"{_name(handle)} must be an async function: write async def.")
+    parameters = list(inspect.signature(handle).parameters)
+    hints = get_type_hints(handle)
+    wanted: tuple[Any, ...] = get_args(hints.get(parameters[0])) if len(parameters) == 2 else ()  # noqa: PLR2004
+    if not wanted or not hasattr(wanted[0], "from_delivery"):
+        raise TypeError(
+            f"{_name(handle)} must say which events it takes: "
+            f"async def {_name(handle)}(events: Sequence[PayOrderEvent], tx: Transaction)."
+        )
+    event_type: type[Event] = wanted[0]
+    return event_type
+
+
+def _name(handle: object) -> str:
+    return str(getattr(handle, "__name__", handle))

@@ -17,6 +17,7 @@ from paybell.messaging.broker import Broker, Consumer, Delivery, Topology
 from paybell.messaging.event_processor import EventProcessor
 from paybell.messaging.listener import Event, Listener
 from paybell.messaging.patience import Patience
+from paybell.messaging.signatures import EventKeys
 from paybell.messaging.suspects import DEATHS_MAX, Piece, Suspects
 from paybell.storage import Database
 from paybell.telemetry.observers import ListenerObserver
@@ -36,8 +37,23 @@ class ListenerRunner(Generic[Event]):
         observer: ListenerObserver,
         *,
         batch_max: int,
+        keys: EventKeys | None = None,
     ) -> None:
-        """Apply up to ``batch_max`` deliveries in a transaction."""
+        """Apply up to ``batch_max`` deliveries in a transaction.
+
+        Args:
+            listener: whose function is fed.
+            broker: where deliveries come from.
+            database: where its inbox and its failures are, and where its function works.
+            clock: what time it is.
+            observer: hears of each batch.
+            batch_max: most deliveries applied in one transaction.
+            keys: verify its events; those of the environment when none are given.
+
+        Raises:
+            Misconfigured: its events are to be verified, and there is no key.
+        """
+        keys = (keys or EventKeys.from_environment()) if listener.verify else None
         self._listener = listener
         self._broker = broker
         self._database = database
@@ -45,7 +61,7 @@ class ListenerRunner(Generic[Event]):
         self._observer = observer
         self._batch_max = batch_max
         self._patience = Patience(database, clock, listener.name)
-        self._processor = EventProcessor(listener, database, clock, observer, self._patience)
+        self._processor = EventProcessor(listener, database, clock, observer, self._patience, keys=keys)
         self._suspects = Suspects(database, listener.name)
         self.queue = listener.binding.queue.name
         self.consuming = False

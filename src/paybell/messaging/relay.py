@@ -23,10 +23,9 @@ from paybell.messaging.events import (
     PAY_EVENTS,
     PAY_SUCCESS,
     SIGNATURE_HEADER,
-    PaidOrder,
-    Signer,
 )
 from paybell.messaging.outbox import Outbox, OutboxEvent, attempt_of
+from paybell.messaging.signatures import EventKeys, PaidOrder
 from paybell.telemetry.observers import RelayObserver
 
 # A returned event waits for a queue that somebody has unbound; asking each second is enough.
@@ -43,9 +42,9 @@ _read_paid = msgspec.json.Decoder(_Paid).decode
 class Wire:
     """Turns one event into its messages: the typed one, and the article's bare number beside it."""
 
-    def __init__(self, signer: Signer, content_type: str) -> None:
+    def __init__(self, keys: EventKeys, content_type: str) -> None:
         """Sign both, and send bare numbers under this content type."""
-        self._signer = signer
+        self._keys = keys
         self._content_type = content_type
 
     def messages(self, event: OutboxEvent, attempt: str) -> list[Message]:
@@ -60,7 +59,7 @@ class Wire:
             timestamp=event.occurred_at,
             headers={
                 "traceparent": event.traceparent,
-                SIGNATURE_HEADER: self._signer.sign_event(event.body),
+                SIGNATURE_HEADER: self._keys.sign_event(event.body),
             },
             must_route=False,
         )
@@ -84,7 +83,7 @@ class Wire:
                 "cloudEvents:specversion": "1.0",
                 "traceparent": event.traceparent,
                 MERCHANT_HEADER: paid.merchant_id,
-                SIGNATURE_HEADER: self._signer.sign(paid),
+                SIGNATURE_HEADER: self._keys.sign(paid),
             },
         )
         return [bare, typed]

@@ -79,7 +79,7 @@ def _relay_lanes(host: Host, outbox: Outbox) -> list[Loop]:
         outbox,
         host.broker,
         topology(settings.queue_type),
-        Wire(host.signer, settings.legacy_content_type),
+        Wire(host.event_keys, settings.legacy_content_type),
         host.observer,
         clock=host.clock,
         batch_max=settings.relay_batch_max,

@@ -82,5 +82,6 @@ def run_workers(
             "PAYBELL_TRADE_DATABASE_URL": urls.get("trade", ""),
             "PAYBELL_JWT_SECRET": settings.jwt_secret,
             "PAYBELL_PIN_PEPPER": settings.pin_pepper,
+            "PAYBELL_EVENT_KEYS": settings.event_keys,
         }
         Supervisor(command, environment, inherited).run(count)

@@ -77,6 +77,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
             "a secret alone has the id 1. Each is as long as PAYBELL_JWT_SECRET."
         ),
     ] = ""
+    event_keys: Annotated[
+        str,
+        Meta(
+            description="Keys that events are signed and verified with, as id:secret of at least 32 bytes, "
+            "newest first, separated by commas; empty: a key derived from PAYBELL_JWT_SECRET."
+        ),
+    ] = ""
+    event_key_of_tokens: Annotated[
+        Literal["accepted", "refused"],
+        Meta(
+            description="Whether what the key derived from PAYBELL_JWT_SECRET has signed is believed, beside "
+            "PAYBELL_EVENT_KEYS."
+        ),
+    ] = "accepted"
     merchant_id: Annotated[
         Text, Meta(max_length=64, description="Merchant of tokens that carry no merchant claim.")
     ] = "1"

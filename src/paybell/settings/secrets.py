@@ -15,6 +15,7 @@ from paybell.settings import Settings
 # RFC 7518 section 3.2: a key for HS256 has at least 256 bits.
 SECRET_BYTES_MIN = 32
 _JWT_SECRET, _PIN_PEPPER = "PAYBELL_JWT_SECRET", "PAYBELL_PIN_PEPPER"
+EVENT_KEYS = "PAYBELL_EVENT_KEYS"
 # A key of a setting that holds several: its id stands beside what was made with it.
 _KEY = re.compile(r"(?:([A-Za-z0-9]{1,32}):)?([^:]+)")
 
@@ -36,7 +37,7 @@ def keys_of(variable: str, text: str) -> Mapping[str, str]:
 
 
 def with_secrets(settings: Settings) -> Settings:
-    """Return the settings with both secrets present.
+    """Return the settings with all secrets present.
 
     On loopback with an embedded database missing ones are generated once into ``PAYBELL_HOME``,
     readable by the owner only; they are as good as given ones. Of given ones each key is long enough
@@ -45,6 +46,10 @@ def with_secrets(settings: Settings) -> Settings:
     Raises:
         Misconfigured: a secret is needed and missing, or too short.
     """
+    event_keys = settings.event_keys
+    # Who brings a token secret may have other processes that know no key of ours.
+    if not (settings.jwt_secret or event_keys) and settings.embedded and settings.loopback:
+        event_keys = _development_secret(settings, "event-keys", EVENT_KEYS, "1:")
     jwt_secret = settings.jwt_secret or _development_secret(settings, "jwt-secret", _JWT_SECRET)
     if settings.needs_real_secrets:
         _check_length(_JWT_SECRET, jwt_secret)
@@ -52,7 +57,9 @@ def with_secrets(settings: Settings) -> Settings:
     if settings.needs_real_secrets:
         for key_id, key in keys_of(_PIN_PEPPER, pin_pepper).items():
             _check_length(f"{_PIN_PEPPER}, key {key_id}", key)
-    return msgspec.structs.replace(settings, jwt_secret=jwt_secret, pin_pepper=pin_pepper)
+    return msgspec.structs.replace(
+        settings, jwt_secret=jwt_secret, pin_pepper=pin_pepper, event_keys=event_keys
+    )
 
 
 def _check_length(what: str, key: str) -> None:
@@ -63,7 +70,7 @@ def _check_length(what: str, key: str) -> None:
         )
 
 
-def _development_secret(settings: Settings, file_name: str, setting: str) -> str:
+def _development_secret(settings: Settings, file_name: str, setting: str, prefix: str = "") -> str:
     if not (settings.embedded and settings.loopback):
         raise Misconfigured(
             f"Set {setting} to at least {SECRET_BYTES_MIN} random bytes: secrets are only generated for "
@@ -73,7 +80,7 @@ def _development_secret(settings: Settings, file_name: str, setting: str) -> str
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _place(path, secrets.token_urlsafe(48))
+            _place(path, prefix + secrets.token_urlsafe(48))
         secret = path.read_text()
     except OSError as error:
         raise Misconfigured(f"PAYBELL_HOME ({settings.home}) cannot be used: {error.strerror}.") from error

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -42,9 +41,6 @@ _CLEAR: Mapping[Alarm, Sequence[str]] = {
     "memory": ("set_vm_memory_high_watermark", "0.4"),
     "disk": ("set_disk_free_limit", "50MB"),
 }
-
-
-ALARM_TIMEOUT_SECONDS = 15.0
 
 
 class RabbitmqNode:
@@ -163,13 +159,12 @@ class RabbitmqNode:
         self._running.send_signal(signal.SIGCONT)
 
     def block(self, alarm: Alarm = "memory") -> None:
-        """Raise a resource alarm and return when it is in force: connections are blocked from now on.
+        """Raise a resource alarm: every connection is blocked from its next publish on.
 
         Raises:
             Unavailable: see `ctl`.
         """
         self.ctl(*_RAISE[alarm])
-        self._wait_for_alarms(raised=True)
 
     def unblock(self, alarm: Alarm = "memory") -> None:
         """End the alarm that `block` raised.
@@ -178,15 +173,6 @@ class RabbitmqNode:
             Unavailable: see `ctl`.
         """
         self.ctl(*_CLEAR[alarm])
-        self._wait_for_alarms(raised=False)
-
-    def _wait_for_alarms(self, *, raised: bool) -> None:
-        """Some releases raise and clear them at their next look only, a second later."""
-        deadline = time.monotonic() + ALARM_TIMEOUT_SECONDS
-        while (self.evaluate("length(rabbit_alarm:get_alarms())") != "0") is not raised:
-            if time.monotonic() > deadline:
-                raise Unavailable("RabbitMQ's alarm has not changed in time.")
-            time.sleep(0.05)
 
     def close_connections(self) -> None:
         """Have the broker close every client's connection, as an operator would.

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from paybell.messaging.broker import Binding
-from paybell.messaging.events import PayOrderData, SignedEvent, Signer
+from paybell.messaging.events import PayOrderData, SignedEvent
 from paybell.messaging.listener import Listener, Rejected, Verdicts, listener
+from paybell.messaging.signatures import EventKeys
 from paybell.storage import Transaction
 from paybell.trade import store
 from paybell.trade.errors import PayServiceUnavailable
@@ -30,10 +31,10 @@ async def apply_states(tx: Transaction, states: Iterable[PayOrderData]) -> None:
 class EventProof:
     """Makes sure of typed events: by our signature, and without one by asking pay."""
 
-    def __init__(self, merchant_id: str, signer: Signer, pay: PayClient) -> None:
-        """Take who we are, the key of the signatures and the service to ask."""
+    def __init__(self, merchant_id: str, keys: EventKeys, pay: PayClient) -> None:
+        """Take who we are, the keys of the signatures and the service to ask."""
         self._merchant_id = merchant_id
-        self._signer = signer
+        self._keys = keys
         self._pay = pay
 
     def is_ours(self, event: SignedEvent) -> bool:
@@ -42,7 +43,8 @@ class EventProof:
 
     async def __call__(self, events: Sequence[SignedEvent]) -> Verdicts:
         """Answer for the events that are not proven: rejected, or to be tried again later."""
-        proven = {event.event_id for event in events if self._signer.verifies_event(event)}
+        verifies = self._keys.verifies_event
+        proven = {event.event_id for event in events if verifies(event.signature, event.body)}
         asked = [event for event in events if event.event_id not in proven]
         if not asked:
             return {}

@@ -20,9 +20,9 @@ def add_listeners(host: Host, parts: Parts, pay: PayClient, watch: OrderWatch, d
     """Add the order service's listeners with their retries, their check, and the count of what failed."""
     settings = host.settings
     (binding,) = topology(settings.queue_type).bindings
-    proof = PaymentProof(database, settings.merchant_id, host.signer, pay)
+    proof = PaymentProof(database, settings.merchant_id, host.event_keys, pay)
     listeners: dict[str, Listener[Any]] = {"listener": payment_listener(binding, proof, watch.changed)}
-    event_proof = EventProof(settings.merchant_id, host.signer, pay)
+    event_proof = EventProof(settings.merchant_id, host.event_keys, pay)
     for binding in trade_topology(settings.queue_type).bindings:
         listeners[f"listener-{binding.key}"] = pay_order_listener(binding, event_proof, watch.changed)
     runners = {

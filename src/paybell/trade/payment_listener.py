@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from paybell.messaging.broker import Binding
-from paybell.messaging.events import PaidOrder, PaymentSucceeded, Signer
+from paybell.messaging.events import PaymentSucceeded
 from paybell.messaging.listener import Listener, Rejected, Verdicts, listener
+from paybell.messaging.signatures import EventKeys, PaidOrder
 from paybell.storage import Database, Transaction
 from paybell.trade import store
 from paybell.trade.errors import PayServiceUnavailable
@@ -21,11 +22,11 @@ class PaymentProof:
     counts is a payment to our merchant, of what our own order comes to.
     """
 
-    def __init__(self, database: Database, merchant_id: str, signer: Signer, pay: PayClient) -> None:
-        """Take the trade database, who we are, the key of the signatures and the service to ask."""
+    def __init__(self, database: Database, merchant_id: str, keys: EventKeys, pay: PayClient) -> None:
+        """Take the trade database, who we are, the keys of the signatures and the service to ask."""
         self._database = database
         self._merchant_id = merchant_id
-        self._signer = signer
+        self._keys = keys
         self._pay = pay
 
     def is_ours(self, event: PaymentSucceeded) -> bool:
@@ -51,7 +52,7 @@ class PaymentProof:
 
     def _is_signed(self, event: PaymentSucceeded, orders: Mapping[int, Order]) -> bool:
         order = orders.get(event.biz_order_no)
-        return order is not None and self._signer.verifies(
+        return order is not None and self._keys.verifies(
             event.signature, PaidOrder(self._merchant_id, str(order.id), order.total_fee, order.currency)
         )
 
