@@ -12,10 +12,9 @@ from paybell.clock import SystemClock
 from paybell.messaging.broker import Exchange
 from paybell.messaging.events import (
     CLOUDEVENTS_JSON,
-    PAY_CLOSED,
+    EVENT_TYPES,
     PAY_DIRECT,
     PAY_EVENTS,
-    PAY_REFUNDED,
     PAY_SUCCESS,
     SIGNATURE_HEADER,
     PayOrderEvent,
@@ -237,7 +236,7 @@ def asyncapi_page() -> str:
         "payload": {"type": "integer", "format": "int64", "minimum": 1},
     }
     channels = {
-        **{_name(key): _channel(key, PAY_EVENTS, "event") for key in (PAY_SUCCESS, PAY_CLOSED, PAY_REFUNDED)},
+        **{_name(key): _channel(key, PAY_EVENTS, "event") for key in EVENT_TYPES},
         "payDirect": _channel(PAY_SUCCESS, PAY_DIRECT, "number"),
     }
     document = {

@@ -18,6 +18,8 @@ from paybell.messaging.broker import Binding, Delivery, Exchange, Queue, Topolog
 PAY_SUCCESS = "pay.success"
 PAY_CLOSED = "pay.closed"
 PAY_REFUNDED = "pay.refunded"
+# Every type there is: what is documented, and what tests expect.
+EVENT_TYPES = (PAY_SUCCESS, PAY_CLOSED, PAY_REFUNDED)
 
 # The article's exchange and queue: bare order numbers for unmodified Spring services.
 PAY_DIRECT = Exchange("pay.direct")
