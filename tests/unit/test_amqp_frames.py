@@ -1,8 +1,11 @@
 """Whole messages on the wire: what we write the client reads, and what we read is what the client reads."""
 
+import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pika
@@ -225,6 +228,12 @@ def test_a_confirm_is_read_as_the_client_writes_it(
         with pytest.raises(Incomplete):
             read_answer(data[:part], 0, publishers)
     assert len(told) == 1
+
+
+def test_the_client_is_held_at_one_version_while_names_of_its_that_are_not_public_are_relied_on() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+
+    assert f"pika=={version('pika')}" in project["dependencies"]
 
 
 def test_the_client_still_has_what_we_replace() -> None:

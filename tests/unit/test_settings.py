@@ -98,6 +98,14 @@ def test_a_relay_may_not_lose_its_lease_while_it_publishes() -> None:
         read_settings({}, publish_deadline_seconds=15.1, relay_lease_seconds=30.0)
 
 
+def test_a_content_type_that_no_message_can_carry_is_refused_at_the_start() -> None:
+    """AMQP writes it as a short string of 255 bytes; a longer one would fail at every publishing."""
+    assert read_settings({"PAYBELL_LEGACY_CONTENT_TYPE": "é" * 127 + "x"}).legacy_content_type
+
+    with pytest.raises(Misconfigured, match="PAYBELL_LEGACY_CONTENT_TYPE must have at most 255 bytes"):
+        read_settings({"PAYBELL_LEGACY_CONTENT_TYPE": "é" * 128})
+
+
 def test_development_secrets_are_made_once_and_readable_by_the_owner_only(tmp_path: Path) -> None:
     settings = read_settings({}, home=tmp_path / "new" / "home")
     first, again = with_secrets(settings), with_secrets(settings)

@@ -17,6 +17,9 @@ from paybell.errors import Misconfigured
 # retention). trade: orders and their listeners. ops: console and comparison of both sides.
 ROLES = frozenset({"api", "background", "trade", "ops"})
 
+# What a short string of AMQP 0-9-1 (4.2.5.3) holds.
+SHORT_STRING_BYTES = 255
+
 Text = Annotated[str, Meta(min_length=1)]
 
 
@@ -193,6 +196,10 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: object) 
     if settings.inbox_days * 86_400 < settings.reconcile_window_seconds:
         raise Misconfigured(
             "PAYBELL_INBOX_DAYS must cover PAYBELL_RECONCILE_WINDOW_SECONDS: so long events may come again."
+        )
+    if len(settings.legacy_content_type.encode()) > SHORT_STRING_BYTES:
+        raise Misconfigured(
+            f"PAYBELL_LEGACY_CONTENT_TYPE must have at most {SHORT_STRING_BYTES} bytes, as AMQP allows."
         )
     if not settings.broker_url.startswith(("local:", "amqp://", "amqps://")):
         raise Misconfigured("PAYBELL_BROKER_URL must be local:, amqp://… or amqps://….")

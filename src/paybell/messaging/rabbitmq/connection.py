@@ -50,14 +50,14 @@ def parse_url(url: str) -> Any:
     return parameters
 
 
-async def connect(parameters: Any) -> Any:
+async def connect(parameters: Any) -> "Connection":
     """Connect to one host.
 
     Raises:
         AMQPError, AMQPConnectorException, OSError: it cannot be done; TimeoutError is one of the last.
     """
     opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    connection = _Connection(
+    connection = Connection(
         parameters,
         on_open_callback=partial(resolve, opened),
         on_open_error_callback=lambda _, error: resolve(opened, error),
@@ -74,7 +74,7 @@ async def connect(parameters: Any) -> Any:
     return connection
 
 
-class _Connection(AsyncioConnection):  # type: ignore[misc]
+class Connection(AsyncioConnection):  # type: ignore[misc]
     """The client's connection with three changes; without them it is slower and less patient, but right.
 
     Our own messages and deliveries that are whole do not go through the client, see
@@ -84,12 +84,30 @@ class _Connection(AsyncioConnection):  # type: ignore[misc]
     """
 
     def __init__(self, parameters: Any, **callbacks: Any) -> None:
-        self.subscriptions: dict[tuple[int, bytes], OnDelivery] = {}
-        self.publishers: dict[int, OnAnswer] = {}
+        self._subscriptions: dict[tuple[int, bytes], OnDelivery] = {}
+        self._publishers: dict[int, OnAnswer] = {}
         self._unread = b""
         self._unsent: list[bytes] = []
         self._own_loop = asyncio.get_running_loop()
         super().__init__(parameters, **callbacks, custom_ioloop=self._own_loop)
+
+    def tell_answers(self, channel: int, on_answer: OnAnswer) -> None:
+        """Tell of a channel's Basic.Ack and Basic.Nack."""
+        self._publishers[channel] = on_answer
+
+    def tell_deliveries(self, channel: int, tag: str, on_delivery: OnDelivery) -> None:
+        """Tell of what a subscription brings."""
+        self._subscriptions[channel, tag.encode()] = on_delivery
+
+    def end_deliveries(self, channel: int, tag: str) -> None:
+        """Tell no more of a subscription."""
+        self._subscriptions.pop((channel, tag.encode()), None)
+
+    def end_channel(self, channel: int) -> None:
+        """Tell no more of a channel; one that is opened later may have the same number."""
+        self._publishers.pop(channel, None)
+        for key in [key for key in self._subscriptions if key[0] == channel]:
+            del self._subscriptions[key]
 
     def send(self, channel: int, messages: Sequence[Message]) -> None:
         """Publish all of these; if one cannot be written, none."""
@@ -121,12 +139,12 @@ class _Connection(AsyncioConnection):  # type: ignore[misc]
 
     def _read(self, data: bytes, at: int) -> int:
         """Take what begins here; return where the next begins."""
-        delivered = read_delivery(data, at, self.subscriptions)
+        delivered = read_delivery(data, at, self._subscriptions)
         if delivered is not None:
             hears, delivery, end = delivered
             hears(delivery)
             return end
-        answered = read_answer(data, at, self.publishers)
+        answered = read_answer(data, at, self._publishers)
         if answered is not None:
             return answered
         size, frame = _decode(cut_frame(data, at))

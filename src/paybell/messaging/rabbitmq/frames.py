@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from paybell.messaging.broker import MESSAGE_BODY_MAX, Confirm, Delivery, Message
-from paybell.messaging.rabbitmq.properties import encode_properties
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _BASIC = 60
@@ -29,10 +28,13 @@ _ANSWERS = {
     struct.pack(">HH", _BASIC, 120): Confirm.REFUSED,
 }
 _LONG = struct.Struct(">I")
-# In the order of the properties; `paybell.messaging.rabbitmq.properties` has the ones we send.
+# In the order of the properties.
 _CONTENT_TYPE, _ENCODING, _HEADERS, _MODE, _PRIORITY = 1 << 15, 1 << 14, 1 << 13, 1 << 12, 1 << 11
 _SHORT_STRINGS = (1 << 10, 1 << 9, 1 << 8)
 _MESSAGE_ID, _MORE_FLAGS = 1 << 7, 1
+# What we send: content type, encoding, headers, delivery mode, message id, timestamp, type, in this order.
+_SENT_FLAGS = (0b1111_0000_1110_0000).to_bytes(2)
+_PERSISTENT = (2).to_bytes(1)
 
 OnDelivery = Callable[[Delivery], object]
 # Who hears of deliveries, by channel number and consumer tag.
@@ -72,6 +74,45 @@ def _publish(channel: int, exchange: str, routing_key: str, mandatory: bool) -> 
     strings = b"".join(len(name).to_bytes(1) + name for name in names)
     method = _PUBLISH + bytes(2) + strings + mandatory.to_bytes(1)
     return _FRAME.pack(_METHOD, channel, len(method)) + method + _MARK
+
+
+def encode_properties(message: Message) -> bytes:
+    """Return the flags and the properties of a content header (4.2.6); what messages share is encoded once.
+
+    Raises:
+        OverflowError: a text other than a header's value is longer than 255 bytes.
+    """
+    fields: list[bytes] = []
+    for name, text in message.headers.items():
+        value = text.encode()
+        fields += (_string_field(name), len(value).to_bytes(4), value)
+    headers = b"".join(fields)
+    message_id = message.message_id.encode()
+    return b"".join(
+        (
+            _SENT_FLAGS,
+            _written(message.content_type),
+            _written("UTF-8"),
+            len(headers).to_bytes(4),
+            headers,
+            _PERSISTENT,
+            len(message_id).to_bytes(1),
+            message_id,
+            int(message.timestamp.timestamp()).to_bytes(8),
+            _written(message.type),
+        )
+    )
+
+
+@lru_cache(maxsize=256)
+def _written(text: str) -> bytes:
+    data = text.encode()
+    return len(data).to_bytes(1) + data
+
+
+@lru_cache(maxsize=256)
+def _string_field(name: str) -> bytes:
+    return _written(name) + b"S"
 
 
 class Incomplete(Exception):

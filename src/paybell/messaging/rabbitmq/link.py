@@ -14,6 +14,7 @@ from paybell.errors import BrokerUnavailable, Misconfigured
 from paybell.messaging.broker import MESSAGE_BODY_MAX, Confirm, Delivery, Message, QueueState
 from paybell.messaging.rabbitmq.connection import (
     ANSWER_TIMEOUT_SECONDS,
+    Connection,
     connect,
     resolve,
 )
@@ -38,7 +39,7 @@ class ChannelRefused(Exception):
 class Link:
     """One AMQP connection, with the fact of its loss as a future."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Use `Link.open`."""
         self._connection = connection
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -110,7 +111,7 @@ class Link:
         with suppress(amqp.AMQPError):  # what is wrong is known to `lost`
             self._connection.channel(on_open_callback=partial(resolve, opened))
         await self.wait_for(opened)
-        return Channel(self, opened.result())
+        return Channel(self, self._connection, opened.result())
 
     async def wait_for(self, *answers: "asyncio.Future[Any]") -> None:
         """Wait for one of these, but not past the end of the connection.
@@ -132,23 +133,17 @@ class Link:
 class Channel:
     """A channel of a link. What is asked on it raises ChannelRefused or BrokerUnavailable."""
 
-    def __init__(self, link: Link, raw: Any) -> None:
+    def __init__(self, link: Link, connection: Connection, raw: Any) -> None:
         """Use `Link.channel`."""
         self.link = link
         self.ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._raw = raw
-        self._connection = raw.connection
+        self._connection = connection
         raw.add_on_close_callback(self._on_close)
 
     def _on_close(self, _channel: object, reason: Exception) -> None:
-        self._fall_silent()
+        self._connection.end_channel(self._raw.channel_number)
         resolve(self.ended, reason)
-
-    def _fall_silent(self) -> None:
-        """Hear nothing more; a channel that is opened later may have the same number."""
-        self._connection.publishers.pop(self._raw.channel_number, None)
-        for key in [key for key in self._connection.subscriptions if key[0] == self._raw.channel_number]:
-            del self._connection.subscriptions[key]
 
     async def _ask(self, method: Callable[..., object], *arguments: object, **named: object) -> Any:
         """Call one of the client's methods that take a ``callback``; return what it is called with."""
@@ -189,7 +184,7 @@ class Channel:
             on_answer: hears of a tag, its confirm, and whether that is for all tags up to it.
             on_return: hears the id of a message that found no queue, before its confirm.
         """
-        self._connection.publishers[self._raw.channel_number] = on_answer
+        self._connection.tell_answers(self._raw.channel_number, on_answer)
         self._raw.add_on_return_callback(lambda _channel, _method, given, _body: on_return(given.message_id))
         await self._ask(self._raw.confirm_delivery, lambda _: None)  # the connection tells, not the client
 
@@ -213,7 +208,7 @@ class Channel:
 
     async def subscribe(self, queue: str, tag: str, on_delivery: Callable[[Delivery], object]) -> None:
         """Consume a queue."""
-        self._connection.subscriptions[self._raw.channel_number, tag.encode()] = on_delivery
+        self._connection.tell_deliveries(self._raw.channel_number, tag, on_delivery)
 
         def deliver(_channel: object, method: Any, properties: Any, body: bytes) -> None:
             on_delivery(
@@ -234,7 +229,7 @@ class Channel:
 
     async def unsubscribe(self, tag: str) -> None:
         """End a subscription; what it still brings goes back into the queue."""
-        self._connection.subscriptions.pop((self._raw.channel_number, tag.encode()), None)
+        self._connection.end_deliveries(self._raw.channel_number, tag)
         await self._ask(self._raw.basic_cancel, tag)
 
     def acknowledge(self, tag: int) -> None:
@@ -250,7 +245,7 @@ class Channel:
 
     def close(self) -> None:
         """Close it, without waiting; what it still brings is nobody's."""
-        self._fall_silent()
+        self._connection.end_channel(self._raw.channel_number)
         with suppress(amqp.AMQPError):
             self._raw.close()
 
