@@ -32,7 +32,7 @@ from paybell.cli.demo_plan import (
     plan,
 )
 from paybell.cli.links import show_links
-from paybell.cli.output import announce, out, print_json
+from paybell.cli.output import agreed, announce, out, print_json
 from paybell.cli.workload import for_each, progress, wait_for_statuses
 from paybell.clock import Clock, SystemClock
 from paybell.money import DEFAULT_CURRENCY
@@ -43,6 +43,7 @@ from paybell.settings.secrets import with_secrets
 from paybell.storage.embedded import embedded_postgres, temporary_home
 from paybell.telemetry.percentiles import percentile
 from paybell.testing.rabbitmq_node import find_or_start
+from paybell.testing.system_packages import only_in_ci
 from paybell.tokens import Tokens
 from paybell.verification.audit import Audit, audit
 
@@ -59,6 +60,7 @@ async def demo(
     buyers: Annotated[int, Parameter(validator=Number(gte=1, lte=10_000))] = 20,
     broker: Broker = "local",
     open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
+    yes: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Show orders being paid, from creating them to the order service that hears of it by message.
@@ -70,13 +72,15 @@ async def demo(
     Args:
         orders: how many orders.
         buyers: how many wallets they are paid from.
-        broker: local (in process), or rabbitmq (a running one is found, or one is started).
+        broker: local (in process), or rabbitmq (a private one is started).
         open_: leave the service running until Ctrl-C, and show links to the console and to an order to pay.
+        yes: install RabbitMQ without asking if it is missing and this is root's Debian; without it, a
+            question is asked on a terminal.
         json: end with one JSON line.
     """
     clock = SystemClock()
     started = clock.monotonic()
-    with _home() as home, _broker_url(broker) as broker_url:
+    with _home() as home, _broker_url(broker, yes=yes) as broker_url:
         settings = with_secrets(read_settings({}, home=home, broker_url=broker_url))
         announce(f"Starting Paybell with an embedded PostgreSQL and the {broker} broker.")
         async with running_service(settings, clock) as service:
@@ -119,11 +123,11 @@ def _home() -> Iterator[Path]:
 
 
 @contextmanager
-def _broker_url(broker: Broker) -> Iterator[str]:
+def _broker_url(broker: Broker, *, yes: bool) -> Iterator[str]:
     if broker == "local":
         yield "local:"
         return
-    with find_or_start(announce) as url:
+    with find_or_start(announce, lambda question: yes or only_in_ci(question) or agreed(question)) as url:
         yield url
 
 

@@ -37,3 +37,12 @@ def print_json(result: object) -> None:
     """Write a result as one JSON line; the last thing a command does."""
     sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
     sys.stdout.flush()
+
+
+def agreed(question: str) -> bool:
+    """Ask on a terminal; where there is none, nobody agreed."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

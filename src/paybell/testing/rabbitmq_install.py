@@ -33,10 +33,14 @@ _SERVER = system_packages.Program(
 )
 
 
-def ensure_installed(announce: Callable[[str], object]) -> None:
+def ensure_installed(
+    announce: Callable[[str], object], may_install: Callable[[str], bool] = system_packages.only_in_ci
+) -> None:
     """Install rabbitmq-server where it is missing and we may; see `system_packages.ensure_installed`.
 
     Raises:
         Misconfigured: it is missing and could not be installed.
     """
-    system_packages.ensure_installed(_SERVER, announce, system_packages.services_not_started)
+    system_packages.ensure_installed(
+        _SERVER, announce, system_packages.services_not_started, may_install=may_install
+    )

@@ -22,6 +22,7 @@ from paybell.errors import Misconfigured, Unavailable
 from paybell.testing.ports import LOOPBACK, free_port, is_free
 from paybell.testing.rabbitmq_install import SEARCH_PATH, URL_VARIABLE, ensure_installed, find_server
 from paybell.testing.rabbitmq_process import answers, furnish, occupied, spawn, unprivileged
+from paybell.testing.system_packages import only_in_ci
 
 # A start takes 3 to 6 s on two cores; ten times that is a machine that cannot run it.
 START_TIMEOUT_SECONDS = 60.0
@@ -282,11 +283,14 @@ class RabbitmqNode:
 
 
 @contextmanager
-def find_or_start(announce: Callable[[str], object]) -> Iterator[str]:
+def find_or_start(
+    announce: Callable[[str], object], may_install: Callable[[str], bool] = only_in_ci
+) -> Iterator[str]:
     """Yield the AMQP URL of the broker that ``PAYBELL_TEST_AMQP_URL`` names, else of a private node.
 
     Args:
         announce: told in one sentence what takes a while.
+        may_install: answers the question whether a missing RabbitMQ may be installed.
 
     Raises:
         Misconfigured: there is no RabbitMQ here and it cannot be installed.
@@ -295,7 +299,7 @@ def find_or_start(announce: Callable[[str], object]) -> Iterator[str]:
     if url := os.environ.get(URL_VARIABLE):
         yield url
         return
-    ensure_installed(announce)
+    ensure_installed(announce, may_install)
     announce("Starting a private RabbitMQ; this takes a few seconds.")
     with RabbitmqNode.start() as node:
         yield node.url

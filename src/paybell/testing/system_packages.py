@@ -1,10 +1,13 @@
 """Programs of the operating system that tests and the demo need, and how they get there when missing."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +18,16 @@ APT_TIMEOUT_SECONDS = 600.0
 # Another apt may be at work on a machine that was just created.
 _APT_LOCK_SECONDS = 120
 
+_APT_GET = "/usr/bin/apt-get"
 # Debian starts a service when it is installed, unless this file forbids it.
 _POLICY = Path("/usr/sbin/policy-rc.d")
+# One that is left behind by a killed process forbids nothing.
+_POLICY_TEXT = """#!/bin/sh
+# Paybell's, as long as process {pid} installs something.
+kill -0 {pid} 2>/dev/null && exit 101
+exit 0
+"""
+_OURS = re.compile(r"# Paybell's, as long as process (\d+) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +40,26 @@ class Program:
     how_to_get_it: str
 
 
+def only_in_ci(question: str) -> bool:
+    """Answer whether packages may be installed where nobody can be asked: yes in CI."""
+    del question
+    return bool(os.environ.get("CI"))
+
+
 def ensure_installed(
     program: Program,
     announce: Callable[[str], object],
     during: Callable[[], AbstractContextManager[None]] = nullcontext,
+    *,
+    may_install: Callable[[str], bool] = only_in_ci,
 ) -> Path:
-    """Return where a program is; install it where we may: as root on a Debian-like machine.
+    """Return where a program is; install it where we may: as root on a Debian-like machine, if told so.
 
     Args:
         program: what is needed.
         announce: told in one sentence what takes a while.
         during: surrounds the installation.
+        may_install: answers the question whether these packages may be installed.
 
     Raises:
         Misconfigured: it is missing and could not be installed; each of the two steps has
@@ -49,11 +69,14 @@ def ensure_installed(
         return found
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise Misconfigured(f"{program.name} is not installed: {program.how_to_get_it}.")
-    announce(
-        f"{program.name} is not installed; installing {' '.join(program.packages)} with apt-get, "
-        "this takes a minute or two."
-    )
-    with during():
+    packages = " ".join(program.packages)
+    if not may_install(f"{program.name} is not installed. Install {packages} with apt-get?"):
+        raise Misconfigured(
+            f"{program.name} is not installed: {program.how_to_get_it}. To have it installed for you, add "
+            "--yes to paybell demo, or set CI=1."
+        )
+    announce(f"Installing {packages} with apt-get, this takes a minute or two.")
+    with _ended_in_order(), during():
         _apt_get("update")  # fails for one broken source of many; the install knows whether it mattered
         last_words = _apt_get("install", "-y", "--no-install-recommends", *program.packages)
     if found := program.find():
@@ -65,29 +88,53 @@ def ensure_installed(
 
 def _apt_get(*arguments: str) -> str:
     """Run apt-get and return the end of what it said."""
+    process = subprocess.Popen(  # noqa: S603  # our own constants
+        [_APT_GET, "-o", f"DPkg::Lock::Timeout={_APT_LOCK_SECONDS}", *arguments],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    with process:
+        try:
+            said, _ = process.communicate(timeout=APT_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"nothing within {APT_TIMEOUT_SECONDS:g} s"
+        finally:
+            process.terminate()  # if it is still there; apt-get then ends in order
+    return " / ".join(said.splitlines()[-3:])
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)  # what a shell reports for the signal
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        done = subprocess.run(  # noqa: S603  # our own constants
-            ["/usr/bin/apt-get", "-o", f"DPkg::Lock::Timeout={_APT_LOCK_SECONDS}", *arguments],
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=APT_TIMEOUT_SECONDS,
-            check=False,
-            text=True,
-            errors="replace",
-        )
-    except subprocess.TimeoutExpired:
-        return f"nothing within {APT_TIMEOUT_SECONDS:g} s"
-    return " / ".join(done.stdout.splitlines()[-3:])
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def services_not_started() -> Iterator[None]:
     """Keep packages from starting services of their own on the standard ports."""
+    with suppress(OSError):
+        left = _OURS.search(_POLICY.read_text())
+        if left and not Path("/proc", left[1]).exists():
+            _POLICY.unlink()
     try:
         with _POLICY.open("x") as policy:
-            policy.write("#!/bin/sh\nexit 101\n")
+            policy.write(_POLICY_TEXT.format(pid=os.getpid()))
             _POLICY.chmod(0o755)
     except FileExistsError:  # somebody has a policy already; it is theirs to keep
         yield
