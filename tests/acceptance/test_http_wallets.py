@@ -318,3 +318,35 @@ async def test_without_a_wallet_there_is_no_pay_password(http: Client) -> None:
     for path, sent in (("reset", body), ("unlock", None)):
         reply = await http.post(f"/wallets/{user}/pay-password/{path}", support, sent)
         assert reply.refusal == (404, "wallet_not_found")
+
+
+async def test_a_banks_reference_is_kept_with_its_top_up_and_belongs_to_what_the_key_stands_for(
+    http: Client, service: Service
+) -> None:
+    """The same request again is the same; with another reference it is another one."""
+    user = fresh_user()
+    await http.fund(user, 0)
+
+    first = await http.top_up(user, 5, "k", reference="SEPA 2026/0815")
+    again = await http.top_up(user, 5, "k", reference="SEPA 2026/0815")
+    other = await http.top_up(user, 5, "k", reference="x")
+
+    assert (first.status, again.status, other.refusal) == (201, 201, (422, "idempotency_key_reused"))
+    async with connected(service.urls["pay"]) as rows:
+        kept = await rows.fetch(
+            "SELECT given.reference FROM top_up_references AS given JOIN transfers AS moved "
+            "ON moved.id = given.transfer_id WHERE moved.reference LIKE $1 || ' %'",
+            user,
+        )
+    assert [row["reference"] for row in kept] == ["SEPA 2026/0815"]
+
+
+@pytest.mark.parametrize("reference", ["", " ", "x ", " x", "x\n", "a\0b", "x" * 65, None, 5])
+async def test_a_reference_that_no_statement_can_have_is_refused(http: Client, reference: object) -> None:
+    user = fresh_user()
+    await http.fund(user, 0)
+
+    reply = await http.top_up(user, 5, "k", reference=reference)
+
+    assert reply.status == 400
+    assert reply.json["field"] == "reference"

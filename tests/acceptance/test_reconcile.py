@@ -57,6 +57,7 @@ async def test_orders_that_never_heard_are_found_and_mended(postgres: Databases,
         "waiting": 0,
         "kinds": {"payment_not_heard": 2},
         "rows": [],
+        "rowsLeftOut": 0,
     }
     assert [(row["pay"]["status"], row["trade"]["status"]) for row in summary(said)["rows"]] == [
         ("TRADE_SUCCESS", "UNPAID")
@@ -117,3 +118,62 @@ async def test_a_difference_that_somebody_looked_into_may_stand(postgres: Databa
         ("carol", "withdraw acknowledgement"),
         (f"cli:{getuser()}", "acknowledge"),
     ]
+
+
+async def test_a_file_is_compared_whole_and_the_answer_says_with_what(
+    postgres: Databases, tmp_path: Path
+) -> None:
+    """Our own statement of a merchant fed back is green; with one line less, or more to write, it is not."""
+    urls = await fresh_databases(postgres)
+    settings: dict[str, Any] = {"database_url": urls["pay"], "trade_database_url": urls["trade"]}
+    async with in_process(urls) as service:
+        http, user = service.client, fresh_user()
+        await http.fund(user, 1_000, "CNY")
+        orders = [await http.order(user, 100, currency="CNY") for _ in range(60)]
+        for order in orders[:8]:
+            await http.pay(order["payOrderId"], user)
+        path, key = f"/pay-orders/{orders[0]['payOrderId']}/refunds", {"Idempotency-Key": "r"}
+        assert (await http.send("POST", path, http.shop, {"amount": 30}, headers=key)).status == 201
+        token = http.token("shop", "merchants:read")
+        own = await http.send("GET", "/merchants/1/transfers", token, headers={"Accept": "text/csv"})
+    file = tmp_path / "own.csv"
+
+    async def match(content: str, *arguments: str) -> tuple[int, str]:
+        file.write_text(content)
+        code, said = await run("reconcile", "--file", str(file), *arguments, log=tmp_path / "log", **settings)
+        return code, " ".join(said.split())
+
+    text = own.content.decode()
+    whole = await match(text)
+    program = await match(text, "--hours", "1", "--json")
+    cut = await match("".join(text.splitlines(keepends=True)[:-2]), "--since", "2020-01-01")
+    foreign = [f"order-{number},1,CNY\n" for number in range(60)]
+    many = await match("reference,amount,currency\n" + "".join(foreign))
+    repair = await match(text, "--repair")
+    periods = [
+        await match(text, *arguments)
+        for arguments in (
+            ["--since", "yesterday"],
+            ["--until", "2026-01-01"],
+            ["--hours", "1", "--since", "2020-01-01"],
+            ["--since", "2026-01-02", "--until", "2026-01-02"],
+        )
+    ]
+    folder = await run("reconcile", "--file", str(tmp_path), log=tmp_path / "log", **settings)
+
+    assert whole[0] == 0, whole
+    assert "Compared: CNY payments and refunds of merchant 1 from " in whole[1]
+    assert whole[1].endswith("9 lines, 9 matched, 0 not; 9 transfers, 0 without a line.")
+    summary = json.loads(program[1])
+    assert (summary["lines"], summary["transfers"], summary["rows"], summary["rowsLeftOut"]) == (9, 9, [], 0)
+    assert (summary["merchant"], summary["currencies"]) == ("1", ["CNY"])
+    assert cut[0] == 1
+    assert "missing there" in cut[1]
+    assert many[0] == 1
+    assert "… and 10 more; --json has them all." in many[1]
+    assert "of no period, since no line is a transfer of ours" in many[1]
+    assert repair[0] == folder[0] == 1
+    assert "--repair changes nothing of a file; run it without --file." in repair[1]
+    assert "cannot be read" in folder[1]
+    assert [code for code, _ in periods] == [1, 1, 1, 1]
+    assert all("Traceback" not in said for _, said in periods)

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from paybell.cli.purchase_log import LINE_MAX_BYTES, Purchase, RefusedRow, read_purchases
+from paybell.cli.purchase_log import PayableRow, RefusedRow, read_purchases
 from paybell.errors import InvalidRequest
+from paybell.verification.csv_lines import LINE_MAX_BYTES
 
 HEADER = b"biz_order_no,user_id,amount,currency,subject,purchased_on\n"
 GOOD = b"199701010000001,1,1177,USD,1 CD,1997-01-01\n"
 
 
-def read(path: Path, content: bytes) -> list[Purchase | RefusedRow]:
+def read(path: Path, content: bytes) -> list[PayableRow | RefusedRow]:
     """Read a file of this content."""
     path.write_bytes(content)
     return list(read_purchases(path))
@@ -31,7 +32,7 @@ def read(path: Path, content: bytes) -> list[Purchase | RefusedRow]:
 def test_a_good_row_is_read(tmp_path: Path, row: bytes) -> None:
     (purchase,) = read(tmp_path / "log.csv", HEADER + row)
 
-    assert isinstance(purchase, Purchase)
+    assert isinstance(purchase, PayableRow)
     assert (purchase.order_id, purchase.user_id, purchase.amount) == (199701010000001, "1", 1177)
     assert (purchase.currency, purchase.subject) == ("USD", "1 CD")
 
@@ -71,10 +72,10 @@ def test_a_bad_row_is_refused_alone(tmp_path: Path, row: bytes, reason: str) -> 
 
     first, bad, last = read(tmp_path / "log.csv", HEADER + GOOD + row + b"\n" + later)
 
-    assert isinstance(first, Purchase)
+    assert isinstance(first, PayableRow)
     assert isinstance(bad, RefusedRow)
     assert (bad.line, bad.reason) == (3, reason)
-    assert isinstance(last, Purchase)
+    assert isinstance(last, PayableRow)
     assert (last.line, last.order_id) == (4, 199701010000003)
 
 

@@ -33,6 +33,13 @@ def operator() -> str:
     return f"cli:{getuser()}"
 
 
+def say_how_many_more(found: int, shown: int, kept: int) -> None:
+    """Say how many rows are not shown, and how many of them ``--json`` has."""
+    if found > shown:
+        rest = "has them all" if kept >= found else f"has the first {kept:,}"
+        out.print(f"… and {found - shown:,} more; --json {rest}.")
+
+
 def print_json(result: object) -> None:
     """Write a result as one JSON line; the last thing a command does."""
     sys.stdout.write(msgspec.json.encode(result).decode() + "\n")

@@ -1,8 +1,8 @@
 """``paybell reconcile``: do pay and trade say the same of every purchase, and if not, repair it."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +11,9 @@ from cyclopts import Parameter, validators
 from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn
 from rich.table import Table
-from rich.text import Text
 
-from paybell.cli.output import err, operator, out, print_json
+from paybell.cli.output import err, operator, out, print_json, say_how_many_more
+from paybell.cli.reconcile_file import match_file
 from paybell.clock import Clock, SystemClock
 from paybell.errors import InvalidRequest
 from paybell.messaging.outbox import Outbox
@@ -26,48 +26,96 @@ from paybell.reconciliation.trade_books import TradeBooks
 from paybell.serving.databases import prepared
 from paybell.settings import read_settings
 from paybell.storage import READING, Database
-from paybell.verification.bank_file import Kind, match_statement
+from paybell.verification.bank_file import Kind
+from paybell.wallet.statements import Period
 
-# Rows a person is shown; programs get them all.
-SHOWN_MAX = 50
+# Rows a person is shown, and rows that are kept for programs; all are counted.
+SHOWN_MAX, ROWS_MAX = 50, 10_000
+HOURS_MAX = 1_000_000
 
 
 async def reconcile(
     *,
     repair: Annotated[bool, Parameter(negative="")] = False,
-    hours: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
+    hours: Annotated[float | None, Parameter(validator=validators.Number(gt=0, lte=HOURS_MAX))] = None,
     file: Path | None = None,
-    kind: Kind = "payment",
+    kind: Kind | None = None,
+    since: str | None = None,
+    until: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Compare pay orders with the order service's orders; exit code 0 when nothing differs any more.
 
     Args:
         repair: publish the events of what was not delivered again, and wait; a relay and a listener must run.
-        hours: only pay orders made in the last so many hours.
-        file: instead match a CSV (reference, amount in minor units, currency) of a bank's or an accountant's
-            against the ledger; references are ids of pay orders (payment) or refunds (refund), or what
-            `paybell verify` shows of a top-up.
-        kind: which transfers the file is about.
+        hours: only pay orders made in the last so many hours; with a file its period.
+        file: instead match every line of a CSV (reference, amount in minor units, currency) of a bank's or an
+            accountant's, and every transfer of its period, currencies and merchant. References are ids of
+            pay orders or the merchant's order numbers (payment), ids of refunds (refund), a top-up's
+            `reference` or its Idempotency-Key (top_up).
+        kind: what all lines of the file are; without it what its column `kind` says, as in our own CSV
+            statements, and payments when it has none.
+        since: where the file's period begins: a day, or a time such as 2026-01-31T12:00:00Z. Without a period
+            it is the whole days (UTC) from the first transfer that a line matches to the last.
+        until: where it ends, not included; without it now.
         json: end with one JSON line.
     """
-    if file is not None:
-        return await _match_file(file, kind, json=json)
     clock = SystemClock()
-    since = None if hours is None else clock.now() - timedelta(hours=hours)
+    period = _period(clock, since, until, hours)
+    if file is not None:
+        if repair:
+            raise InvalidRequest("--repair changes nothing of a file; run it without --file.")
+        return await match_file(file, kind, period, clock, json=json)
+    if since or until or kind:
+        raise InvalidRequest("--since, --until and --kind are about a --file; without one there is --hours.")
     how = Repair(operator()) if repair else None
     found = list[Difference]()
     async with open_reconciler(clock) as reconciler:
         with Bar(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True) as bar:
             task = bar.add_task("Comparing …")
-            async for progress in reconciler.run(since, how):
-                found += progress.batch
+            async for progress in reconciler.run(None if period is None else period.start, how):
+                found += progress.batch[: ROWS_MAX - len(found)]
                 bar.update(task, description=_sentence(progress) + " …")
     if json:
         print_json(_summary(progress, found))
     else:
         _show(progress, found)
     return 1 if progress.differences > progress.repaired else 0
+
+
+def _period(clock: Clock, since: str | None, until: str | None, hours: float | None) -> Period | None:
+    if hours is not None:
+        if since or until:
+            raise InvalidRequest("Give the period as --hours, or as --since and --until.")
+        try:
+            return Period(clock.now() - timedelta(hours=hours), clock.now())
+        except (OverflowError, ValueError):
+            raise InvalidRequest(f"--hours {hours:g}: there are not so many.") from None
+    if since is None:
+        if until is not None:
+            raise InvalidRequest("--until needs --since.")
+        return None
+    period = Period(_moment("--since", since), clock.now() if until is None else _moment("--until", until))
+    if period.start >= period.end:
+        raise InvalidRequest("The period ends before it begins; --until is not included.")
+    return period
+
+
+def _moment(name: str, text: str) -> datetime:
+    """Read a day, from its first moment in UTC, or a time of RFC 3339."""
+    try:
+        return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+    except ValueError:
+        pass
+    try:
+        moment = msgspec.convert(text, datetime)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        pass
+    raise InvalidRequest(
+        f"{name} {text[:40]!r}: a day such as 2026-01-31, or a time such as 2026-01-31T12:00:00Z."
+    )
 
 
 @asynccontextmanager
@@ -105,6 +153,7 @@ def _summary(progress: Progress, found: Sequence[Difference]) -> dict[str, objec
         "waiting": progress.compared.waiting,
         "kinds": progress.kinds,
         "rows": [_row(one) for one in found],
+        "rowsLeftOut": progress.differences - len(found),
     }
 
 
@@ -134,8 +183,7 @@ def _show(progress: Progress, found: Sequence[Difference]) -> None:
                 str(one.number), one.kind.value.replace("_", " "), _words(one.pay), _words(one.trade)
             )
         out.print(table)
-        if len(found) > SHOWN_MAX:
-            out.print(f"… and {len(found) - SHOWN_MAX:,} more; see --json.")
+        say_how_many_more(progress.differences, SHOWN_MAX, len(found))
     out.print(_sentence(progress) + ".")
     if progress.differences > progress.repaired:
         out.print(
@@ -148,33 +196,3 @@ def _words(entry: Entry | None) -> str:
     if entry is None:
         return "nothing"
     return f"{entry.status} {entry.amount - entry.refunded} {entry.currency} of {entry.user_id}"
-
-
-async def _match_file(file: Path, kind: Kind, *, json: bool) -> int:
-    clock = SystemClock()
-    async with (
-        prepared(read_settings(), clock, ["pay"]) as urls,
-        Database.open(urls["pay"], clock, connections=2, limits=READING) as database,
-    ):
-        result = await match_statement(database, _lines_of(file), kind)
-    if json:
-        rows = [msgspec.to_builtins(one) for one in result.mismatches]
-        print_json({"lines": result.lines, "matched": result.matched, **result.counts, "rows": rows})
-    else:
-        table = Table("line", "reference", "what", "the file says", "we say")
-        for one in result.mismatches[:SHOWN_MAX]:
-            what = one.what.replace("_", " ")
-            table.add_row(str(one.line or ""), Text(one.reference), what, Text(one.theirs), one.ours)
-        if result.mismatches:
-            out.print(table)
-        out.print(f"{result.lines:,} lines, {result.matched:,} matched, {result.counts.total():,} not.")
-    return 1 if result.mismatches else 0
-
-
-def _lines_of(file: Path) -> Iterator[str]:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            yield from lines
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InvalidRequest(f"{file} cannot be read: {reason}.") from error

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from paybell.cli.client import PaybellClient
 from paybell.cli.output import announce, out, print_json
-from paybell.cli.purchase_log import Purchase, RefusedRow, fingerprint, read_purchases
+from paybell.cli.purchase_log import PayableRow, RefusedRow, fingerprint, read_purchases
 from paybell.cli.workload import chunks, for_each, progress, wait_for_statuses
 from paybell.clock import Clock, SystemClock
 from paybell.errors import PaybellError
@@ -36,7 +36,7 @@ CONCURRENCY_MAX = 512
 
 
 @dataclass(slots=True)
-class Replay:
+class LogReplay:
     """What a file comes to, and how far it has got; amounts in minor units."""
 
     path: Path
@@ -64,9 +64,9 @@ class Replay:
         if len(self.listed) < LISTED_MAX:
             self.listed.append(row)
 
-    def purchases(self) -> Iterator[Purchase]:
+    def purchases(self) -> Iterator[PayableRow]:
         """Read the payable rows again."""
-        return (row for row in read_purchases(self.path) if isinstance(row, Purchase))
+        return (row for row in read_purchases(self.path) if isinstance(row, PayableRow))
 
 
 async def replay(
@@ -94,7 +94,7 @@ async def replay(
     """
     clock = SystemClock()
     started = clock.monotonic()
-    work = Replay(file)
+    work = LogReplay(file)
     work.survey()
     settings = with_secrets(read_settings())
     async with _service(settings, url, clock) as base_url:
@@ -127,7 +127,7 @@ async def _service(settings: Settings, url: str | None, clock: Clock) -> AsyncIt
 class _Run:
     """The steps of a replay, each over the whole file."""
 
-    def __init__(self, work: Replay, client: PaybellClient, bars: Progress, concurrency: int) -> None:
+    def __init__(self, work: LogReplay, client: PaybellClient, bars: Progress, concurrency: int) -> None:
         self._work = work
         self._client = client
         self._bars = bars
@@ -149,7 +149,7 @@ class _Run:
     def _advance(self, count: int = 1) -> None:
         self._bars.advance(self._bar, count)
 
-    async def _look(self, rows: list[Purchase]) -> None:
+    async def _look(self, rows: list[PayableRow]) -> None:
         """Find the orders an earlier run has paid, and the wallets the others need."""
         orders = {order["id"]: order for order in await self._client.read_orders([r.order_id for r in rows])}
         for row in rows:
@@ -180,7 +180,7 @@ class _Run:
             owed -= amount
         self._advance()
 
-    async def _pay(self, row: Purchase) -> None:
+    async def _pay(self, row: PayableRow) -> None:
         created = await self._client.create_order(
             row.order_id, row.user_id, row.amount, row.currency, row.subject
         )
@@ -195,14 +195,14 @@ class _Run:
         self._advance()
 
 
-def _as_expected(work: Replay, books: Audit) -> bool:
+def _as_expected(work: LogReplay, books: Audit) -> bool:
     expected = len(work.payable), len(work.payable), sum(work.payable.values())
     found = books.paid, books.marked_paid, books.debited
     # A refusal is an answer; an error of the service is a row that nobody has answered for.
     return books.clean and found == expected and PaybellError.code not in work.reasons
 
 
-def _report(work: Replay, books: Audit, seconds: float, *, json: bool) -> None:
+def _report(work: LogReplay, books: Audit, seconds: float, *, json: bool) -> None:
     if json:
         print_json(
             {

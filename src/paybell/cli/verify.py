@@ -8,7 +8,7 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn
 from rich.table import Table
 
-from paybell.cli.output import err, out, print_json
+from paybell.cli.output import err, out, print_json, say_how_many_more
 from paybell.clock import SystemClock
 from paybell.serving.databases import prepared
 from paybell.settings import read_settings
@@ -61,6 +61,7 @@ def _summary(found: Progress, seconds: float) -> dict[str, object]:
         "seconds": round(seconds, 2),
         "kinds": found.kinds,
         "findings": [_members(one) for one in found.findings],
+        "findingsLeftOut": found.kinds.total() - len(found.findings),
     }
 
 
@@ -74,6 +75,7 @@ def _show(found: Progress) -> None:
         for one in found.findings[:SHOWN_MAX]:
             table.add_row(one.table, str(one.row), one.what.replace("_", " "), one.detail)
         out.print(table)
+        say_how_many_more(found.kinds.total(), SHOWN_MAX, len(found.findings))
     out.print(_sentence(found).removesuffix(" …") + ".")
     if found.findings:
         out.print("Compare the rows with a backup; nothing here changes a book.")

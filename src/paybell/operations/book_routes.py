@@ -19,8 +19,9 @@ from paybell.reconciliation.reconciler import Reconciler, Repair
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.errors import InvalidText, TooManyStreams
 from paybell.web.event_streams import Streams
-from paybell.web.fields import check_text, parse_ids
+from paybell.web.fields import parse_ids
 from paybell.web.refusals import WITH_A_BODY
+from paybell.web.texts import check_text
 
 _HOURS_MAX = 24 * 365
 Orders = Annotated[

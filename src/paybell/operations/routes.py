@@ -24,9 +24,10 @@ from paybell.storage import Record
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.errors import InvalidText, TooManyStreams
 from paybell.web.event_streams import Streams
-from paybell.web.fields import PathId, check_optional, parse_ids
+from paybell.web.fields import PathId, parse_ids
 from paybell.web.queries import check_moment
 from paybell.web.refusals import WITH_A_BODY
+from paybell.web.texts import check_optional
 
 PAGE_MAX = 100
 FailureState = Literal["dead", "retry"]

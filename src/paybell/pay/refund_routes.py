@@ -21,9 +21,10 @@ from paybell.pay.refunds import RefundRequest, RefundService
 from paybell.wallet.errors import BalanceLimit
 from paybell.web.auth import Caller, scope, trace_of
 from paybell.web.errors import InvalidText
-from paybell.web.fields import Amount, PathId, Subject, check_text
+from paybell.web.fields import Amount, PathId, Subject
 from paybell.web.idempotency import IdempotencyHeader, read_key, replayable
 from paybell.web.refusals import WITH_A_BODY
+from paybell.web.texts import check_text
 
 
 class NewRefund(msgspec.Struct, forbid_unknown_fields=True):

@@ -39,12 +39,12 @@ from paybell.web.fields import (
     PathId,
     Subject,
     UserId,
-    check_text,
     id_list,
     parse_ids,
     read_id,
 )
 from paybell.web.refusals import WITH_A_BODY
+from paybell.web.texts import check_text
 
 StatusName = Literal["NOT_COMMIT", "WAIT_BUYER_PAY", "TRADE_CLOSED", "TRADE_SUCCESS"]
 

@@ -46,12 +46,12 @@ from paybell.web.fields import (
     PathId,
     Subject,
     UserId,
-    check_text,
     id_list,
     parse_ids,
     read_id,
 )
 from paybell.web.refusals import WITH_A_BODY
+from paybell.web.texts import check_text
 
 
 class NewOrder(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):

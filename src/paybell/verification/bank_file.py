@@ -1,156 +1,124 @@
-"""Matches somebody else's statement, such as a bank's, against our transfers."""
+"""Somebody else's statement, such as a bank's: a CSV file, read strictly to its last line."""
 
-import csv
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import islice
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BufferedIOBase
+from typing import Literal, get_args
 
-from paybell.errors import InvalidRequest
-from paybell.money import AMOUNT_MAX
-from paybell.storage import Database, Record, Transaction, load_queries
+from paybell.errors import InvalidAmount, InvalidRequest, UnknownCurrency
+from paybell.money import check_amount, check_currency
+from paybell.verification.csv_lines import BadLine, cells, lines
 
-_SQL = load_queries(__package__, "bank_file.sql")
 COLUMNS = ("reference", "amount", "currency")
-_PAGE = 5_000
-MISMATCHES_MAX = 10_000
-_AMOUNT = re.compile(r"[0-9]{1,16}", re.ASCII)
+# As long as the reference of a transfer may be.
+REFERENCE_MAX = 400
 Kind = Literal["payment", "refund", "top_up"]
-What = Literal["missing_here", "missing_there", "different_amount", "twice"]
+_AMOUNT = re.compile(r"(-?)([0-9]{1,16})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class StatementLine:
-    """One line of the file: a transfer's reference, and its amount in minor units."""
+    """One line of the file: which transfer it speaks of, and its amount in minor units."""
 
     line: int
+    kind: Kind
     reference: str
     amount: int
     currency: str
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """What does not agree: ``line`` is that of the file, 0 for a transfer it lacks."""
+class BankFile:
+    """A CSV with the columns reference, amount (minor units), currency; others are ignored.
 
-    what: What
-    line: int
-    reference: str
-    theirs: str
-    ours: str
-
-
-@dataclass(slots=True)
-class Matched:
-    """What a statement came to: all mismatches counted, the first `MISMATCHES_MAX` kept."""
-
-    lines: int = 0
-    matched: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    mismatches: list[Mismatch] = field(default_factory=list)
-    first: datetime | None = None
-    last: datetime | None = None
-
-    def add(self, one: Mismatch) -> None:
-        """Count a mismatch, and keep it while there is room."""
-        self.counts[one.what] += 1
-        if len(self.mismatches) < MISMATCHES_MAX:
-            self.mismatches.append(one)
-
-
-def read_statement(file: Iterable[str]) -> Iterator[StatementLine]:
-    """Read a CSV with the columns reference, amount (minor units), currency; others are ignored.
-
-    Raises:
-        InvalidRequest: which line cannot be read.
+    ``has_kinds``: each line says in its column ``kind`` what it is, as in our own statements.
     """
-    reader = csv.DictReader(file)
-    if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-        raise InvalidRequest(f"The file's first line must name its columns; missing: {', '.join(missing)}.")
-    for row in reader:
-        amount = (row["amount"] or "").strip()
-        if not _AMOUNT.fullmatch(amount) or not 0 < int(amount) <= AMOUNT_MAX or not row["reference"]:
-            raise InvalidRequest(
-                f"Line {reader.line_num}: a reference, and an amount in whole minor units, are needed."
-            )
-        yield StatementLine(
-            reader.line_num, row["reference"].strip(), int(amount), (row["currency"] or "").strip()
-        )
+
+    def __init__(self, file: BufferedIOBase, kind: Kind | None = None) -> None:
+        """Read the first line of a file in UTF-8.
+
+        Args:
+            file: the bytes of it.
+            kind: of all lines; None: what the column ``kind`` says where there is one, else payments.
+
+        Raises:
+            InvalidRequest: it does not name the columns.
+        """
+        self._numbered = lines(file)
+        self._kind = kind
+        try:
+            self._header = _header(cells(next(self._numbered, (1, b""))[1]))
+        except BadLine as error:
+            raise InvalidRequest(f"Line 1: {error}.") from None
+        self.has_kinds = kind is None and "kind" in self._header
+
+    def read(self) -> Iterator[StatementLine]:
+        """Read the other lines; blank ones are passed over. Refunds may be negative.
+
+        Raises:
+            InvalidRequest: which line cannot be read, and why; or that there is none.
+        """
+        empty = True
+        for number, line in self._numbered:
+            if not line.strip():
+                continue
+            try:
+                yield _line(number, _row(self._header, cells(line)), self._kind)
+            except BadLine as error:
+                raise InvalidRequest(f"Line {number}: {error}.") from None
+            empty = False
+        if empty:
+            raise InvalidRequest("Line 2: there is no line below the header, so nothing was compared.")
 
 
-async def match_statement(database: Database, file: Iterable[str], kind: Kind) -> Matched:
-    """Match a file against all transfers of a kind, in one snapshot.
-
-    Transfers that the file lacks are looked for between the first and the last that it has.
-
-    Raises:
-        InvalidRequest: the file cannot be read.
-    """
-    result = Matched()
-    async with database.snapshot() as tx:
-        await _load(tx, file, result)
-        await _match(tx, kind, result)
-        await _look_for_missing(tx, kind, result)
-    return result
+def _header(names: Sequence[str]) -> list[str]:
+    header = [name.strip() for name in names]
+    if missing := [name for name in COLUMNS if name not in header]:
+        raise BadLine(f"the first line names the columns, and lacks {', '.join(missing)}")
+    if twice := [name for name in (*COLUMNS, "kind") if header.count(name) > 1]:
+        raise BadLine(f"the first line names {', '.join(twice)} twice")
+    return header
 
 
-async def _load(tx: Transaction, file: Iterable[str], result: Matched) -> None:
-    await tx.execute(_SQL["begin_statement"])
-    reading = read_statement(file)
-    while lines := _page(reading):
-        result.lines += len(lines)
-        await tx.execute(
-            _SQL["add_lines"],
-            [one.line for one in lines],
-            [one.reference for one in lines],
-            [one.amount for one in lines],
-            [one.currency for one in lines],
-        )
-    await tx.execute(_SQL["end_statement"])
+def _row(header: Sequence[str], values: Sequence[str]) -> Mapping[str, str]:
+    if len(values) != len(header):
+        raise BadLine(f"{len(values)} columns instead of {len(header)}")
+    return dict(zip(header, values, strict=True))
 
 
-def _page(reading: Iterator[StatementLine]) -> list[StatementLine]:
+def _line(number: int, row: Mapping[str, str], kind: Kind | None) -> StatementLine:
+    kind = kind or _kind(row.get("kind", "payment").strip())
+    reference = row["reference"].strip()
+    if not 0 < len(reference) <= REFERENCE_MAX or not reference.isprintable():
+        raise BadLine(f"a reference of 1 to {REFERENCE_MAX} characters is needed")
     try:
-        return list(islice(reading, _PAGE))
-    except csv.Error as error:
-        raise InvalidRequest(f"The file is no CSV: {error}.") from error
+        currency = check_currency(row["currency"].strip())
+    except UnknownCurrency:
+        raise BadLine(f"currency {_shown(row['currency'])} is no code of ISO 4217, such as CNY") from None
+    return StatementLine(number, kind, reference, _amount(row["amount"].strip(), kind), currency)
 
 
-async def _match(tx: Transaction, kind: Kind, result: Matched) -> None:
-    after = 0
-    while rows := await tx.fetch(_SQL["match_lines"], kind, after, _PAGE):
-        for row in rows:
-            theirs, what = f"{row['amount']} {row['currency']}", _judge(row)
-            if row["our_amount"] is not None:
-                at = row["created_at"]
-                result.first, result.last = min(result.first or at, at), max(result.last or at, at)
-            if what is None:
-                result.matched += 1
-            else:
-                ours = "" if row["our_amount"] is None else f"{row['our_amount']} {row['our_currency']}"
-                result.add(Mismatch(what, row["line"], row["reference"], theirs, ours))
-        after = rows[-1]["line"]
+def _kind(text: str) -> Kind:
+    for kind in get_args(Kind):
+        if text == kind:
+            found: Kind = kind
+            return found
+    raise BadLine(
+        f"kind {_shown(text)} is none of {', '.join(get_args(Kind))}; with --kind the column is ignored"
+    )
 
 
-def _judge(row: Record) -> What | None:
-    if row["our_amount"] is None:
-        return "missing_here"
-    if row["again"]:
-        return "twice"
-    if (row["amount"], row["currency"]) != (row["our_amount"], row["our_currency"]):
-        return "different_amount"
-    return None
+def _amount(text: str, kind: Kind) -> int:
+    match = _AMOUNT.fullmatch(text)
+    if match is None:
+        raise BadLine(f"amount {_shown(text)} is no whole number of minor units")
+    if match[1] and kind != "refund":
+        raise BadLine(f"amount {_shown(text)}: only a refund may be negative")
+    try:
+        return check_amount(int(match[2]))
+    except InvalidAmount:
+        raise BadLine(f"amount {_shown(text)} is not from 1 to 10^15") from None
 
 
-async def _look_for_missing(tx: Transaction, kind: Kind, result: Matched) -> None:
-    after = 0
-    while result.first and (
-        rows := await tx.fetch(_SQL["unmatched_transfers"], kind, result.first, result.last, after, _PAGE)
-    ):
-        for row in rows:
-            ours = f"{row['amount']} {row['currency']}"
-            result.add(Mismatch("missing_there", 0, row["reference"], "", ours))
-        after = rows[-1]["id"]
+def _shown(text: str) -> str:
+    return repr(text[:40])

@@ -12,8 +12,9 @@ from paybell.wallet.errors import NotTheOwner, PayPasswordLocked, WalletNotFound
 from paybell.wallet.pay_password_service import PayPasswordService
 from paybell.wallet.problems import PROBLEMS
 from paybell.web.auth import Caller, scope, scopes_of
-from paybell.web.fields import PathUserId, check_user_id
+from paybell.web.fields import PathUserId
 from paybell.web.refusals import WITH_A_BODY
+from paybell.web.texts import check_user_id
 
 SixDigits = Annotated[str, Meta(description="Six digits.")]
 

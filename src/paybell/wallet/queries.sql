@@ -127,3 +127,7 @@ SELECT credits - debits AS balance FROM accounts WHERE id = $1 FOR NO KEY UPDATE
 
 -- name: find_top_up
 SELECT 1 AS found FROM transfers WHERE kind = 'top_up' AND reference = $1;
+
+-- name: keep_top_up_reference
+INSERT INTO top_up_references (transfer_id, reference)
+SELECT id, $2 FROM transfers WHERE kind = 'top_up' AND reference = $1;

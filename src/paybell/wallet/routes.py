@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 from litestar import Response, Router, get, post
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, JSONBody
 from msgspec import Meta
@@ -16,9 +17,10 @@ from paybell.wallet.errors import BalanceLimit, NotTheOwner, WalletExists, Walle
 from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.service import Wallet, WalletService
 from paybell.web.auth import Caller, scope, scopes_of
-from paybell.web.fields import Amount, Currency, PathUserId, UserId, check_user_id
+from paybell.web.fields import Amount, Currency, PathUserId, UserId
 from paybell.web.idempotency import IdempotencyHeader, read_key, replayable
 from paybell.web.refusals import WITH_A_BODY
+from paybell.web.texts import check_text, check_user_id
 
 
 class NewWallet(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -29,11 +31,23 @@ class NewWallet(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     currency: Currency = DEFAULT_CURRENCY
 
 
+Reference = Annotated[
+    str,
+    Meta(
+        pattern=r"^\S(.*\S)?$(?!\n)",
+        max_length=64,
+        description="The bank's own of the money that came; its statement is matched by it.",
+    ),
+]
+
+
 class TopUp(msgspec.Struct, forbid_unknown_fields=True):
     """How much, in minor units; without a currency into the wallet `GET /wallets/{userId}` shows."""
 
     amount: Amount
     currency: Currency | None = None
+    # Unset and not null: what an idempotency key stands for stays what it was before there were references.
+    reference: Reference | msgspec.UnsetType = msgspec.UNSET
 
 
 class WalletView(msgspec.Struct, rename="camel"):
@@ -54,35 +68,7 @@ def topped_up(wallet: Wallet) -> KeptAnswer:
     return KeptAnswer(201, msgspec.json.encode(view(wallet)))
 
 
-def wallet_routes(service: WalletService, merchant_id: str) -> Router:
-    """Return the routes under ``/wallets``, which one merchant's tokens may use."""
-
-    @post(
-        "/",
-        operation_id="openWallet",
-        summary="Open a wallet",
-        opt=scope("wallets:write"),
-        responses=PROBLEMS.refusals(
-            *WITH_A_BODY, UnknownCurrency, InsufficientScope, WalletExists, OutcomeUnknown
-        ),
-    )
-    async def open_wallet(data: JSONBody[NewWallet]) -> WalletView:
-        return view(await service.open(data.user_id, data.pay_password, check_currency(data.currency)))
-
-    @get(
-        "/{user_id:str}",
-        operation_id="readWallet",
-        summary="Read a wallet: the CNY one, or the one in `currency`",
-        responses=PROBLEMS.refusals(InvalidId, UnknownCurrency, NotTheOwner, WalletNotFound),
-    )
-    async def read_wallet(
-        request: Caller, user_id: PathUserId, currency: FromQuery[str | None] = None
-    ) -> WalletView:
-        if check_user_id(user_id) != request.user.user_id and not request.user.has("wallets:read"):
-            raise NotTheOwner
-        wanted = None if currency is None else check_currency(currency)
-        return view(await service.read(user_id, wanted))
-
+def _topping_up(service: WalletService) -> HTTPRouteHandler:
     @post(
         "/{user_id:str}/top-ups",
         operation_id="topUpWallet",
@@ -119,8 +105,43 @@ def wallet_routes(service: WalletService, merchant_id: str) -> Router:
             former_caller=request.user.user_id,
         )
         currency = None if data.currency is None else check_currency(data.currency)
-        answer, replayed = await service.top_up(user_id, data.amount, currency, key, topped_up)
+        reference = None if data.reference is msgspec.UNSET else check_text(data.reference, "reference")
+        answer, replayed = await service.top_up(
+            user_id, data.amount, currency, key, topped_up, reference=reference
+        )
         return replayable(answer, replayed=replayed)
 
-    handlers = [open_wallet, read_wallet, top_up]
+    return top_up
+
+
+def wallet_routes(service: WalletService, merchant_id: str) -> Router:
+    """Return the routes under ``/wallets``, which one merchant's tokens may use."""
+
+    @post(
+        "/",
+        operation_id="openWallet",
+        summary="Open a wallet",
+        opt=scope("wallets:write"),
+        responses=PROBLEMS.refusals(
+            *WITH_A_BODY, UnknownCurrency, InsufficientScope, WalletExists, OutcomeUnknown
+        ),
+    )
+    async def open_wallet(data: JSONBody[NewWallet]) -> WalletView:
+        return view(await service.open(data.user_id, data.pay_password, check_currency(data.currency)))
+
+    @get(
+        "/{user_id:str}",
+        operation_id="readWallet",
+        summary="Read a wallet: the CNY one, or the one in `currency`",
+        responses=PROBLEMS.refusals(InvalidId, UnknownCurrency, NotTheOwner, WalletNotFound),
+    )
+    async def read_wallet(
+        request: Caller, user_id: PathUserId, currency: FromQuery[str | None] = None
+    ) -> WalletView:
+        if check_user_id(user_id) != request.user.user_id and not request.user.has("wallets:read"):
+            raise NotTheOwner
+        wanted = None if currency is None else check_currency(currency)
+        return view(await service.read(user_id, wanted))
+
+    handlers = [open_wallet, read_wallet, _topping_up(service)]
     return Router("/wallets", route_handlers=handlers, opt=scopes_of(merchant_id), tags=["wallets"])

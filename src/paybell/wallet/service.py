@@ -68,8 +68,12 @@ class WalletService:
         currency: str | None,
         key: IdempotencyKey,
         show: Callable[[Wallet], KeptAnswer],
+        *,
+        reference: str | None = None,
     ) -> tuple[KeptAnswer, bool]:
         """Put money into a wallet, once for each key; return the answer and whether it is a replay.
+
+        A bank's statement is matched by ``reference``, else by the key.
 
         Raises:
             WalletNotFound, InvalidAmount, BalanceLimit, IdempotencyKeyInUse, IdempotencyKeyReused, Busy.
@@ -77,7 +81,10 @@ class WalletService:
         check_amount(amount)
 
         async def work(tx: Transaction) -> Wallet:
-            return await self._fund(tx, user_id, amount, currency, key)
+            funded = await self._fund(tx, user_id, amount, currency, key)
+            if reference is not None:
+                await tx.execute(_SQL["keep_top_up_reference"], _reference(user_id, key), reference)
+            return funded
 
         return await self._database.until_free(
             lambda: answer_once(self._database, key, work, show, taken="transfer_once")
@@ -89,13 +96,18 @@ class WalletService:
         wallet = await tx.fetch_one(_SQL["find_wallet"], user_id, currency)
         if wallet is None:
             raise WalletNotFound
-        # Neither a user id nor a key has spaces, so no two come out the same.
-        reference, *former = [f"{user_id} {key.key} {caller}" for caller in key.callers]
+        former = [_reference(user_id, key, caller) for caller in key.callers[1:]]
         if former and await tx.fetch_one(_SQL["find_top_up"], former[0]):
             raise IdempotencyKeyReused  # its answer was removed, the money had come
         held = (await ledger.lock_wallets(tx, [(user_id, wallet["currency"])])).popitem()[1]
         if held.credits + amount > TOTAL_MAX:
             raise BalanceLimit
         funding = await ledger.system_account(tx, "funding", _FUNDING_OWNER, held.currency)
-        await ledger.post(tx, [Transfer(TransferKind.TOP_UP, reference, funding, held.account_id, amount)])
+        transfer = Transfer(TransferKind.TOP_UP, _reference(user_id, key), funding, held.account_id, amount)
+        await ledger.post(tx, [transfer])
         return Wallet(user_id, held.balance + amount, held.currency)
+
+
+def _reference(user_id: str, key: IdempotencyKey, caller: str | None = None) -> str:
+    """Name a top-up's transfer; neither a user id nor a key has spaces, so no two come out the same."""
+    return f"{user_id} {key.key} {caller or key.merchant_id}"

@@ -21,9 +21,10 @@ from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.statements import PAGE_MAX, Line, Owner, Period, Place, Statements
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.bodies import JSON
-from paybell.web.fields import PathUserId, check_user_id
+from paybell.web.fields import PathUserId
 from paybell.web.negotiation import preferred
 from paybell.web.queries import read_moment
+from paybell.web.texts import check_user_id
 
 CSV = "text/csv"
 TransferKindName = Literal["top_up", "payment", "refund"]

@@ -1,6 +1,5 @@
 """The ids, names and texts that bodies, paths and queries hold: how they are described and checked."""
 
-import re
 from typing import Annotated
 
 from litestar.params import PathParameter, QueryParameter
@@ -9,11 +8,8 @@ from msgspec import Meta
 from paybell.errors import InvalidId, InvalidRequest
 from paybell.ids import IDS_MAX, parse_id
 from paybell.money import AMOUNT_MAX
-from paybell.web.errors import InvalidText
+from paybell.web.texts import USER_ID_PATTERN
 
-# Patterns are read by Python here and by JavaScript in OpenAPI's readers: $(?!\n) is the very end in both.
-# Users' and merchants' names: opaque, but nothing that needs escaping anywhere.
-USER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$(?!\n)"
 UserId = Annotated[str, Meta(pattern=USER_ID_PATTERN, description="1 to 64 letters, digits, . _ @ -")]
 Id = Annotated[str, Meta(pattern=r"^[0-9]{1,19}$(?!\n)", description="From 1 to 9223372036854775807.")]
 Amount = Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Whole minor units.")]
@@ -28,9 +24,6 @@ PathUserId = Annotated[
     str,
     PathParameter(description="1 to 64 letters, digits, . _ @ -", schema_extra={"pattern": USER_ID_PATTERN}),
 ]
-_USER_ID = re.compile(USER_ID_PATTERN)
-# Controls, line separators, what turns the direction of other text, unpaired surrogates, no characters.
-_NOT_TEXT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def id_list(name: str) -> QueryParameter:
@@ -62,34 +55,3 @@ def parse_ids(text: str, field: str) -> list[int]:
     if len(parts) > IDS_MAX:
         raise InvalidRequest(f"{field}: at most {IDS_MAX} ids at a time.", field=field)
     return [read_id(part, field) for part in parts]
-
-
-def check_user_id(text: str) -> str:
-    """Return a user id out of a path.
-
-    Raises:
-        InvalidId: it has not the form of one.
-    """
-    if not _USER_ID.match(text):
-        raise InvalidId("A user id has 1 to 64 letters, digits, dots, underscores, @ or hyphens.")
-    return text
-
-
-def check_optional(text: str | None, field: str) -> str | None:
-    """Return a text that may be missing.
-
-    Raises:
-        InvalidText: see `check_text`.
-    """
-    return None if text is None else check_text(text, field)
-
-
-def check_text(text: str, field: str = "subject") -> str:
-    """Return a text for people, in any language.
-
-    Raises:
-        InvalidText: it holds control characters or the like.
-    """
-    if _NOT_TEXT.search(text):
-        raise InvalidText(field=field)
-    return text

@@ -7,7 +7,7 @@ import msgspec
 
 from paybell.errors import InvalidRequest
 from paybell.web.errors import InvalidText, UnknownField
-from paybell.web.fields import check_text
+from paybell.web.texts import check_text
 
 
 def check_query(query: bytes, known: frozenset[str]) -> None:
