@@ -141,8 +141,7 @@ def errors_page() -> str:
 def metrics_page() -> str:
     """Return every metric with its labels."""
     rows = [
-        f"| `{family.name}` | {family.type} | {family.documentation} |"
-        for family in Metrics().registry.collect()
+        f"| `{family.name}` | {family.type} | {family.documentation} |" for family in Metrics().families()
     ]
     return "\n".join(
         [
@@ -187,6 +186,10 @@ class _Sketch(Host):
     """What contexts share where only their routes are wanted: its parts are never asked for anything."""
 
     async def database(self, name: str) -> Any:
+        """Return nothing that works."""
+        return name
+
+    async def watching(self, name: str) -> Any:
         """Return nothing that works."""
         return name
 

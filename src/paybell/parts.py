@@ -1,6 +1,7 @@
 """What a process lends to its contexts (`Host`), and what each of them adds to it (`Parts`)."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,14 +11,15 @@ from paybell.clock import Clock
 from paybell.errors import BrokerUnavailable, PaybellError
 from paybell.ids import SnowflakeIds
 from paybell.messaging.broker import Topology
+from paybell.messaging.failures import FailureStore
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.messaging.signatures import EventKeys
 from paybell.settings import Settings
-from paybell.storage import Database
+from paybell.storage import WATCHING, Database
 from paybell.storage.node_numbers import RENEW_SECONDS, NodeNumber
-from paybell.telemetry.metrics import Metrics
+from paybell.telemetry.metrics import Measured, Metrics
 from paybell.telemetry.observers import Observer
 from paybell.tokens import Tokens
 from paybell.web.event_streams import Streams
@@ -26,11 +28,14 @@ from paybell.web.refusals import ProblemTypes
 from paybell.worker import Loop, Task
 
 Check = Callable[[], Awaitable[None]]
+Measure = Callable[[], Awaitable[Sequence[Measured]]]
 Opened = TypeVar("Opened")
 Service = TypeVar("Service")
 # A broker that is started together with us is up within this; longer is a mistake a person must see.
 BROKER_WAIT_SECONDS = 8.0
 _BROKER_POLL_SECONDS = 0.5
+# A database that takes payments says so at once.
+_READY_SECONDS = 1.5
 
 
 @dataclass(slots=True)
@@ -45,7 +50,7 @@ class Parts:
         loops: small steps, repeated.
         tasks: go on until they are stopped.
         checks: by name, what has to be well for this process to be ready; each raises `PaybellError`.
-        measures: bring gauges up to date before they are read.
+        measures: read what metrics show of a database; empty where it cannot be read.
     """
 
     services: list[object] = field(default_factory=list)
@@ -55,7 +60,7 @@ class Parts:
     loops: list[Loop] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     checks: dict[str, Check] = field(default_factory=dict)
-    measures: list[Check] = field(default_factory=list)
+    measures: list[Measure] = field(default_factory=list)
 
     def add(self, other: "Parts") -> None:
         """Take in what another context adds."""
@@ -104,11 +109,12 @@ class Host:
         self.event_keys = EventKeys.from_settings(settings)
         self.streams = Streams()
         self.checks: dict[str, Check] = {}
-        self.measures: list[Check] = []
+        self.measures: list[Measure] = [self._measure_roles]
         self.loops: list[Loop] = []
         self._urls = urls
         self._stack = stack
         self._databases: dict[str, Database] = {}
+        self._watching: dict[str, Database] = {}
         self._outbox: Outbox | None = None
         self._broker: LocalBroker | RabbitBroker | None = None
 
@@ -123,23 +129,36 @@ class Host:
             DatabaseUnavailable: not reached within a bounded wait. Misconfigured: it refuses us.
         """
         if name not in self._databases:
-            connections = self.settings.database_connections
-            opened = await self.open(
-                Database.open(self._urls[name], self.clock, connections=connections, name=name)
+            url, connections = self._urls[name], self.settings.database_connections
+            opened = await self.open(Database.open(url, self.clock, connections=connections, name=name))
+            # One more session for what is measured: no payment waits for it, nor it for payments.
+            watching = await self.open(
+                Database.open(url, self.clock, connections=1, limits=WATCHING, name=name)
             )
-            self._databases[name] = opened
+            self._databases[name], self._watching[name] = opened, watching
             self.checks[f"{name}Database"] = opened.check
-            self.measures.append(partial(self._measure, name, opened))
+            self.measures += [
+                partial(self._measure_ready, name, opened, watching),
+                partial(_MEASURED_IN[name], watching),
+            ]
         return self._databases[name]
 
-    async def _measure(self, name: str, database: Database) -> None:
-        ready = self.metrics.database_ready.labels(name)
+    async def watching(self, name: str) -> Database:
+        """Return the same database with a session of its own for what is measured; errors as `database`."""
+        await self.database(name)
+        return self._watching[name]
+
+    async def _measure_roles(self) -> Sequence[Measured]:
+        return [Measured("role", 1, (role,)) for role in sorted(self.roles)]
+
+    async def _measure_ready(self, name: str, database: Database, watching: Database) -> Sequence[Measured]:
         try:
-            await database.check()
-        except BaseException:  # one that took too long is cancelled
-            ready.set(0)
-            raise
-        ready.set(1)
+            async with asyncio.timeout(_READY_SECONDS):
+                await watching.check()
+            database.check_disk()
+        except (PaybellError, TimeoutError):
+            return [Measured("database_ready", 0, (name,))]
+        return [Measured("database_ready", 1, (name,))]
 
     async def ids(self, name: str) -> SnowflakeIds:
         """Return a source of ids that no other process of this database has."""
@@ -185,3 +204,16 @@ class Host:
         """
         if not self.broker.connected:
             raise PaybellError("The broker is not connected, or it blocks publishers.")
+
+
+async def _measure_outbox(database: Database) -> Sequence[Measured]:
+    pending, oldest_age_seconds = await Outbox(database).state()
+    return [Measured("outbox_pending", pending), Measured("outbox_oldest_age_seconds", oldest_age_seconds)]
+
+
+async def _measure_failures(database: Database) -> Sequence[Measured]:
+    counts = await FailureStore(database).counts()
+    return [Measured("failed_deliveries", count, (state,)) for state, count in counts.items()]
+
+
+_MEASURED_IN = {"pay": _measure_outbox, "trade": _measure_failures}

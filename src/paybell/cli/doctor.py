@@ -208,9 +208,7 @@ async def _waiting(settings: Settings, urls: Mapping[str, str], clock: Clock) ->
         Database.open(urls["pay"], clock, connections=2, wait_seconds=2) as pay,
         Database.open(urls["trade"], clock, connections=2, wait_seconds=2) as trade,
     ):
-        sampler = Sampler(
-            pay, trade, None, clock, settings.merchant_id, settle_time=None, differences=lambda: 0
-        )
+        sampler = Sampler(pay, trade, None, clock, settings.merchant_id, settle_time=None)
         sample = await sampler.take()
     pending = sample.outbox_pending or 0
     found = {one.code: one for one in sample.troubles}

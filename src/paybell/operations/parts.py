@@ -1,5 +1,7 @@
 """What operators need of a process: the console's routes, samples, and the comparison of both sides."""
 
+from collections.abc import Sequence
+
 from paybell.messaging.failures import FailureStore
 from paybell.operations.book_routes import book_routes
 from paybell.operations.desk import OperatorDesk
@@ -10,10 +12,11 @@ from paybell.operations.sampling import Sampler
 from paybell.operations.timeline import Timelines
 from paybell.parts import Host, Parts
 from paybell.reconciliation.acknowledgements import Acknowledgements
-from paybell.reconciliation.pay_books import PayBooks
-from paybell.reconciliation.periodic import PeriodicReconciler
+from paybell.reconciliation.pay_books import PayBooks, found_last
+from paybell.reconciliation.periodic import RECONCILE, PeriodicReconciler
 from paybell.reconciliation.reconciler import Reconciler
 from paybell.reconciliation.trade_books import TradeBooks
+from paybell.telemetry.metrics import Measured
 from paybell.worker import Loop
 
 # How often a process asks whether it is its turn at work that one does for all.
@@ -28,6 +31,7 @@ async def operations_parts(host: Host) -> Parts:
     settings = host.settings
     pay, trade = await host.database("pay"), await host.database("trade")
     pay_books = PayBooks(pay, await host.outbox(), settings.merchant_id)
+    watching = await host.watching("pay")
     # Another process's local broker cannot be seen from here.
     elsewhere = settings.broker_url.startswith("local:") and "trade" not in host.roles
     sampler = Sampler(
@@ -37,7 +41,6 @@ async def operations_parts(host: Host) -> Parts:
         host.clock,
         settings.merchant_id,
         settle_time=host.metrics.settle_time if "api" in host.roles else None,
-        differences=host.metrics.last_differences,
     )
     desk = OperatorDesk(
         Monitor(sampler.take),
@@ -50,6 +53,12 @@ async def operations_parts(host: Host) -> Parts:
     parts.routers.append(ops_routes(desk, host.streams, settings.merchant_id))
     parts.routers.append(book_routes(desk.reconciler, host.streams, host.clock, settings.merchant_id))
     parts.loops.append(Loop("monitor", desk.monitor.look, idle_seconds=PERIOD_SECONDS))
+
+    async def measure() -> Sequence[Measured]:
+        found = await found_last(watching, RECONCILE)
+        return [] if found is None else [Measured("reconcile_differences", found)]
+
+    parts.measures.append(measure)
     if settings.reconcile_seconds:
         reconciler = PeriodicReconciler(
             desk.reconciler,
@@ -57,7 +66,6 @@ async def operations_parts(host: Host) -> Parts:
             host.clock,
             period_seconds=settings.reconcile_seconds,
             window_seconds=settings.reconcile_window_seconds,
-            found=host.metrics.differences.set,
         )
         parts.loops.append(Loop("reconciler", reconciler.run_once, idle_seconds=_TURN_IDLE_SECONDS))
     return parts

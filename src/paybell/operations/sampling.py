@@ -19,6 +19,8 @@ from paybell.messaging.failures import FailureStore
 from paybell.messaging.outbox import Outbox
 from paybell.operations.samples import QueueSample, Sample
 from paybell.operations.troubles import troubles
+from paybell.reconciliation.pay_books import found_last
+from paybell.reconciliation.periodic import RECONCILE
 from paybell.storage import Database, load_queries
 from paybell.telemetry.percentiles import percentile
 
@@ -37,7 +39,7 @@ SettleTime = Callable[[], tuple[float, float]]
 
 
 class Sampler:
-    """Takes samples. ``settle_time`` and ``differences`` are this process's own, None where it has none."""
+    """Takes samples. ``settle_time`` is this process's own, None where it has none."""
 
     def __init__(
         self,
@@ -48,7 +50,6 @@ class Sampler:
         merchant_id: str,
         *,
         settle_time: SettleTime | None,
-        differences: Callable[[], int],
     ) -> None:
         """Look at these."""
         self._pay = pay
@@ -57,7 +58,6 @@ class Sampler:
         self._clock = clock
         self._merchant_id = merchant_id
         self._settle_time = settle_time
-        self._differences = differences
         self._outbox = Outbox(pay)
         self._failures = FailureStore(trade)
         self._until: datetime | None = None
@@ -85,7 +85,7 @@ class Sampler:
             overdue_seconds=overdue,
             retries=failures["retry"] if failures else None,
             dead_letters=failures["dead"] if failures else None,
-            differences=self._differences(),
+            differences=await _or_none(found_last(self._pay, RECONCILE), "pay_database", away),
             queues=await _or_none(self._queues(), "broker", away),
         )
         return msgspec.structs.replace(sample, troubles=troubles(sample, away))

@@ -24,3 +24,9 @@ INSERT INTO schedules (name, due_at)
 VALUES ($1, clock_timestamp() + make_interval(secs => $2))
 ON CONFLICT (name) DO UPDATE SET due_at = EXCLUDED.due_at WHERE schedules.due_at <= clock_timestamp()
 RETURNING name;
+
+-- name: note_found
+UPDATE schedules SET found = $2 WHERE name = $1;
+
+-- name: found_last
+SELECT found FROM schedules WHERE name = $1;

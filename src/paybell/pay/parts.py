@@ -65,13 +65,6 @@ async def _add_background(host: Host, parts: Parts) -> None:
     ]
     parts.checks["broker"] = host.check_broker
 
-    async def measure() -> None:
-        pending, oldest_age_seconds = await outbox.state()
-        host.metrics.outbox_pending.set(pending)
-        host.metrics.outbox_oldest.set(oldest_age_seconds)
-
-    parts.measures.append(measure)
-
 
 def _relay_lanes(host: Host, outbox: Outbox) -> list[Loop]:
     settings = host.settings

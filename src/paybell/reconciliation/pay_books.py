@@ -76,6 +76,16 @@ class PayBooks:
         async with self._database.transaction() as tx:
             return await tx.fetch_one(_SQL["take_turn"], name, period_seconds) is not None
 
+    async def note_found(self, name: str, found: int) -> None:
+        """Write down how much this work has found."""
+        await self._database.fetch(_SQL["note_found"], name, found)
+
+
+async def found_last(pay: Database, name: str) -> int | None:
+    """Return how much this work found last, whichever process did it; None if it never ended."""
+    row = await pay.fetch_one(_SQL["found_last"], name)
+    return row["found"] if row else None
+
 
 def _newest_event(order: PayOrder) -> str | None:
     if order.refunded_amount:

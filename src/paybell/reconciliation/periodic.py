@@ -1,7 +1,7 @@
 """Reconciling by itself, again and again: what was lost at the broker comes back within a period."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
@@ -12,7 +12,7 @@ from paybell.reconciliation.pay_books import PayBooks
 from paybell.reconciliation.reconciler import Reconciler, Repair
 
 log = structlog.get_logger()
-_NAME = "reconcile"
+RECONCILE = "reconcile"
 # Orders a log line names; `paybell reconcile` and the console show all.
 _NAMED = 10
 # Events that one run republishes: after a long outage all may be under way.
@@ -30,16 +30,14 @@ class PeriodicReconciler:
         *,
         period_seconds: float,
         window_seconds: float,
-        found: Callable[[int], object],
         republished_max: int = REPUBLISHED_MAX,
     ) -> None:
-        """Take turns in the pay database; ``found`` is told how many differences each comparison had."""
+        """Take turns in the pay database, which also keeps how many differences the last comparison had."""
         self._reconciler = reconciler
         self._pay = pay
         self._clock = clock
         self._period_seconds = period_seconds
         self._window_seconds = window_seconds
-        self._found = found
         self._turns = _Turns(republished_max)
 
     async def run_once(self) -> int:
@@ -48,7 +46,7 @@ class PeriodicReconciler:
         Each difference that republishing can repair is republished, at most so many in a run; what there was
         no room for comes first in the next.
         """
-        if not await self._pay.take_turn(_NAME, self._period_seconds):
+        if not await self._pay.take_turn(RECONCILE, self._period_seconds):
             return 0
         since, found = self._clock.now() - timedelta(seconds=self._window_seconds), 0
         self._turns.begin()
@@ -57,7 +55,7 @@ class PeriodicReconciler:
             if progress.batch:
                 _log(progress.batch)
             found = progress.differences
-        self._found(found)
+        await self._pay.note_found(RECONCILE, found)
         return 0
 
 

@@ -44,7 +44,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
         str, Meta(description="PostgreSQL of the order service; empty: the embedded server.")
     ] = ""
     database_connections: Annotated[
-        int, Meta(ge=2, le=200, description="Most connections of one process to each database.")
+        int,
+        Meta(
+            ge=2,
+            le=200,
+            description="Most connections of one process to each database; one more is for /metrics.",
+        ),
     ] = 8
     http_connections: Annotated[
         int,

@@ -2,7 +2,16 @@
 
 from paybell.storage.database import Database, Record, Transaction
 from paybell.storage.driver_errors import ConstraintViolated
-from paybell.storage.pool import READING
+from paybell.storage.pool import READING, WATCHING
 from paybell.storage.queries import Query, load_queries
 
-__all__ = ["READING", "ConstraintViolated", "Database", "Query", "Record", "Transaction", "load_queries"]
+__all__ = [
+    "READING",
+    "WATCHING",
+    "ConstraintViolated",
+    "Database",
+    "Query",
+    "Record",
+    "Transaction",
+    "load_queries",
+]

@@ -188,6 +188,14 @@ class Database:
             raise DatabaseUnavailable(in_words(cause) if cause else None) from cause
         if state["commits_wait"]:
             raise DatabaseUnavailable("Commits wait for a standby; see why it does not answer.")
+        self.check_disk()
+
+    def check_disk(self) -> None:
+        """Make sure that none of our statements has found the server's disk full just now.
+
+        Raises:
+            DatabaseUnavailable: one has.
+        """
         until, words = self._disk_full
         if self._clock.monotonic() < until:
             raise DatabaseUnavailable(words)

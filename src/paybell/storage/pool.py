@@ -52,6 +52,8 @@ class Limits:
 SERVING = Limits(statement_seconds=6, idle_seconds=4)
 # A command that reads everything, in pieces of a second on a good day; nobody waits for what it holds.
 READING = Limits(statement_seconds=600, idle_seconds=60)
+# Somebody looks every few seconds, and would rather see nothing than be late.
+WATCHING = Limits(statement_seconds=1, idle_seconds=4)
 _SERVER_SETTINGS = {
     "application_name": "paybell",
     # Each statement sees what is committed, whatever the server's default: what is locked is read then.

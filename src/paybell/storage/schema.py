@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
+from operator import itemgetter
 
 _FORM = re.compile(r"(\d{4})_\w+\.sql")
 _FLOOR = re.compile(r"^-- floor: (\d{4})$", re.MULTILINE)
@@ -47,9 +48,14 @@ class Schema:
 
     def scripts(self) -> Sequence[Script]:
         """Return all scripts in order."""
-        found = {match[1]: entry for entry in self.folder.iterdir() if (match := _FORM.fullmatch(entry.name))}
+        found = [
+            (match[1], entry) for entry in self.folder.iterdir() if (match := _FORM.fullmatch(entry.name))
+        ]
+        assert len({version for version, _ in found}) == len(found), (
+            f"two scripts of {self.name} have one number"
+        )
         scripts: list[Script] = []
-        for version, entry in sorted(found.items()):
+        for version, entry in sorted(found, key=itemgetter(0)):
             text = entry.read_text(encoding="utf-8")
             said = _FLOOR.search(text)
             before = scripts[-1].version if scripts else version

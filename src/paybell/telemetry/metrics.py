@@ -2,15 +2,17 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from paybell.telemetry.observers import Observer
 
-_GaugeMode = Literal["livemostrecent", "livesum"]
 # prometheus_client's own: a folder in which the workers of one port add their counts up.
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -22,6 +24,10 @@ _PAYMENTS = (
     "pay_password_locked",
     "not_the_payer",
     "pay_order_closed",
+    "database_busy",
+    "database_unavailable",
+    "outcome_unknown",
+    "internal_error",
 )
 _CONFIRMS = ("confirmed", "returned", "refused", "unknown")
 _APPLIED = ("applied", "duplicate", "ignored", "failed", "dead")
@@ -35,6 +41,23 @@ _CONNECTIONS_REFUSED = (
     "unread_answers",
 )
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# What is read from a database when somebody asks; a process shows what it can read, and nothing else.
+_MEASURED = {
+    "role": ("1 for each role of the process.", ("role",)),
+    "reconcile_differences": ("Purchases the last comparison found pay and trade to differ on.", ()),
+    "outbox_pending": ("Events not yet confirmed (at most 100,000).", ()),
+    "outbox_oldest_age_seconds": ("Age of the oldest such event.", ()),
+    "database_ready": ("1 while a database takes payments.", ("database",)),
+    "failed_deliveries": ("Deliveries that could not be applied (at most 100,000 of each).", ("state",)),
+}
+
+
+class Measured(NamedTuple):
+    """A value of one of the metrics that are read when somebody asks, with its labels in order."""
+
+    name: str
+    value: float
+    labels: tuple[str, ...] = ()
 
 
 def forget_worker(pid: int, folder: str) -> None:
@@ -51,14 +74,7 @@ class Metrics(Observer):
         self.payments = self._counter("payments", "Payments tried, by outcome.", outcome=_PAYMENTS)
         self.settle_batch = self._histogram("settle_batch_size", "Payments in one transaction.", _BATCH_SIZES)
         self.settle_seconds = self._histogram("settle_seconds", "Time of one settlement.", _SECONDS)
-        self.differences = self._gauge(
-            "reconcile_differences", "Purchases the last comparison found pay and trade to differ on."
-        )
-        self.outbox_pending = self._gauge("outbox_pending", "Events not yet confirmed (at most 100,000).")
-        self.outbox_oldest = self._gauge("outbox_oldest_age_seconds", "Age of the oldest such event.")
-        self.in_flight = self._gauge(
-            "confirms_in_flight", "Messages sent and not yet confirmed.", mode="livesum"
-        )
+        self.in_flight = self._gauge("confirms_in_flight", "Messages sent and not yet confirmed.")
         self.messages = self._counter(
             "published_messages", "Messages published, by answer.", confirm=_CONFIRMS
         )
@@ -69,12 +85,10 @@ class Metrics(Observer):
         self.listener_batch = self._histogram(
             "listener_batch_size", "Deliveries applied at once.", _BATCH_SIZES
         )
-        self.database_ready = self._gauge("database_ready", "1 while a database takes payments.", "database")
-        self.connections = self._gauge("http_connections", "Clients connected.", mode="livesum")
+        self.connections = self._gauge("http_connections", "Clients connected.")
         self.connections_refused = self._counter(
             "http_connections_refused", "Connections ended by a bound.", reason=_CONNECTIONS_REFUSED
         )
-        self.failures = self._gauge("failed_deliveries", "Deliveries that could not be applied.", "state")
 
     def _counter(self, name: str, text: str, **labels: Sequence[str]) -> Counter:
         counter = Counter(f"paybell_{name}", text, tuple(labels), registry=self.registry)
@@ -83,8 +97,8 @@ class Metrics(Observer):
                 counter.labels(**{label: value})
         return counter
 
-    def _gauge(self, name: str, text: str, *labels: str, mode: _GaugeMode = "livemostrecent") -> Gauge:
-        return Gauge(f"paybell_{name}", text, labels, registry=self.registry, multiprocess_mode=mode)
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"paybell_{name}", text, registry=self.registry, multiprocess_mode="livesum")
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(f"paybell_{name}", text, buckets=buckets, registry=self.registry)
@@ -99,10 +113,6 @@ class Metrics(Observer):
         }
         return found.get("paybell_settle_seconds_count", 0.0), found.get("paybell_settle_seconds_sum", 0.0)
 
-    def last_differences(self) -> int:
-        """Return how many differences the last comparison of this process found."""
-        return int(self.registry.get_sample_value("paybell_reconcile_differences") or 0)
-
     def _collected(self) -> CollectorRegistry:
         """With several workers, of all of them."""
         if MULTIPROCESS_VARIABLE not in os.environ:
@@ -111,9 +121,21 @@ class Metrics(Observer):
         multiprocess.MultiProcessCollector(registry)
         return registry
 
-    def exposition(self) -> bytes:
-        """Return all of it in Prometheus' text format; with several workers, of all of them."""
-        return generate_latest(self._collected())
+    def families(self, measured: Sequence[Measured] = ()) -> Iterator[Metric]:
+        """Yield every metric: what was counted (by all workers, if several), and what was measured."""
+        yield from self._collected().collect()
+        for name, (text, labels) in _MEASURED.items():
+            family = GaugeMetricFamily(f"paybell_{name}", text, labels=labels)
+            for one in measured:
+                if one.name == name:
+                    family.add_metric(one.labels, one.value)
+            yield family
+
+    def exposition(self, measured: Sequence[Measured] = ()) -> bytes:
+        """Return the same in Prometheus' text format."""
+        registry = CollectorRegistry()
+        registry.register(_Shown(self.families(measured)))
+        return generate_latest(registry)
 
     @contextmanager
     def settling(self, traceparents: Sequence[str]) -> Iterator[None]:
@@ -156,3 +178,13 @@ class Metrics(Observer):
     def failed(self, *, dead: bool) -> None:
         """Count one failure."""
         self.listened.labels("dead" if dead else "failed").inc()
+
+
+class _Shown(Collector):
+    """Metrics as they are at this moment."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = list(families)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families

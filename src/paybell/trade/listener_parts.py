@@ -4,7 +4,6 @@ from typing import Any
 
 from paybell.errors import PaybellError
 from paybell.messaging.events import topology, trade_topology
-from paybell.messaging.failures import FailureStore
 from paybell.messaging.listener import Listener
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.parts import Host, Parts
@@ -17,7 +16,7 @@ from paybell.worker import Loop, Task
 
 
 def add_listeners(host: Host, parts: Parts, pay: PayClient, watch: OrderWatch, database: Database) -> None:
-    """Add the order service's listeners with their retries, their check, and the count of what failed."""
+    """Add the order service's listeners with their retries and their check."""
     settings = host.settings
     (binding,) = topology(settings.queue_type).bindings
     proof = PaymentProof(database, settings.merchant_id, host.event_keys, pay)
@@ -45,10 +44,3 @@ def add_listeners(host: Host, parts: Parts, pay: PayClient, watch: OrderWatch, d
                 raise PaybellError(f"The listener of {runner.queue} is not consuming.")
 
     parts.checks["listener"] = check
-    failures = FailureStore(database)
-
-    async def measure() -> None:
-        for state, count in (await failures.counts()).items():
-            host.metrics.failures.labels(state).set(count)
-
-    parts.measures.append(measure)
