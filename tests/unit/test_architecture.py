@@ -75,3 +75,10 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     TopologicalSorter(
         {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     ).prepare()
+
+
+def test_the_scripts_of_each_schema_are_numbered_without_gaps_or_doubles() -> None:
+    """Two of one number: the schema would have only one of them."""
+    for folder in SOURCE.glob("*/migrations"):
+        numbers = sorted(int(script.name[:4]) for script in folder.glob("*.sql"))
+        assert numbers == list(range(1, len(numbers) + 1)), folder.parent.name
