@@ -9,11 +9,12 @@ json := $(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
 SECONDS ?= 60
+CASES ?= 0
 # Each has its own PostgreSQL and RabbitMQ; a broker that is lent to the tests can only serve one.
 TEST_PROCESSES ?= $(if $(PAYBELL_TEST_AMQP_URL),0,3)
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help demo serve replay test check torture bench docs format lock clean
+.PHONY: help demo serve replay test check torture fuzz bench docs format lock clean
 
 help: ## Say what there is
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +33,9 @@ test: check ## Everything: checks, then all tests with PostgreSQL, RabbitMQ and 
 
 torture: .venv/dev ## Break everything under load and count what is lost (SECONDS=60, SEED=…, JSON=1)
 	@$(BIN)/python -m torture --seconds $(SECONDS) --seed $(SEED) $(json)
+
+fuzz: .venv/dev ## Attack it over HTTP: requests from its own description, hostile connections (SECONDS=60, CASES=0, SEED=…, JSON=1)
+	@$(BIN)/python -m fuzz --seconds $(SECONDS) --cases $(CASES) --seed $(SEED) $(json)
 
 bench: .venv/bench ## Measure side by side with what else one would use (QUICK=1, PAGES=1, JSON=1)
 	@$(if $(PAGES),PYTHONPATH=tests $(BIN)/python -m benchmarks.pages,$(BIN)/python -m benchmarks $(if $(QUICK),--quick)) $(json)

@@ -193,11 +193,23 @@ async def test_pipelined_requests_are_answered_in_order_however_many(http: Clien
     ).encode() + body
     missing = b"GET /nothing HTTP/1.1\r\n\r\n"
     async with connected_to(http) as raw:
-        raw.writer.write((ASK + b"\r\n" + missing) * 200 + pay + (missing + ASK + b"\r\n") * 200)
-        answers = [await raw.answer() for _ in range(801)]
+        raw.writer.write((ASK + b"\r\n" + missing) * 50 + pay + (missing + ASK + b"\r\n") * 50)
+        answers = [await raw.answer() for _ in range(201)]
 
-    assert [status for status, _ in answers] == [200, 404] * 200 + [200] + [404, 200] * 200
-    assert msgspec.json.decode(answers[400][1])["status"] == "TRADE_SUCCESS"
+    assert [status for status, _ in answers] == [200, 404] * 50 + [200] + [404, 200] * 50
+    assert msgspec.json.decode(answers[100][1])["status"] == "TRADE_SUCCESS"
+
+
+async def test_who_asks_far_ahead_is_answered_slowly(http: Client) -> None:
+    """Until the answers are all there: then the next are quick again."""
+    loop, pauses = asyncio.get_running_loop(), 10
+    async with connected_to(http) as raw:
+        for _ in range(2):
+            started = loop.time()
+            raw.writer.write((ASK + b"\r\n") * (1 + http_protocol.AHEAD_AT_ONCE + pauses))
+            for _answer in range(1 + http_protocol.AHEAD_AT_ONCE + pauses):
+                assert (await raw.answer())[0] == 200
+            assert loop.time() - started >= pauses * http_protocol.AHEAD_PAUSE_SECONDS
 
 
 async def test_nonsense_after_a_payment_takes_no_answer_from_it(http: Client) -> None:
@@ -222,6 +234,7 @@ async def test_a_client_that_reads_nothing_is_not_worked_for_and_cut_off(
 ) -> None:
     """What it asked for waits unparsed; its answers stop when the buffers between us are full."""
     monkeypatch.setattr(http_protocol, "UNREAD_SECONDS", 2.0)
+    monkeypatch.setattr(http_protocol, "AHEAD_PAUSE_SECONDS", 0.0)
     async with in_process(await fresh_databases(postgres)) as service, connected_to(service.client) as raw:
         raw.pause()
         raw.writer.write((ASK + b"\r\n") * 300_000)

@@ -33,6 +33,10 @@ HEADER_SECONDS = 10.0
 BODY_SECONDS = 30.0
 # Parsed at once. As many requests as fit in here may wait in a connection: some 110 of the shortest.
 PIECE_BYTES = 2 * 1024
+# Requests sent ahead of their answers are answered in order: so many at once, then one after each pause,
+# until the client waits for its answers.
+AHEAD_AT_ONCE = 16
+AHEAD_PAUSE_SECONDS = 0.02
 # An answer waits here for its client, and as much again in the kernel; past it no more is produced. A client
 # reads at least half of what waits within the time, or is cut off.
 UNREAD_BYTES_MAX = 64 * 1024
@@ -56,6 +60,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._wrong: type[PaybellError] | None = None  # with what is being parsed
         self._refusal: type[PaybellError] | None = None
         self._ended = False
+        self._ahead = 0
         self._running: RequestResponseCycle | None = None
         self._unread, self._unread_since = 0, 0.0
 
@@ -158,16 +163,28 @@ class BoundedConnection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        elif self._refusal is not None:
+            self._ahead += 1
+            if self._ahead <= AHEAD_AT_ONCE:
+                self._start_waiting()
+            else:
+                self.loop.call_later(AHEAD_PAUSE_SECONDS, self._start_waiting)
+            return
+        if self._refusal is not None:
             self._end(self._refusal)
             return
+        if self._parsed == len(self._received):
+            self._ahead = 0
         self.flow.resume_reading()
         if self.cycle.response_complete and self._begun is None:
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+    def _start_waiting(self) -> None:
+        if self.pipeline and not self.transport.is_closing():
+            self._start_asgi_task(*self.pipeline.pop())
+            self.flow.resume_reading()
 
     def check(self, now: float) -> None:
         """End what takes too long."""

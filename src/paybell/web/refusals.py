@@ -18,9 +18,11 @@ from paybell.errors import (
 from paybell.web.errors import (
     BodyTooLarge,
     DuplicateField,
+    HeadersTooLarge,
     InvalidText,
     MalformedJson,
     MissingField,
+    RequestTooLong,
     UnknownField,
     UnsupportedMediaType,
 )
@@ -55,6 +57,8 @@ EVERYWHERE: tuple[type[PaybellError], ...] = (
     DatabaseUnavailable,
     DatabaseBusy,
     Overloaded,
+    RequestTooLong,
+    HeadersTooLarge,
 )
 WITH_A_BODY: tuple[type[PaybellError], ...] = (
     InvalidRequest,

@@ -1,0 +1,1 @@
+"""Paybell attacked over HTTP: requests from its own description, and hostile connections."""
