@@ -1,6 +1,7 @@
 """Hostile connections beside payments: the payments go on at their rate, and memory stays what it is."""
 
 import asyncio
+import os
 import random
 import resource
 import sys
@@ -30,12 +31,23 @@ GROWTH_MOST_MB = 64.0
 
 @dataclass(slots=True)
 class Outcome:
-    """What one kind of attack did: purchases a second without and with it, and megabytes of growth."""
+    """What one kind of attack did: purchases a second without and with it, and megabytes of growth.
+
+    On a machine that does much else a rate says little; what one purchase costs the service says more:
+    ``costs`` has the milliseconds of its processor time for each, without and with the attack.
+    """
 
     kind: str
     calm: list[float] = field(default_factory=list)
     attacked: list[float] = field(default_factory=list)
+    costs: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
     growth_mb: float = 0.0
+
+    @property
+    def dearer(self) -> float:
+        """How many times what it costs without the attack a purchase costs with it."""
+        calm, attacked = self.costs
+        return sum(attacked) / sum(calm)
 
     @property
     def calm_rate(self) -> float:
@@ -91,12 +103,13 @@ class Purchases:
             assert paid.ok, paid
             self.done += 1
 
-    async def rate(self, seconds: float) -> float:
-        """Return how many there are a second, from now on for so long."""
+    async def rate(self, seconds: float, pid: int) -> tuple[float, float]:
+        """Return how many a second there are for so long, and the milliseconds of a process each takes."""
         loop = asyncio.get_running_loop()
-        done, started = self.done, loop.time()
+        done, started, spent = self.done, loop.time(), _processor_ms(pid)
         await asyncio.sleep(seconds)
-        return (self.done - done) / (loop.time() - started)
+        more = self.done - done
+        return more / (loop.time() - started), (_processor_ms(pid) - spent) / max(1, more)
 
 
 async def abuse(home: Path, seed: int, pairs: int, window_seconds: float = WINDOW_SECONDS) -> list[Outcome]:
@@ -121,7 +134,7 @@ async def abuse(home: Path, seed: int, pairs: int, window_seconds: float = WINDO
             await purchases.prepare()
             buying = asyncio.create_task(purchases.run())
             try:
-                await purchases.rate(window_seconds)  # warm
+                await purchases.rate(window_seconds, service.pid)  # warm
                 outcomes = []
                 for kind in KINDS:
                     dice = random.Random(seed)  # noqa: S311 - repeatable on purpose
@@ -149,11 +162,15 @@ async def _measure(
             if attacked:
                 async with attackers(kind, service.url, dice.randrange(2**32)):
                     await asyncio.sleep(_SETTLE_SECONDS)
-                    outcome.attacked.append(await purchases.rate(seconds))
+                    rate, cost = await purchases.rate(seconds, service.pid)
+                    outcome.attacked.append(rate)
+                    outcome.costs[1].append(cost)
                     outcome.growth_mb = max(outcome.growth_mb, _resident_mb(service.pid) - before)
             else:
                 await asyncio.sleep(_SETTLE_SECONDS)
-                outcome.calm.append(await purchases.rate(seconds))
+                rate, cost = await purchases.rate(seconds, service.pid)
+                outcome.calm.append(rate)
+                outcome.costs[0].append(cost)
     return outcome
 
 
@@ -178,3 +195,8 @@ async def attackers(kind: str, url: str, seed: int) -> AsyncIterator[None]:
 def _resident_mb(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
+
+
+def _processor_ms(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) * 1000 / os.sysconf("SC_CLK_TCK")

@@ -181,8 +181,11 @@ async def _drip(raw: Raw) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_pipelined_requests_are_answered_in_order_however_many(http: Client) -> None:
+async def test_pipelined_requests_are_answered_in_order_however_many(
+    http: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where the bound on what waits in a connection lies between them, and bodies among them."""
+    monkeypatch.setattr(http_protocol, "AHEAD_PAUSE_SECONDS", 0.001)
     user = fresh_user()
     await http.fund(user, 100)
     order = await http.apply(user, 100)
@@ -202,7 +205,7 @@ async def test_pipelined_requests_are_answered_in_order_however_many(http: Clien
 
 async def test_who_asks_far_ahead_is_answered_slowly(http: Client) -> None:
     """Until the answers are all there: then the next are quick again."""
-    loop, pauses = asyncio.get_running_loop(), 10
+    loop, pauses = asyncio.get_running_loop(), 5
     async with connected_to(http) as raw:
         for _ in range(2):
             started = loop.time()

@@ -36,7 +36,7 @@ PIECE_BYTES = 2 * 1024
 # Requests sent ahead of their answers are answered in order: so many at once, then one after each pause,
 # until the client waits for its answers.
 AHEAD_AT_ONCE = 16
-AHEAD_PAUSE_SECONDS = 0.02
+AHEAD_PAUSE_SECONDS = 0.1
 # An answer waits here for its client, and as much again in the kernel; past it no more is produced. A client
 # reads at least half of what waits within the time, or is cut off.
 UNREAD_BYTES_MAX = 64 * 1024
