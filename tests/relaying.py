@@ -3,19 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from shop import SECRET, Shop
 from support import PaySide, connected
 
-from paybell.clock import SystemClock
-from paybell.messaging.broker import Broker, Confirm, Message, Topology
+from paybell.clock import Clock, SystemClock
+from paybell.messaging.broker import Answer, Broker, Confirm, Message, Topology
 from paybell.messaging.events import PaymentSucceeded, topology
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.outbox import Outbox
-from paybell.messaging.relay import Relay, Wire
+from paybell.messaging.publishing import Publishing
+from paybell.messaging.refused import RefusedEvents
+from paybell.messaging.relay import Relay, Retrier
 from paybell.messaging.signatures import EventKeys
+from paybell.messaging.wire import Wire
 from paybell.pay.model import PayOrder
+from paybell.storage import Query
 from paybell.telemetry.observers import ListenerObserver, Observer, RelayObserver
 from paybell.testing import FaultyBroker
 from paybell.trade.payment_listener import payment_listener
@@ -40,11 +45,14 @@ class Said(Observer):
         finally:
             self.waiting -= messages
 
-    def published(self, confirms: Mapping[str, int], leases_lost: int) -> None:
+    def published(self, confirms: Mapping[str, int]) -> None:
         """Remember."""
         for name, count in confirms.items():
             self.confirms += [Confirm(name)] * count
-        self.lease_lost += leases_lost
+
+    def leases_lost(self, events: int) -> None:
+        """Remember."""
+        self.lease_lost += events
 
 
 class Heard(Observer):
@@ -71,13 +79,30 @@ class MeanwhileBroker(FaultyBroker):
 
     meanwhile: Callable[[], Awaitable[object]] | None = None
 
-    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Confirm]:
+    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Answer]:
         """Pass on, then wait for what happens meanwhile, once."""
         confirms = await super().publish(messages, deadline_seconds)
         happening, self.meanwhile = self.meanwhile, None
         if happening:
             await happening()
         return confirms
+
+
+@dataclass(frozen=True, slots=True)
+class Relays:
+    """A relay, and who tries again what it set aside."""
+
+    relay: Relay
+    retrier: Retrier
+    refused: RefusedEvents
+
+    async def run_once(self) -> int:
+        """Publish one batch."""
+        return await self.relay.run_once()
+
+    async def retry_once(self) -> int:
+        """Try one route that is due."""
+        return await self.retrier.run_once()
 
 
 def relay(
@@ -89,19 +114,19 @@ def relay(
     lease_seconds: float = 20.0,
     declares: Topology | None = None,
     content_type: str = "text/x-json",
-) -> Relay:
+    clock: Clock | None = None,
+) -> Relays:
     """Make a relay as the runtime does."""
-    return Relay(
-        outbox,
-        broker,
-        declares or topology(),
-        Wire(EventKeys(token_secret=SECRET), content_type),
+    seen, clock, wire = (
         observer or Observer(),
-        clock=SystemClock(),
-        batch_max=batch_max,
-        lease_seconds=lease_seconds,
-        deadline_seconds=lease_seconds / 2,
+        clock or SystemClock(),
+        Wire(EventKeys(token_secret=SECRET), content_type),
     )
+    refused = RefusedEvents(outbox._database)
+    publishing = Publishing(broker, declares or topology(), seen, clock, lease_seconds / 2)
+    bounds = {"clock": clock, "batch_max": batch_max, "lease_seconds": lease_seconds}
+    relay = Relay(outbox, refused, publishing, wire, seen, **bounds)  # type: ignore[arg-type]
+    return Relays(relay, Retrier(refused, publishing, wire, **bounds), refused)  # type: ignore[arg-type]
 
 
 def trade_listener(
@@ -142,10 +167,12 @@ async def pay(side: PaySide, *numbers: int) -> list[PayOrder]:
 
 async def pending(side: PaySide) -> int:
     """Count the events that wait to be published."""
-    return (await side.outbox.state())[0]
+    row = await side.database.fetch_one(Query("SELECT count(*) AS events FROM unpublished_events"))
+    return int(row["events"]) if row else 0
 
 
 async def expire_leases(pay_url: str) -> None:
-    """Put the outbox in the state that time leaves: every lease and every wait has run out."""
+    """Put outbox and refused events in the state that time leaves: every lease and every wait has run out."""
     async with connected(pay_url) as rows:
         await rows.execute("UPDATE outbox SET leased_until = now() - interval '1 second'")
+        await rows.execute("UPDATE refused_routes SET due_at = now() - interval '1 second'")

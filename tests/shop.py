@@ -23,8 +23,8 @@ from paybell.messaging.events import (
 from paybell.messaging.failures import FailureStore
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.local import LocalBroker
-from paybell.messaging.relay import Wire
 from paybell.messaging.signatures import EventKeys, PaidOrder
+from paybell.messaging.wire import Wire
 from paybell.parts import Parts
 from paybell.pay.problems import PROBLEMS
 from paybell.pay.refund_routes import refund_routes

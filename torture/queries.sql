@@ -36,7 +36,7 @@ WHERE kind = 'wallet';
 
 -- name: unfinished_at_pay
 -- Deadlines that were due at a moment; others fall due while somebody looks.
-SELECT (SELECT count(*) FROM outbox) AS events,
+SELECT (SELECT count(*) FROM unpublished_events) AS events,
        (SELECT count(*) FROM outbox WHERE lease_token IS NOT NULL) AS leased,
        (SELECT count(*) FROM pending_postings) AS postings,
        (SELECT count(*) FROM pay_order_deadlines WHERE due_at < $1) AS deadlines,

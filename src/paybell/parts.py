@@ -15,6 +15,7 @@ from paybell.messaging.failures import FailureStore
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
+from paybell.messaging.refused import RefusedEvents
 from paybell.messaging.signatures import EventKeys
 from paybell.settings import Settings
 from paybell.storage import WATCHING, Database
@@ -208,7 +209,12 @@ class Host:
 
 async def _measure_outbox(database: Database) -> Sequence[Measured]:
     pending, oldest_age_seconds = await Outbox(database).state()
-    return [Measured("outbox_pending", pending), Measured("outbox_oldest_age_seconds", oldest_age_seconds)]
+    routes = await RefusedEvents(database).routes()
+    return [
+        Measured("outbox_pending", pending),
+        Measured("outbox_oldest_age_seconds", oldest_age_seconds),
+        *(Measured("refused_events", one.events, (one.exchange, one.routing_key)) for one in routes),
+    ]
 
 
 async def _measure_failures(database: Database) -> Sequence[Measured]:

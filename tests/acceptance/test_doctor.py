@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,14 +13,17 @@ from typing import Any
 import pika
 import pytest
 from amqp import stranger
+from relaying import pay, relay
 from serving import PEPPER_SETTING, SECRET, run
 from support import Databases, PaySide, admin, connected
 
 from paybell.cli.doctor import examine
 from paybell.clock import SystemClock
+from paybell.messaging.broker import Denied
 from paybell.messaging.events import TRADE_QUEUE, topology
+from paybell.messaging.local import LocalBroker
 from paybell.storage import Database
-from paybell.testing import FrozenClock
+from paybell.testing import FaultyBroker, FrozenClock
 from paybell.testing.ports import free_port
 from paybell.testing.rabbitmq_install import ensure_installed
 from paybell.testing.rabbitmq_node import RabbitmqNode
@@ -158,8 +162,27 @@ async def test_events_that_nobody_relays(sound: dict[str, Any], pay_url: str) ->
     found = await troubles(sound)
 
     assert set(found) == {"outbox"}
-    assert found["outbox"].startswith("1 events wait, the oldest for 45 s")
+    assert re.match("1 events wait, the oldest for [0-9]+ s ", found["outbox"])
     assert "--role relay" in found["outbox"]
+
+
+async def test_messages_that_rabbitmq_refuses(sound: dict[str, Any], pay_url: str) -> None:
+    async with Database.open(pay_url, SystemClock()) as database:
+        side = PaySide(database)
+        await side.fund("7", 100)
+        await pay(side, 1)
+        broker = FaultyBroker(LocalBroker())
+        broker.answer = Denied(403, "ACCESS_REFUSED - access to topic 'pay.success' refused")
+        await relay(side.outbox, broker).run_once()
+
+    found = await troubles(sound)
+
+    assert set(found) == {"refused messages"}
+    assert found["refused messages"].startswith(
+        "RabbitMQ refuses messages at exchange pay.direct, routing key pay.success: 403 ACCESS_REFUSED - "
+        "access to topic 'pay.success' refused; 1 events wait"
+    )
+    assert "set_topic_permissions" in found["refused messages"]
 
 
 async def test_pay_orders_that_nobody_closes(sound: dict[str, Any], pay_url: str) -> None:
@@ -242,12 +265,20 @@ async def test_a_user_without_rights_and_a_broker_in_alarm(sound: dict[str, Any]
     async with node() as own:
         own.ctl("add_user", "limited", "limited")
         own.ctl("set_permissions", "limited", "nothing", ".*", ".*")
-        limited = await troubles(sound, broker_url=changed(own.url, user="limited", password="limited"))
+        url = changed(own.url, user="limited", password="limited")
+        limited = await troubles(sound, broker_url=url)
+        own.ctl("set_permissions", "limited", ".*", "^trade", ".*")
+        mute = await troubles(sound, broker_url=url)
         await asyncio.to_thread(own.block, "disk")
         alarmed = await troubles(sound, broker_url=own.url)
 
     assert set(limited) == {"topology"}
     assert "access" in limited["topology"].lower()
+    assert "set_permissions" in limited["topology"]
+    assert "delete" not in limited["topology"]
+    assert set(mute) == {"broker"}
+    assert mute["broker"].startswith("RabbitMQ does not let us publish to pay.events: 403 ACCESS_REFUSED")
+    assert "alarm" not in mute["broker"]
     assert set(alarmed) == {"broker"}
     assert "alarm" in alarmed["broker"]
 

@@ -21,6 +21,7 @@ from paybell.messaging.broker import (
     Confirm,
     Consumer,
     Delivery,
+    Denied,
     Exchange,
     Message,
     Queue,
@@ -201,7 +202,10 @@ async def test_an_exchange_that_is_gone_confirms_nothing_and_spoils_nothing(
 ) -> None:
     nowhere = Route(Exchange(unique("nowhere")), route.queue)
     async with settled(broker, route.queue):
-        assert await broker.publish([nowhere.message()], DEADLINE) == [Confirm.UNKNOWN]
+        (said,) = await broker.publish([nowhere.message()], DEADLINE)
+        assert isinstance(said, Denied)
+        assert said.code == 404
+        assert nowhere.exchange.name in said.text
         assert await broker.publish([route.message()], DEADLINE) == [Confirm.CONFIRMED]
 
 

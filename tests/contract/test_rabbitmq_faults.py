@@ -19,7 +19,7 @@ from support import until
 
 from paybell.clock import SystemClock
 from paybell.errors import BrokerUnavailable, Misconfigured
-from paybell.messaging.broker import Binding, Confirm, Exchange, Message, Queue, Topology
+from paybell.messaging.broker import Answer, Binding, Confirm, Exchange, Message, Queue, Topology
 from paybell.messaging.rabbitmq import broker as rabbit_broker
 from paybell.messaging.rabbitmq import connection, link
 from paybell.messaging.rabbitmq.broker import RabbitBroker
@@ -216,7 +216,7 @@ class Publishing:
         """Publish with this one object, whatever happens to its connections."""
         self.broker = broker
         self.name = unique("publishing")
-        self.said: dict[bytes, Confirm] = {}
+        self.said: dict[bytes, Answer] = {}
         self.unavailable = 0
         self.batches = 0
 

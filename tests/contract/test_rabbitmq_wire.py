@@ -354,6 +354,7 @@ async def test_an_event_without_a_queue_is_never_counted_as_sent(
 
     async def sent() -> bool:
         await running.run_once()
+        await running.retry_once()
         return await pending(side) == 0
 
     await until(sent)

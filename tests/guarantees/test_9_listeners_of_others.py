@@ -15,8 +15,8 @@ from paybell.messaging.events import PAY_EVENTS, SIGNATURE_HEADER
 from paybell.messaging.failures import Chosen, FailureStore
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.local import LocalBroker
-from paybell.messaging.relay import Wire
 from paybell.messaging.signatures import EventKeys
+from paybell.messaging.wire import Wire
 from paybell.storage import Database, Query, Transaction
 from paybell.telemetry.observers import Observer
 from paybell.testing import FrozenClock

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from paybell.operations.samples import QueueSample, Sample, Trouble
+from paybell.operations.samples import QueueSample, RefusedSample, Sample, Trouble
 from paybell.operations.troubles import troubles
 from paybell.telemetry.percentiles import percentile
 
@@ -36,6 +36,12 @@ def test_all_is_well() -> None:
         ({"queues": [QueueSample("q", 7, 0)]}, "no_consumer", 7, "q"),
         ({"queues": [QueueSample("q", 0, -1)]}, "queue_missing", 0, "q"),
         ({"queues": [QueueSample("q", 10_001, 1)]}, "queue_long", 10_001, "q"),
+        (
+            {"refused": [RefusedSample("pay.events", "pay.success", "full", 7)]},
+            "messages_refused",
+            7,
+            "exchange pay.events, routing key pay.success: full",
+        ),
         ({"dead_letters": 2}, "dead_letters", 2, ""),
         ({"differences": 4}, "differences", 4, ""),
         ({"overdue_seconds": 11.0}, "overdue", 11.0, ""),

@@ -14,7 +14,7 @@ from rich.table import Table
 from paybell.cli.output import out, print_json
 from paybell.clock import Clock, SystemClock
 from paybell.errors import BrokerUnavailable, Misconfigured, PaybellError
-from paybell.messaging.broker import Confirm, Message
+from paybell.messaging.broker import Confirm, Denied, Message
 from paybell.messaging.events import PAY_EVENTS, topology, trade_topology
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.operations.sampling import Sampler
@@ -179,13 +179,24 @@ async def _room(name: str, url: str, connections: int, clock: Clock) -> AsyncIte
 
 # What waits ----------------------------------------------------------------------------------------
 
-# Troubles that the databases show: part, how bad, what, and what to do; ``{figure}`` is the trouble's.
+# Troubles that the databases show: part, how bad, what, and what to do; ``{figure}`` and ``{where}`` are
+# the trouble's.
 _WORDS: Mapping[str, tuple[str, State, str, str]] = {
     "outbox_old": (
         "outbox",
         "error",
         "{pending:,} events wait, the oldest for {figure:.0f} s",
         "Start a relay (paybell serve --role relay) and see that it reaches the broker.",
+    ),
+    "messages_refused": (
+        "refused messages",
+        "error",
+        "RabbitMQ refuses messages at {where}; {figure:,.0f} events wait",
+        (
+            "A full queue: have its owner consume it, or unbind it. 403: give the user of "
+            "PAYBELL_BROKER_URL the right (rabbitmqctl set_permissions, set_topic_permissions). 404, or no "
+            "queue: start a relay that may declare it. The events are kept and tried again by themselves."
+        ),
     ),
     "overdue": (
         "deadlines",
@@ -211,14 +222,16 @@ async def _waiting(settings: Settings, urls: Mapping[str, str], clock: Clock) ->
         sampler = Sampler(pay, trade, None, clock, settings.merchant_id, settle_time=None)
         sample = await sampler.take()
     pending = sample.outbox_pending or 0
-    found = {one.code: one for one in sample.troubles}
+    found = {one.code for one in sample.troubles}
     if "outbox_old" not in found:
         yield Finding("outbox", "ok", f"{pending:,} events wait")
     if "dead_letters" not in found:
         yield Finding("dead letters", "ok", f"none; {sample.retries or 0:,} are tried again by themselves")
     for code, (part, state, what, advice) in _WORDS.items():
-        if code in found:
-            yield Finding(part, state, what.format(figure=found[code].figure, pending=pending), advice)
+        for one in sample.troubles:
+            if one.code == code:
+                said = what.format(figure=one.figure, where=one.part, pending=pending)
+                yield Finding(part, state, said, advice)
 
 
 # The pay service -----------------------------------------------------------------------------------
@@ -267,6 +280,15 @@ async def _publishing(broker: RabbitBroker) -> Finding:
     confirms += await broker.publish([probe], _CONFIRM_SECONDS)
     if set(confirms) == {Confirm.CONFIRMED}:
         return Finding("broker", "ok", "answers, and takes messages")
+    denied = next((one for one in confirms if isinstance(one, Denied)), None)
+    if denied is not None:
+        return Finding(
+            "broker",
+            "error",
+            f"RabbitMQ does not let us publish to {PAY_EVENTS.name}: {denied.code} {denied.text}",
+            "Give the user of PAYBELL_BROKER_URL the right to write (rabbitmqctl set_permissions, "
+            "set_topic_permissions); events wait meanwhile.",
+        )
     return Finding(
         "broker",
         "error",

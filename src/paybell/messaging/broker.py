@@ -47,6 +47,10 @@ class Topology:
     bindings: Sequence[Binding]
 
 
+# Where a message goes: its exchange and its routing key.
+Route = tuple[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message to publish, persistent always.
@@ -65,6 +69,11 @@ class Message:
     headers: Mapping[str, str] = field(default_factory=dict)
     must_route: bool = True
 
+    @property
+    def route(self) -> Route:
+        """Where it goes."""
+        return self.exchange, self.routing_key
+
 
 class Confirm(Enum):
     """What became of a published message."""
@@ -73,6 +82,21 @@ class Confirm(Enum):
     RETURNED = "returned"  # accepted, but no queue is bound (AMQP 0-9-1 Basic.Return)
     REFUSED = "refused"  # the broker said no (Basic.Nack)
     UNKNOWN = "unknown"  # no answer in time, or the connection was lost: publish again
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """What became of a message that the broker ends channels for, and why in its own words.
+
+    By its ``code`` (AMQP 0-9-1, 1.7): 403, the right to publish there is missing; 404, there is no such
+    exchange; 406, something about this message.
+    """
+
+    code: int
+    text: str
+
+
+Answer = Confirm | Denied
 
 
 # Longer bodies are cut on arrival: none of ours passes 2 KiB, and a flood of large ones must not
@@ -151,7 +175,7 @@ class Broker(Protocol):
         """
         ...
 
-    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Confirm]:
+    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Answer]:
         """Publish a batch and return what became of each message, in order.
 
         Raises:

@@ -258,6 +258,6 @@ def _is_not_away(error: Exception) -> bool:
 
 
 def _attempt(delivery: Delivery) -> str | None:
-    """Return which publishing a delivery of our relay comes from (`paybell.messaging.relay.Wire`)."""
+    """Return which publishing a delivery of our relay comes from (`paybell.messaging.wire.Wire`)."""
     match = _ATTEMPT.search(delivery.message_id)
     return match and match[1]

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from paybell.errors import BrokerUnavailable, Misconfigured
 from paybell.messaging.broker import (
     MESSAGE_BODY_MAX,
+    Answer,
     Binding,
     Confirm,
     Consumer,
     Delivery,
+    Denied,
     Exchange,
     Message,
     QueueState,
@@ -108,18 +110,18 @@ class LocalBroker:
                 "use one type everywhere. Paybell deletes nothing."
             )
 
-    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Confirm]:
+    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Answer]:
         """Put messages into their queues and wait until listeners settled them; see `Broker.publish`."""
         batch = _Batch(0, asyncio.get_running_loop().create_future())
         published = [self._route(message, batch) for message in messages]
         if batch.waiting:
             await asyncio.wait([batch.settled], timeout=deadline_seconds)
-        return [_confirm(one) for one in published]
+        return [_answer(one) for one in published]
 
-    def _route(self, message: Message, batch: _Batch) -> _Published | Confirm:
+    def _route(self, message: Message, batch: _Batch) -> _Published | Answer:
         exchange = self._exchanges.get(message.exchange)
         if exchange is None:
-            return Confirm.UNKNOWN  # as at RabbitMQ: the channel ends, and nobody knows what came of it
+            return Denied(404, f"there is no exchange {message.exchange}")
         names = {
             binding.queue.name
             for binding in self._bindings
@@ -149,8 +151,8 @@ class LocalBroker:
             consumer.close()
 
 
-def _confirm(published: _Published | Confirm) -> Confirm:
-    if isinstance(published, Confirm):
+def _answer(published: _Published | Answer) -> Answer:
+    if not isinstance(published, _Published):
         return published
     return Confirm.UNKNOWN if published.unsettled else Confirm.CONFIRMED
 

@@ -35,6 +35,99 @@ UPDATE outbox
 SET lease_token = NULL, leased_until = clock_timestamp() + make_interval(secs => $3)
 WHERE id = ANY($1::bigint[]) AND lease_token = $2;
 
+-- name: set_events_aside
+-- Out of the outbox, while the lease is still ours, with the exchanges that have confirmed; and one row for the route.
+WITH route AS (
+    INSERT INTO refused_routes (exchange, routing_key, reason, detail, due_at)
+    VALUES ($3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7))
+    ON CONFLICT (exchange, routing_key) DO UPDATE SET
+        due_at = CASE WHEN refused_routes.refusals = 0 THEN EXCLUDED.due_at ELSE refused_routes.due_at END,
+        refusals = greatest(refused_routes.refusals, 1)
+    RETURNING xmax = 0 AS new
+), moved AS (
+    DELETE FROM outbox WHERE id = ANY($1::bigint[]) AND lease_token = $2
+    RETURNING id, event_id, type, subject, body, occurred_at, traceparent
+), kept AS (
+    INSERT INTO refused_events (id, event_id, type, subject, body, occurred_at, traceparent, exchange, routing_key,
+                                confirmed)
+    SELECT moved.*, $3, $4, string_to_array(given.confirmed, ',')
+    FROM moved JOIN unnest($1::bigint[], $8::text[]) AS given (id, confirmed) USING (id)
+), noted AS (
+    INSERT INTO relay_batches (attempt, published_at, confirmed_at, events)
+    VALUES ($9, $10, $11, cardinality($1::bigint[]))
+    ON CONFLICT DO NOTHING
+)
+SELECT new FROM route;
+
+-- name: note_route
+INSERT INTO refused_routes (exchange, routing_key, reason, detail, due_at)
+VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5))
+ON CONFLICT (exchange, routing_key) DO UPDATE SET
+    due_at = CASE WHEN refused_routes.refusals = 0 THEN EXCLUDED.due_at ELSE refused_routes.due_at END,
+    refusals = greatest(refused_routes.refusals, 1)
+RETURNING xmax = 0 AS new;
+
+-- name: refused_routes
+SELECT exchange, routing_key, reason, detail, since, (
+    SELECT count(*) FROM (
+        SELECT 1 FROM refused_events AS event
+        WHERE (event.exchange, event.routing_key) = (route.exchange, route.routing_key)
+        LIMIT 100000
+    ) AS bounded
+) AS events
+FROM refused_routes AS route
+ORDER BY since, exchange, routing_key;
+
+-- name: take_due_route
+UPDATE refused_routes
+SET lease_token = $1, due_at = clock_timestamp() + make_interval(secs => $2)
+WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM refused_routes WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED
+))
+RETURNING exchange, routing_key, refusals, most;
+
+-- name: refused_events
+SELECT id, event_id, type, subject, body, occurred_at, traceparent, confirmed
+FROM refused_events WHERE exchange = $1 AND routing_key = $2
+ORDER BY tried_at, id LIMIT $3;
+
+-- name: lock_route
+-- Against whoever sets events aside meanwhile: what follows sees all of them, or comes before.
+SELECT 1 FROM refused_routes WHERE exchange = $1 AND routing_key = $2 AND lease_token = $3 FOR UPDATE;
+
+-- name: finish_refused
+WITH removed AS (
+    DELETE FROM refused_events WHERE id = ANY($1::bigint[])
+)
+INSERT INTO relay_batches (attempt, published_at, confirmed_at, events)
+VALUES ($2, $3, $4, $5)
+ON CONFLICT DO NOTHING;
+
+-- name: keep_refused
+UPDATE refused_events AS event
+SET exchange = given.exchange, routing_key = given.routing_key, refusals = event.refusals + 1,
+    confirmed = event.confirmed || string_to_array(given.confirmed, ','), tried_at = clock_timestamp()
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) AS given (id, exchange, routing_key, confirmed)
+WHERE event.id = given.id;
+
+-- name: waits_for_route
+SELECT EXISTS (SELECT 1 FROM refused_events WHERE exchange = $1 AND routing_key = $2) AS waits;
+
+-- name: plan_route
+UPDATE refused_routes
+SET refusals = $3, most = least($4, 65536), due_at = clock_timestamp() + make_interval(secs => $5), lease_token = NULL
+WHERE exchange = $1 AND routing_key = $2;
+
+-- name: plan_refusing_route
+UPDATE refused_routes
+SET refusals = $3, most = $4, due_at = clock_timestamp() + make_interval(secs => $5), lease_token = NULL,
+    reason = $6, detail = $7
+WHERE exchange = $1 AND routing_key = $2;
+
+-- name: forget_route
+DELETE FROM refused_routes WHERE exchange = $1 AND routing_key = $2;
+
 -- name: outbox_state
 -- How many events wait (counted up to a bound: a backlog must not make watching it slow), and since when.
 SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT 100000) AS bounded) AS pending,

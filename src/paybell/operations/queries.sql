@@ -54,7 +54,7 @@ ORDER BY moved.id
 LIMIT 1000;
 
 -- name: waiting_events
-SELECT event_id, type, occurred_at, lease_token IS NOT NULL AS held, traceparent FROM outbox WHERE subject = $1 ORDER BY id;
+SELECT event_id, type, occurred_at, held, traceparent FROM unpublished_events WHERE subject = $1 ORDER BY id;
 
 -- name: batches
 SELECT attempt, published_at, confirmed_at FROM relay_batches WHERE attempt = ANY($1::text[]);

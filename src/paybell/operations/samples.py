@@ -21,6 +21,15 @@ class QueueSample(msgspec.Struct, frozen=True):
     consumers: int
 
 
+class RefusedSample(msgspec.Struct, frozen=True, rename="camel"):
+    """Where RabbitMQ refuses messages, why, and how many events wait for it (at most 100,000)."""
+
+    exchange: str
+    routing_key: str
+    detail: str
+    events: int
+
+
 class Sample(msgspec.Struct, frozen=True, rename="camel"):
     """How everything stands at a moment; what could not be found out is missing. Times in seconds."""
 
@@ -36,4 +45,5 @@ class Sample(msgspec.Struct, frozen=True, rename="camel"):
     dead_letters: int | None = None
     differences: int | None = None
     queues: list[QueueSample] | None = None
+    refused: list[RefusedSample] | None = None
     troubles: list[Trouble] = []

@@ -17,7 +17,8 @@ from paybell.messaging.broker import Queues
 from paybell.messaging.events import TRADE_CLOSED_QUEUE, TRADE_QUEUE, TRADE_REFUNDED_QUEUE
 from paybell.messaging.failures import FailureStore
 from paybell.messaging.outbox import Outbox
-from paybell.operations.samples import QueueSample, Sample
+from paybell.messaging.refused import RefusedEvents
+from paybell.operations.samples import QueueSample, RefusedSample, Sample
 from paybell.operations.troubles import troubles
 from paybell.reconciliation.pay_books import found_last
 from paybell.reconciliation.periodic import RECONCILE
@@ -59,6 +60,7 @@ class Sampler:
         self._merchant_id = merchant_id
         self._settle_time = settle_time
         self._outbox = Outbox(pay)
+        self._refused = RefusedEvents(pay)
         self._failures = FailureStore(trade)
         self._until: datetime | None = None
         # When there were transfers up to which id: what is newer than a moment has a higher id.
@@ -87,6 +89,7 @@ class Sampler:
             dead_letters=failures["dead"] if failures else None,
             differences=await _or_none(found_last(self._pay, RECONCILE), "pay_database", away),
             queues=await _or_none(self._queues(), "broker", away),
+            refused=await _or_none(self._refused_routes(), "pay_database", away),
         )
         return msgspec.structs.replace(sample, troubles=troubles(sample, away))
 
@@ -120,6 +123,14 @@ class Sampler:
         before, self._settled = self._settled, self._settle_time()
         batches, seconds = (now - then for now, then in zip(self._settled, before, strict=True))
         return seconds / batches if batches else None
+
+    async def _refused_routes(self) -> list[RefusedSample]:
+        routes = await self._refused.routes()
+        return [
+            RefusedSample(one.exchange, one.routing_key, one.detail, one.events)
+            for one in routes
+            if one.events
+        ]
 
     async def _queues(self) -> list[QueueSample] | None:
         if self._broker is None:

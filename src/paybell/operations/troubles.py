@@ -25,6 +25,9 @@ def troubles(sample: Sample, away: Sequence[str]) -> list[Trouble]:
 def _found(sample: Sample) -> Iterator[Trouble]:
     if (sample.outbox_oldest_seconds or 0) > OUTBOX_MOST_SECONDS:
         yield Trouble("outbox_old", sample.outbox_oldest_seconds or 0)
+    for route in sample.refused or ():
+        where = f"exchange {route.exchange}, routing key {route.routing_key}"
+        yield Trouble("messages_refused", route.events, f"{where}: {route.detail}")
     for queue in sample.queues or ():
         if queue.consumers < 0:
             yield Trouble("queue_missing", 0, queue.name)

@@ -15,8 +15,8 @@ ORDER BY bucket;
 SELECT * FROM pay_orders WHERE merchant_id = $1 AND id > $2 AND id <= $3 ORDER BY id;
 
 -- name: waiting_events
--- Those of these events that still wait in the outbox.
-SELECT DISTINCT event_id FROM outbox WHERE event_id = ANY($1::text[]);
+-- Those of these events that still have to be published.
+SELECT DISTINCT event_id FROM unpublished_events WHERE event_id = ANY($1::text[]);
 
 -- name: take_turn
 -- One process gets a row, and the work is due again after so many seconds.

@@ -4,7 +4,10 @@ import asyncio
 
 from paybell.messaging.events import topology
 from paybell.messaging.outbox import Outbox
-from paybell.messaging.relay import Relay, Wire
+from paybell.messaging.publishing import Publishing
+from paybell.messaging.refused import RefusedEvents
+from paybell.messaging.relay import Relay, Retrier
+from paybell.messaging.wire import Wire
 from paybell.parts import Host, Parts
 from paybell.pay.lane_routes import PayLane
 from paybell.pay.overdue import OverdueCloser
@@ -56,7 +59,8 @@ async def _add_api(host: Host, parts: Parts) -> None:
 async def _add_background(host: Host, parts: Parts) -> None:
     settings, database, outbox = host.settings, await host.database("pay"), await host.outbox()
     await host.declare(topology(settings.queue_type))
-    parts.loops += _relay_lanes(host, outbox)
+    refused = RefusedEvents(database)
+    parts.loops += _relay_lanes(host, outbox, refused)
     closer = OverdueCloser(database, outbox)
     rules = retention_rules(idempotency_days=settings.idempotency_days, inbox_days=settings.inbox_days)
     parts.loops += [
@@ -66,30 +70,35 @@ async def _add_background(host: Host, parts: Parts) -> None:
     parts.checks["broker"] = host.check_broker
 
 
-def _relay_lanes(host: Host, outbox: Outbox) -> list[Loop]:
+def _relay_lanes(host: Host, outbox: Outbox, refused: RefusedEvents) -> list[Loop]:
     settings = host.settings
-    relay = Relay(
-        outbox,
+    wire = Wire(host.event_keys, settings.legacy_content_type)
+    publishing = Publishing(
         host.broker,
         topology(settings.queue_type),
-        Wire(host.event_keys, settings.legacy_content_type),
+        host.observer,
+        host.clock,
+        settings.publish_deadline_seconds,
+    )
+    batch_max, lease_seconds = settings.relay_batch_max, settings.relay_lease_seconds
+    relay = Relay(
+        outbox,
+        refused,
+        publishing,
+        wire,
         host.observer,
         clock=host.clock,
-        batch_max=settings.relay_batch_max,
-        lease_seconds=settings.relay_lease_seconds,
-        deadline_seconds=settings.publish_deadline_seconds,
+        batch_max=batch_max,
+        lease_seconds=lease_seconds,
     )
-    lanes = []
+    retrier = Retrier(
+        refused, publishing, wire, clock=host.clock, batch_max=batch_max, lease_seconds=lease_seconds
+    )
+    lanes = [Loop("refused-events", retrier.run_once)]
     for lane in range(RELAY_LANES):
         wake = asyncio.Event()
         outbox.on_append(wake.set)
         lanes.append(
-            Loop(
-                f"relay-{lane}",
-                relay.run_once,
-                wake,
-                full=settings.relay_batch_max,
-                rest_seconds=_RELAY_REST_SECONDS,
-            )
+            Loop(f"relay-{lane}", relay.run_once, wake, full=batch_max, rest_seconds=_RELAY_REST_SECONDS)
         )
     return lanes

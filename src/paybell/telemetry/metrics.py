@@ -47,6 +47,10 @@ _MEASURED = {
     "reconcile_differences": ("Purchases the last comparison found pay and trade to differ on.", ()),
     "outbox_pending": ("Events not yet confirmed (at most 100,000).", ()),
     "outbox_oldest_age_seconds": ("Age of the oldest such event.", ()),
+    "refused_events": (
+        "Events set aside because RabbitMQ refuses a message (at most 100,000).",
+        ("exchange", "routing_key"),
+    ),
     "database_ready": ("1 while a database takes payments.", ("database",)),
     "failed_deliveries": ("Deliveries that could not be applied (at most 100,000 of each).", ("state",)),
 }
@@ -159,11 +163,14 @@ class Metrics(Observer):
         finally:
             self.in_flight.dec(messages)
 
-    def published(self, confirms: Mapping[str, int], leases_lost: int) -> None:
+    def published(self, confirms: Mapping[str, int]) -> None:
         """Count a batch's answers."""
         for confirm, count in confirms.items():
             self.messages.labels(confirm).inc(count)
-        self.lease_lost.inc(leases_lost)
+
+    def leases_lost(self, events: int) -> None:
+        """Count what another relay took over."""
+        self.lease_lost.inc(events)
 
     def applied(self, events: int, duplicates: int) -> None:
         """Count a committed batch."""

@@ -24,8 +24,12 @@ class RelayObserver(Protocol):
         """Surround the publishing of a batch of events, until all its confirms are there."""
         return nullcontext()
 
-    def published(self, confirms: Mapping[str, int], leases_lost: int) -> None:
-        """Count a batch's messages by their confirm, and the events another relay took over meanwhile."""
+    def published(self, confirms: Mapping[str, int]) -> None:
+        """Count a batch's messages by their confirm."""
+        return
+
+    def leases_lost(self, events: int) -> None:
+        """Count the events of a batch that another relay took over meanwhile."""
         return
 
 
@@ -73,10 +77,15 @@ class Observers(Observer):
         """Surround it with all of them."""
         return _all(one.publishing(traceparents, messages) for one in self._observers)
 
-    def published(self, confirms: Mapping[str, int], leases_lost: int) -> None:
+    def published(self, confirms: Mapping[str, int]) -> None:
         """Report it to all."""
         for one in self._observers:
-            one.published(confirms, leases_lost)
+            one.published(confirms)
+
+    def leases_lost(self, events: int) -> None:
+        """Report it to all."""
+        for one in self._observers:
+            one.leases_lost(events)
 
     def applying(self, queue: str, traceparents: Sequence[str]) -> AbstractContextManager[object]:
         """Surround it with all of them."""

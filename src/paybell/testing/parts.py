@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 
 from paybell.errors import BrokerUnavailable
-from paybell.messaging.broker import Broker, Confirm, Consumer, Message, Topology
+from paybell.messaging.broker import Answer, Broker, Confirm, Consumer, Message, Topology
 
 
 class FrozenClock:
@@ -51,7 +51,7 @@ class FaultyBroker:
     """A broker that works until told not to.
 
     ``down`` refuses to publish. ``lose_confirms`` publishes and answers UNKNOWN, as a connection
-    that dies after the message arrived. ``answer`` gives every message this confirm, unpublished.
+    that dies after the message arrived. ``answer`` gives every message this answer, unpublished.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -59,7 +59,7 @@ class FaultyBroker:
         self.broker = broker
         self.down = False
         self.lose_confirms = False
-        self.answer: Confirm | None = None
+        self.answer: Answer | None = None
         self.published = 0
 
     @property
@@ -73,7 +73,7 @@ class FaultyBroker:
             raise BrokerUnavailable
         await self.broker.declare(topology)
 
-    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Confirm]:
+    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Answer]:
         """Pass on, unless told otherwise."""
         if self.down:
             raise BrokerUnavailable

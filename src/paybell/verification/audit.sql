@@ -1,6 +1,6 @@
 -- name: count_outbox
 -- Events that nobody has been told of yet.
-SELECT count(*) AS pending FROM outbox;
+SELECT count(*) AS pending FROM unpublished_events;
 
 -- name: audit_pay
 -- What became of one merchant's pay orders, all of them or those of these business order numbers.

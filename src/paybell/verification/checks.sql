@@ -152,15 +152,15 @@ WHERE refunds.id > $1 AND refunds.id <= $2
 ORDER BY refunds.id;
 
 -- name: event_page
-SELECT max(id) AS last_id, count(*) AS rows FROM (SELECT id FROM outbox WHERE id > $1 ORDER BY id LIMIT $2) AS page;
+SELECT max(id) AS last_id, count(*) AS rows FROM (SELECT id FROM unpublished_events WHERE id > $1 ORDER BY id LIMIT $2) AS page;
 
 -- name: wrong_events
 -- Waiting events of pay orders that do not exist, or of versions they have not reached.
-SELECT outbox.id, 'event_unfounded' AS what, outbox.event_id AS detail
-FROM outbox, LATERAL (
+SELECT event.id, 'event_unfounded' AS what, event.event_id AS detail
+FROM unpublished_events AS event, LATERAL (
     SELECT CASE WHEN event_id ~ '^[0-9]{1,18}-[0-9]{1,9}$' THEN split_part(event_id, '-', 1)::bigint END AS number,
            CASE WHEN event_id ~ '^[0-9]{1,18}-[0-9]{1,9}$' THEN split_part(event_id, '-', 2)::int END AS version
 ) AS read
-WHERE outbox.id > $1 AND outbox.id <= $2
+WHERE event.id > $1 AND event.id <= $2
   AND NOT EXISTS (SELECT 1 FROM pay_orders WHERE id = read.number AND read.version BETWEEN 2 AND pay_orders.version)
-ORDER BY outbox.id;
+ORDER BY event.id;

@@ -42,6 +42,7 @@ export const texts = {
     troubles: {
       away: (t, part) => [`${part} does not answer`, "Payments or their news wait until it does; see /readyz of the processes and paybell doctor."],
       outbox_old: (t) => [`The oldest event has waited for ${t.figure.toFixed(0)} s`, "Is a relay running (paybell serve --role relay), and does RabbitMQ take messages? Nothing is lost meanwhile."],
+      messages_refused: (t) => [`RabbitMQ refuses messages (${t.part}); ${t.figure} events wait`, "A queue bound there is full, or the right, a queue or the exchange is missing: see to it. All of them are kept, tried again by themselves, and hold up no other."],
       no_consumer: (t) => [`Nobody listens on ${t.part}; ${t.figure} messages wait`, "Start the service that listens there (paybell serve --role trade)."],
       queue_missing: (t) => [`The queue ${t.part} does not exist`, "The relay and the order service declare it by themselves; is one of them running?"],
       queue_long: (t) => [`${t.figure} messages wait in ${t.part}`, "Listeners do not keep up: start another one, and look at the slow queries of its database."],
@@ -90,6 +91,7 @@ export const texts = {
     troubles: {
       away: (t, part) => [`${part}没有响应`, "支付或其通知将等待其恢复；请查看各进程的 /readyz 和 paybell doctor。"],
       outbox_old: (t) => [`最早的事件已等待 ${t.figure.toFixed(0)} 秒`, "请检查中继（paybell serve --role relay）是否运行、RabbitMQ 是否接收消息。期间不会丢失。"],
+      messages_refused: (t) => [`RabbitMQ 拒收消息（${t.part}），${t.figure} 个事件等待`, "该处绑定的队列已满，或缺少权限、队列、交换机，请处理。事件都会保留并自动重试，不影响其他事件。"],
       no_consumer: (t) => [`${t.part} 无人监听，${t.figure} 条消息等待`, "请启动对应的监听服务（paybell serve --role trade）。"],
       queue_missing: (t) => [`队列 ${t.part} 不存在`, "中继和订单服务会自动声明，请检查其是否运行。"],
       queue_long: (t) => [`${t.part} 积压 ${t.figure} 条消息`, "监听器处理不及：请增加实例，并检查其数据库的慢查询。"],

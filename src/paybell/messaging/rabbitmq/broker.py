@@ -1,32 +1,21 @@
 """RabbitMQ as a `Broker`.
 
 Two connections, because RabbitMQ holds back a blocked publisher's whole connection and must
-not hold back our acknowledgements with it (https://www.rabbitmq.com/docs/alarms). A Basic.Return
-always comes before the Basic.Ack of the same message (https://www.rabbitmq.com/docs/confirms) and
-is matched by its unique message_id.
+not hold back our acknowledgements with it (https://www.rabbitmq.com/docs/alarms).
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
-from paybell.errors import BrokerUnavailable, Misconfigured
-from paybell.messaging.broker import (
-    Binding,
-    Confirm,
-    Consumer,
-    Delivery,
-    Exchange,
-    Message,
-    QueueState,
-    Topology,
-)
-from paybell.messaging.rabbitmq.confirms import ConfirmLedger
+from paybell.errors import BrokerUnavailable
+from paybell.messaging.broker import Answer, Consumer, Delivery, Message, QueueState, Topology
 from paybell.messaging.rabbitmq.connection import parse_url
-from paybell.messaging.rabbitmq.link import ALARM, Channel, ChannelRefused, Link
+from paybell.messaging.rabbitmq.link import ALARM, NOT_FOUND, Channel, ChannelRefused, Link
+from paybell.messaging.rabbitmq.publisher import ChannelEnded, Publisher, publish_around
+from paybell.messaging.rabbitmq.topology import declare
 
 # A subscription can end without a word of the broker. One that brings nothing for so long is made anew,
 # which costs an idle listener two round trips.
@@ -43,7 +32,7 @@ class RabbitBroker:
             Misconfigured: one of them is none.
         """
         self._hosts = [parse_url(url.strip()) for url in urls.split(",")]
-        self._publisher: _Publisher | None = None
+        self._publisher: Publisher | None = None
         self._consuming: Link | None = None
         self._connecting = asyncio.Lock()
 
@@ -58,12 +47,9 @@ class RabbitBroker:
         link = (await self._open_publisher()).link
         if link.blocked:  # it is not read until the alarm is over, and whoever consumes may help to end it
             link = await self._open_consuming()
-        for exchange in topology.exchanges:
-            await _declare_exchange(link, exchange)
-        for binding in topology.bindings:
-            await _declare_binding(link, binding)
+        await declare(link, topology)
 
-    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Confirm]:
+    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Answer]:
         """Publish with pipelined confirms and ``mandatory``; see `Broker.publish`."""
         try:
             async with asyncio.timeout(deadline_seconds):
@@ -72,7 +58,12 @@ class RabbitBroker:
             raise BrokerUnavailable("RabbitMQ does not answer in time.") from error
         if publisher.link.blocked:
             raise BrokerUnavailable(ALARM)
-        return await publisher.publish(messages, deadline_seconds) if messages else []
+        if not messages:
+            return []
+        try:
+            return await publisher.publish(messages, deadline_seconds)
+        except ChannelEnded as ended:
+            return await publish_around(publisher.link, messages, ended, deadline_seconds)
 
     @asynccontextmanager
     async def consume(self, queue: str, prefetch: int) -> AsyncIterator[Consumer]:
@@ -90,7 +81,7 @@ class RabbitBroker:
         try:
             return await channel.look_at(queue)
         except ChannelRefused as refusal:
-            if refusal.code == _NOT_FOUND:
+            if refusal.code == NOT_FOUND:
                 return None
             raise BrokerUnavailable(f"RabbitMQ does not say how {queue} stands: {refusal}") from refusal
         finally:
@@ -101,10 +92,12 @@ class RabbitBroker:
         links = [self._publisher and self._publisher.link, self._consuming]
         await asyncio.gather(*(link.close() for link in links if link))
 
-    async def _open_publisher(self) -> "_Publisher":
+    async def _open_publisher(self) -> Publisher:
         async with self._connecting:
             if self._publisher is None or self._publisher.link.lost.done():
-                self._publisher = await _Publisher.open(await Link.open(self._hosts))
+                self._publisher = await Publisher.open(await Link.open(self._hosts))
+            elif not self._publisher.usable:  # a refusal ends a channel and not its connection
+                self._publisher = await Publisher.open(self._publisher.link)
             return self._publisher
 
     async def _open_consuming(self) -> Link:
@@ -112,36 +105,6 @@ class RabbitBroker:
             if self._consuming is None or self._consuming.lost.done():
                 self._consuming = await Link.open(self._hosts)
             return self._consuming
-
-
-class _Publisher:
-    """A channel in confirm mode."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.link = channel.link
-        self._channel = channel
-        self._ledger = ConfirmLedger()
-        # A message for an exchange that is gone ends the channel; a new one counts from 1 again.
-        channel.ended.add_done_callback(lambda ended: self.link.lose(str(ended.result())))
-
-    @classmethod
-    async def open(cls, link: Link) -> "_Publisher":
-        publisher = cls(await link.channel())
-        await publisher._channel.confirm(publisher._ledger.answer, publisher._ledger.take_back)
-        return publisher
-
-    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Confirm]:
-        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._channel.publish(messages)
-        ids = [message.message_id for message in messages]
-        batch = self._ledger.publish(ids, partial(answered.set_result, None))
-        ends: list[asyncio.Future[Any]] = [answered, self.link.lost]
-        await asyncio.wait(ends, timeout=deadline_seconds, return_when=asyncio.FIRST_COMPLETED)
-        # Under an alarm the connection is as good as any, and on a new one everything would go out once
-        # more. Otherwise it may be dead.
-        if not answered.done() and not self.link.blocked:
-            self.link.lose("confirms did not come in time")
-        return list(batch.confirms)
 
 
 class _RabbitConsumer:
@@ -210,46 +173,3 @@ class _RabbitConsumer:
     def close(self) -> None:
         self._channel.link.lost.remove_done_callback(self._on_link_lost)
         self._channel.close()
-
-
-# What an operator has to change (AMQP 0-9-1, 1.7: access-refused, resource-locked, precondition-failed);
-# everything else passes, such as the home node of a queue that is down.
-_NOT_FOUND = 404
-_REFUSALS = {403, 405, 406}
-
-
-async def _declare_exchange(link: Link, exchange: Exchange) -> None:
-    async def declare(channel: Channel) -> None:
-        await channel.declare_exchange(exchange.name, exchange.type)
-
-    await _declare(link, f"exchange {exchange.name}", declare, "delete it yourself and bind its queues anew")
-
-
-async def _declare_binding(link: Link, binding: Binding) -> None:
-    queue, exchange = binding.queue, binding.exchange
-
-    async def declare(channel: Channel) -> None:
-        arguments = {"x-queue-type": queue.type} if queue.type != "classic" else None
-        await channel.declare_queue(queue.name, arguments)
-        await channel.bind(queue.name, exchange.name, binding.key)
-
-    remedy = (
-        "set PAYBELL_QUEUE_TYPE to its type, put other arguments into a policy (rabbitmqctl set_policy), "
-        "or delete it yourself once it is empty"
-    )
-    await _declare(link, f"queue {queue.name} bound to {exchange.name}", declare, remedy)
-
-
-async def _declare(link: Link, what: str, declare: Callable[[Channel], Awaitable[None]], remedy: str) -> None:
-    """Declare on a channel of its own, because RabbitMQ closes the channel of a refused one."""
-    channel = await link.channel()
-    try:
-        await declare(channel)
-    except ChannelRefused as refusal:
-        if refusal.code not in _REFUSALS:
-            raise BrokerUnavailable(f"RabbitMQ cannot declare the {what} now: {refusal}") from refusal
-        raise Misconfigured(
-            f"RabbitMQ refuses the {what}: {refusal}. "
-            f"If it exists with other properties, {remedy}; Paybell deletes nothing."
-        ) from refusal
-    channel.close()

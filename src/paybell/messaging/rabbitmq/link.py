@@ -27,6 +27,10 @@ CLOSE_TIMEOUT_SECONDS = 2.0
 ALARM = "RabbitMQ holds publishers back: its memory or disk alarm is on."
 
 
+# Reply codes (AMQP 0-9-1, 1.7).
+ACCESS_REFUSED, NOT_FOUND = 403, 404
+
+
 class ChannelRefused(Exception):
     """RabbitMQ has closed a channel because of what was asked on it."""
 
@@ -152,11 +156,18 @@ class Channel:
             method(*arguments, **named, callback=partial(resolve, answered))
         await self.link.wait_for(answered, self.ended)
         if not answered.done():
-            reason = self.ended.result()
-            if isinstance(reason, amqp.ChannelClosedByBroker):
-                raise ChannelRefused(reason.reply_code, reason.reply_text)
-            raise BrokerUnavailable(f"The connection to RabbitMQ was lost: {reason}")
+            if (refusal := self.refusal) is not None:
+                raise refusal
+            raise BrokerUnavailable(f"The connection to RabbitMQ was lost: {self.ended.result()}")
         return answered.result()
+
+    @property
+    def refusal(self) -> ChannelRefused | None:
+        """Why RabbitMQ has closed this channel; None: it has not."""
+        reason = self.ended.result() if self.ended.done() else None
+        if isinstance(reason, amqp.ChannelClosedByBroker):
+            return ChannelRefused(reason.reply_code, reason.reply_text)
+        return None
 
     async def declare_exchange(self, name: str, kind: str) -> None:
         """Make sure of a durable exchange."""
