@@ -352,3 +352,16 @@ async def test_the_openapi_document_has_the_csv_of_statements(http: Client) -> N
         content = document["paths"][path]["get"]["responses"]["200"]["content"]
         assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/StatementView"}
         assert content["text/csv"]["schema"] == {"type": "string"}
+
+
+async def test_the_openapi_document_says_what_a_body_and_a_header_must_look_like(http: Client) -> None:
+    """What is made from it alone can open a wallet, top it up, and pay."""
+    document = (await http.get("/schema/openapi.json")).json
+    schemas = document["components"]["schemas"]
+    top_up = document["paths"]["/wallets/{user_id}/top-ups"]["post"]
+    key = next(one for one in top_up["parameters"] if one["name"] == "Idempotency-Key")
+
+    for name in ("NewWallet", "Payment"):
+        assert schemas[name]["properties"]["payPassword"]["pattern"] == "^[0-9]{6}$"
+    assert key["required"]
+    assert key["schema"] == {"type": "string", "pattern": "^[!-~]{1,255}$"}

@@ -37,6 +37,7 @@ from paybell.web.fields import (
     Currency,
     Id,
     PathId,
+    SixDigits,
     Subject,
     UserId,
     id_list,
@@ -63,7 +64,7 @@ class NewPayOrder(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 class Payment(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """The payer's consent."""
 
-    pay_password: str
+    pay_password: SixDigits
 
 
 class PayOrderView(msgspec.Struct, rename="camel"):

@@ -1,22 +1,17 @@
 """Routes of pay passwords: their owner changes them, support resets and unlocks them."""
 
-from typing import Annotated
-
 import msgspec
 from litestar import Router, post, put
 from litestar.params import JSONBody
-from msgspec import Meta
 
 from paybell.errors import Busy, InsufficientScope, InvalidId, OutcomeUnknown
 from paybell.wallet.errors import NotTheOwner, PayPasswordLocked, WalletNotFound, WrongPayPassword
 from paybell.wallet.pay_password_service import PayPasswordService
 from paybell.wallet.problems import PROBLEMS
 from paybell.web.auth import Caller, scope, scopes_of
-from paybell.web.fields import PathUserId
+from paybell.web.fields import PathUserId, SixDigits
 from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_user_id
-
-SixDigits = Annotated[str, Meta(description="Six digits.")]
 
 
 class PasswordChange(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):

@@ -17,7 +17,7 @@ from paybell.wallet.errors import BalanceLimit, NotTheOwner, WalletExists, Walle
 from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.service import Wallet, WalletService
 from paybell.web.auth import Caller, scope, scopes_of
-from paybell.web.fields import Amount, Currency, PathUserId, UserId
+from paybell.web.fields import Amount, Currency, PathUserId, SixDigits, UserId
 from paybell.web.idempotency import IdempotencyHeader, read_key, replayable
 from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_text, check_user_id
@@ -27,7 +27,7 @@ class NewWallet(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """Whose wallet, with which six-digit pay password, in which currency."""
 
     user_id: UserId
-    pay_password: Annotated[str, Meta(description="Six digits.")]
+    pay_password: SixDigits
     currency: Currency = DEFAULT_CURRENCY
 
 

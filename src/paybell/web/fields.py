@@ -14,6 +14,10 @@ UserId = Annotated[str, Meta(pattern=USER_ID_PATTERN, description="1 to 64 lette
 Id = Annotated[str, Meta(pattern=r"^[0-9]{1,19}$(?!\n)", description="From 1 to 9223372036854775807.")]
 Amount = Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Whole minor units.")]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)", description="A code of ISO 4217.")]
+# Checked by `check_pay_password`, whose refusal does not show a regular expression.
+SixDigits = Annotated[
+    str, Meta(description="Six digits.", extra_json_schema={"extra": {"pattern": "^[0-9]{6}$"}})
+]
 Subject = Annotated[str, Meta(max_length=256, description="What is paid for, shown to people.")]
 # In paths; checked by `parse_id` and `check_user_id`, whose refusals have a code of their own.
 PathId = Annotated[

@@ -9,10 +9,11 @@ from litestar.params import HeaderParameter
 from paybell.idempotency.keys import IdempotencyKey, KeptAnswer
 from paybell.web.auth import Caller
 from paybell.web.bodies import JSON
+from paybell.web.openapi import IDEMPOTENCY_KEY
 
 IdempotencyHeader: TypeAlias = Annotated[
     str | None,
-    HeaderParameter(name="Idempotency-Key", description="Needed: 1 to 255 printable ASCII characters."),
+    HeaderParameter(name=IDEMPOTENCY_KEY, description="Needed: 1 to 255 printable ASCII characters."),
 ]
 
 

@@ -9,6 +9,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 
+IDEMPOTENCY_KEY, KEY_PATTERN = "Idempotency-Key", "^[!-~]{1,255}$"
 QUERY = "query"  # in a route's ``opt``: the names of its query parameters
 
 
@@ -35,12 +36,21 @@ def note_queries(app: Litestar) -> None:
 
 
 class _Document(JsonRenderPlugin):
-    """Says defaults in words: generators of clients demand members that have a ``default``."""
+    """Says what the framework cannot.
+
+    Defaults stand in words: generators of clients demand members that have a ``default``. Keys of idempotency
+    are demanded: the framework may not insist on them, because their refusal has a code of its own.
+    """
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         for schema in openapi_schema["components"]["schemas"].values():
             properties = schema.get("properties", {})
             schema["properties"] = {name: _in_words(member) for name, member in properties.items()}
+        for operations in openapi_schema["paths"].values():
+            for operation in operations.values():
+                for parameter in operation.get("parameters", ()):
+                    if parameter["name"] == IDEMPOTENCY_KEY:
+                        parameter |= {"required": True, "schema": {"type": "string", "pattern": KEY_PATTERN}}
         return self.render_json(request, openapi_schema)
 
 
