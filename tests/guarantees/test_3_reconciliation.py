@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import timedelta
 
 import pytest
@@ -218,7 +219,7 @@ def schedule(books: Books, **limits: int) -> PeriodicReconciler:
         books.pay,
         books.clock,
         period_seconds=0,
-        window_seconds=10**9,
+        window_seconds=limits.pop("window_seconds", 10**9),
         **limits,
     )
 
@@ -245,6 +246,60 @@ async def test_standing_differences_stop_no_repair_by_the_schedule(
         assert found == [102, 2]
         assert set((await both.statuses()).values()) == {"PAID"}
         assert set((await books.kinds()).values()) == {Kind.PAID_WITHOUT_ORDER}
+
+
+@pytest.mark.parametrize("news", ["refunded", "paid", "closed"])
+async def test_what_changed_of_a_pay_order_older_than_the_window_is_repaired(
+    pay_database: Database, trade_database: Database, news: str
+) -> None:
+    """Years after it was made."""
+    async with shop(pay_database, trade_database) as both:
+        books, found = Books(both), list[int | None]()
+        old = PaySide(pay_database, first_id=CLASSIC[0])
+        await old.fund("7", PRICE)
+        order = await old.order(1, "7", PRICE)
+        await both.order(1, "7", PRICE)
+        if news != "closed":
+            await old.attempt(order.id, "7")
+        if news == "refunded":
+            await both.take(*await both.told())
+            await old.refund(order.id, 40)
+        if news == "closed":
+            await both.client.close(order.id, "")
+        await both.told()  # lost
+        periodic = schedule(books, window_seconds=3600)
+
+        for _ in range(2):
+            await periodic.run_once()
+            found.append(await found_last(pay_database, RECONCILE))
+            await both.take(*await both.told())
+
+        status = {"refunded": "PARTIALLY_REFUNDED", "paid": "PAID", "closed": "CANCELLED"}[news]
+        assert (await both.statuses())[1] == status
+        assert found == [1, 0]
+
+
+async def test_a_comparison_goes_on_after_where_another_ended(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """Each chunk says how far it came."""
+    async with shop(pay_database, trade_database) as both:
+        books = Books(both)
+        await paid_orders(both, range(1, 8))
+        await both.told()
+        first = Comparison(books.pay, books.trade, books.clock, chunk=3)
+        begun = list[Difference]()
+        async with aclosing(first.differences()) as batches:
+            async for batch in batches:
+                begun += batch
+                if first.compared.position:
+                    break
+
+        second = Comparison(books.pay, books.trade, books.clock, chunk=3)
+        rest = [one async for batch in second.differences(after=first.compared.position) for one in batch]
+
+        assert (len(begun), len(rest)) == (3, 4)
+        assert {one.number for one in begun + rest} == set(range(1, 8))
 
 
 async def test_an_acknowledged_difference_is_not_counted_until_it_changes(

@@ -48,7 +48,7 @@ async def reconcile(
 
     Args:
         repair: publish the events of what was not delivered again, and wait; a relay and a listener must run.
-        hours: only pay orders made in the last so many hours; with a file its period.
+        hours: only pay orders made or changed in the last so many hours; with a file its period.
         file: instead match every line of a CSV (reference, amount in minor units, currency) of a bank's or an
             accountant's, and every transfer of its period, currencies and merchant. References are ids of
             pay orders or the merchant's order numbers (payment), ids of refunds (refund), a top-up's

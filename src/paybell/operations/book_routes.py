@@ -19,7 +19,7 @@ from paybell.reconciliation.reconciler import Reconciler, Repair
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.errors import InvalidText, TooManyStreams
 from paybell.web.event_streams import Streams
-from paybell.web.fields import parse_ids
+from paybell.web.fields import Id, parse_ids, read_id
 from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_text
 
@@ -30,10 +30,14 @@ Orders = Annotated[
 
 
 class Reconcile(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """What is compared: pay orders of the last so many hours, all without a number."""
+    """What is compared: pay orders of the last so many hours, all without a number.
+
+    A long run ends with the event ``continue``; its ``next`` is the ``after`` of the run that goes on.
+    """
 
     repair: bool = False
     hours: Annotated[float, Meta(gt=0, le=_HOURS_MAX)] | None = None
+    after: Id | None = None
 
 
 class Acknowledge(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -64,12 +68,14 @@ def book_routes(reconciler: Reconciler, streams: Streams, clock: Clock, merchant
         summary="Compare pay orders with orders, and repair what differs (server-sent events)",
         status_code=200,
         media_type="text/event-stream",
-        responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, TooManyStreams),
+        responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, TooManyStreams),
     )
     async def reconcile(request: Caller, data: JSONBody[Reconcile]) -> Stream:
         since = None if data.hours is None else clock.now() - timedelta(hours=data.hours)
         repair = Repair(request.user.user_id) if data.repair else None
-        return streams.respond(watch_repair(reconciler.run(since, repair)), request.user)
+        after = 0 if data.after is None else read_id(data.after, "after")
+        run = reconciler.run(since, repair, after=after)
+        return streams.respond(watch_repair(run, clock), request.user)
 
     @post(
         "/differences/acknowledge",

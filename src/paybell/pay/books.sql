@@ -30,3 +30,40 @@ UPDATE schedules SET found = $2 WHERE name = $1;
 
 -- name: found_last
 SELECT found FROM schedules WHERE name = $1;
+
+-- name: refunded_at
+SELECT pay_order_id, max(created_at) AS refunded_at FROM refunds WHERE pay_order_id = ANY($1::bigint[]) GROUP BY pay_order_id;
+
+-- name: transfer_before
+-- A transfer's id so that all made at $1 or later have higher ones: halved by the primary key, because no index on the
+-- time of transfers is worth what it costs whoever pays.
+WITH RECURSIVE halves (low, high) AS (
+    SELECT 0::bigint, coalesce(max(id), 0) FROM transfers
+    UNION ALL
+    SELECT CASE WHEN early THEN middle ELSE low END, CASE WHEN early THEN high ELSE middle END
+    FROM halves
+    CROSS JOIN LATERAL (SELECT (low + high) / 2 AS middle) AS cut
+    CROSS JOIN LATERAL (
+        SELECT coalesce((SELECT created_at FROM transfers WHERE id <= middle ORDER BY id DESC LIMIT 1) < $1, true) AS early
+    ) AS probe
+    WHERE high - low > 1
+)
+SELECT max(low) AS id FROM halves;
+
+-- name: money_moved
+-- The next transfers, and the older pay orders that they paid or refunded.
+WITH chunk AS (
+    SELECT id, CASE kind WHEN 'payment' THEN reference::bigint END AS paid,
+           CASE kind WHEN 'refund' THEN reference::bigint END AS refund
+    FROM transfers WHERE id > $2 ORDER BY id LIMIT $4
+), older AS (
+    SELECT paid AS id FROM chunk WHERE paid <= $3
+    UNION SELECT refunds.pay_order_id FROM chunk JOIN refunds ON refunds.id = chunk.refund WHERE refunds.pay_order_id <= $3
+)
+SELECT (SELECT max(id) FROM chunk) AS last_id,
+       ARRAY(SELECT biz_order_no FROM pay_orders JOIN older USING (id) WHERE merchant_id = $1) AS numbers;
+
+-- name: closed_since
+SELECT id, biz_order_no, closed_at FROM pay_orders
+WHERE merchant_id = $1 AND (closed_at, id) > ($2, $3) AND id <= $4
+ORDER BY closed_at, id LIMIT $5;

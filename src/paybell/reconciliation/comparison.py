@@ -4,7 +4,7 @@ Both sides count and digest their rows by pieces of time; only where these diffe
 order's id is in the order of time and known to both, so both cut at the same places.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -31,11 +31,13 @@ class Compared:
         pay_orders: read and digested by pay.
         buckets: pieces of time compared.
         waiting: differences of which pay's event still waits in the outbox: late, not lost.
+        position: everything of pay orders up to this id was compared; a later run may go on after it.
     """
 
     pay_orders: int = 0
     buckets: int = 0
     waiting: int = 0
+    position: int = 0
 
 
 @dataclass(slots=True)
@@ -46,31 +48,41 @@ class Comparison:
     trade: TradeBooks
     clock: Clock
     width: int = ID_MINUTE
+    chunk: int = CHUNK
     compared: Compared = field(default_factory=Compared)
 
-    async def differences(self, since: datetime | None = None) -> AsyncIterator[list[Difference]]:
-        """Yield what differs in batches of at most `BATCH`, oldest pay orders first.
+    async def differences(
+        self, since: datetime | None = None, after: int = 0
+    ) -> AsyncGenerator[list[Difference], None]:
+        """Yield what differs in batches of at most `BATCH`, oldest first; after a chunk an empty one.
 
         Args:
-            since: leave out pay orders made before.
+            since: leave out what has not changed since: pay orders made before, that were neither paid,
+                closed nor refunded since.
+            after: leave out pay orders up to this id, a `Compared.position`.
 
         Raises:
             DatabaseUnavailable: one of the two does not answer.
         """
-        after = 0 if since is None else first_id(since) - 1
+        older = 0 if since is None else first_id(since) - 1
+        after = max(after, older)
         while after < ID_MAX:
             async for suspects in self._suspects(after, chunk := await self._chunk(after)):
                 for batch in _batches(suspects):
                     if found := await self.confirmed(batch):
                         yield found
-            after = chunk.last
+            after = self.compared.position = chunk.last
+            yield []
+        if since is not None:
+            async for changed in self.pay.changed_since(since, older, self.chunk):
+                for batch in _batches(changed):
+                    yield await self.confirmed(batch)
         async for page in self.trade.paid_unlinked():
             for batch in _batches({entry.number for entry in page}):
-                if found := await self.confirmed(batch):
-                    yield found
+                yield await self.confirmed(batch)
 
     async def _chunk(self, after: int) -> "_Chunk":
-        ours, last = await self.pay.buckets(after, CHUNK, self.width)
+        ours, last = await self.pay.buckets(after, self.chunk, self.width)
         # After pay's last one: what trade may have there was never pay's.
         last = ID_MAX if last is None else last
         theirs = await self.trade.buckets(after, last, self.width)

@@ -1,6 +1,7 @@
 """What pay has written down, for whoever compares it with others; and how an event is published again."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from paybell.ids import new_traceparent
 from paybell.messaging.events import PAY_CLOSED, PAY_REFUNDED, PAY_SUCCESS
@@ -13,6 +14,8 @@ from paybell.storage import Database, load_queries
 from paybell.storage.operator_actions import note_action
 
 _SQL = load_queries("paybell.pay", "books.sql")
+# Ids of transfers are in the order of time but for transactions under way, and for machines' clocks.
+_TRANSFER_DISORDER = timedelta(minutes=1)
 _STANDINGS = {PayStatus.TRADE_SUCCESS: Standing.PAID, PayStatus.TRADE_CLOSED: Standing.CLOSED}
 
 
@@ -44,7 +47,35 @@ class PayBooks:
         """Return entries by business order number; missing ones are left out."""
         keys = [(self._merchant_id, number) for number in numbers]
         orders = await store.find_by_biz_order_nos(self._database, keys)
-        return {order.biz_order_no: _entry(order) for order in orders.values()}
+        refunded = [order.id for order in orders.values() if order.refunded_amount]
+        rows = await self._database.fetch(_SQL["refunded_at"], refunded) if refunded else ()
+        refunded_at = {row["pay_order_id"]: row["refunded_at"] for row in rows}
+        return {order.biz_order_no: _entry(order, refunded_at.get(order.id)) for order in orders.values()}
+
+    async def changed_since(self, since: datetime, older: int, most: int) -> AsyncIterator[set[int]]:
+        """Go through older pay orders that were paid, refunded or closed since, by business order number.
+
+        Found by their transfers, and by an index on what is closed: nothing is written down for this when
+        somebody pays.
+
+        Args:
+            since: when it changed at the earliest.
+            older: only pay orders with ids up to this one.
+            most: rows that one statement reads.
+        """
+        row = await self._database.fetch_one(_SQL["transfer_before"], since - _TRANSFER_DISORDER)
+        after = row["id"] if row else 0
+        while (page := await self._database.fetch_one(
+            _SQL["money_moved"], self._merchant_id, after, older, most
+        )) and page["last_id"] is not None:  # fmt: skip
+            yield set(page["numbers"])
+            after = page["last_id"]
+        closed_at, after = since, 0
+        while rows := await self._database.fetch(
+            _SQL["closed_since"], self._merchant_id, closed_at, after, older, most
+        ):
+            yield {row["biz_order_no"] for row in rows}
+            closed_at, after = rows[-1]["closed_at"], rows[-1]["id"]
 
     async def waiting(self, numbers: Collection[int]) -> set[int]:
         """Return those business order numbers whose newest event still waits in the outbox."""
@@ -99,7 +130,7 @@ def _standing(order: PayOrder) -> Standing:
     return _STANDINGS.get(order.status, Standing.OPEN)
 
 
-def _entry(order: PayOrder) -> Entry:
+def _entry(order: PayOrder, refunded_at: datetime | None = None) -> Entry:
     return Entry(
         number=order.biz_order_no,
         pay_order_id=order.id,
@@ -109,5 +140,5 @@ def _entry(order: PayOrder) -> Entry:
         currency=order.currency,
         status=order.status.name,
         standing=_standing(order),
-        changed_at=order.succeeded_at or order.closed_at or order.created_at,
+        changed_at=refunded_at or order.succeeded_at or order.closed_at or order.created_at,
     )

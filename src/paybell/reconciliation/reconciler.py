@@ -78,7 +78,7 @@ class Reconciler:
         self._republisher = Republisher(pay, trade, clock)
 
     async def run(
-        self, since: datetime | None, repair: Repair | None = None
+        self, since: datetime | None, repair: Repair | None = None, *, after: int = 0
     ) -> AsyncGenerator[Progress, None]:
         """Yield the progress, one object that grows, after each batch that was read, republished or repaired.
 
@@ -86,8 +86,9 @@ class Reconciler:
         republished and not waited for.
 
         Args:
-            since: leave out pay orders made before.
+            since: leave out what has not changed since.
             repair: how to repair; None: only compare.
+            after: go on after this position of an earlier run.
 
         Raises:
             DatabaseUnavailable: one of the two does not answer.
@@ -95,7 +96,7 @@ class Reconciler:
         comparison = Comparison(self._pay, self._trade, self._clock)
         progress = Progress(comparison.compared)
         patience_seconds = repair.patience_seconds if repair else 0.0
-        async for found in comparison.differences(since):
+        async for found in comparison.differences(since, after):
             batch = await self.acknowledgements.without(found)
             progress.acknowledged += len(found) - len(batch)
             progress.batch = batch

@@ -31,12 +31,31 @@ async function acknowledge(order, shown) {
   }
 }
 
+/** Go through the books; a run that takes long ends with where the next one goes on. */
+async function run(repair, before = nothing, after = undefined) {
+  let name, found, all;
+  for await ([name, found] of stream("POST", "/ops/reconcile", { repair, after })) {
+    all = sum(before, found);
+    show(all, name === "done");
+  }
+  if (name === "continue") await run(repair, all, found.next);
+  else if (name !== "done") throw new Error(text.cutShort);
+}
+
+const nothing = { payOrders: 0, differences: 0, repaired: 0, acknowledged: 0, rows: [] };
+const SHOWN = 200;
+
+const sum = (before, found) => ({
+  ...Object.fromEntries(["payOrders", "differences", "repaired", "acknowledged"].map((name) => [name, before[name] + found[name]])),
+  rows: [...before.rows, ...found.rows].slice(0, SHOWN),
+});
+
 async function compare(repair) {
   const buttons = [$("compare"), $("repair")];
   for (const button of buttons) button.disabled = true;
   $("compared").textContent = text.comparing(0, 0);
   try {
-    for await (const [name, found] of stream("POST", "/ops/reconcile", { repair })) show(found, name === "done");
+    await run(repair);
     notice();
   } catch (error) {
     notice(error);
