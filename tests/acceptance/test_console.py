@@ -209,6 +209,16 @@ async def test_a_dead_letter_is_read_and_replayed_after_its_cause_is_mended(
     await own.client.until_order(number, "PAID")
 
 
+async def test_a_dead_letter_is_given_up(browser: Browser, own: Service) -> None:
+    number, _ = await unheard_payment(own.client)
+    async with console(browser, own.client) as page:
+        row = page.locator("#failures tr", has_text=number)
+        await row.get_by_role("checkbox").check()
+        await page.get_by_role("button", name="Give up selected (1)").click()
+        await expect(page.locator("#replay-state")).to_contain_text("1 given up")
+        await expect(row).to_have_count(0)
+
+
 async def test_all_of_a_reason_are_replayed_with_their_progress(browser: Browser, own: Service) -> None:
     letters = [await unheard_payment(own.client) for _ in range(3)]
     async with console(browser, own.client) as page:

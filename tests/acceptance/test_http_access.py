@@ -104,6 +104,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", "/ops/failures"): Rule("ops", other_merchant=NO_SCOPE),
     ("GET", "/ops/failures/{failure_id:str}"): Rule("ops", other_merchant=NO_SCOPE),
     ("POST", "/ops/failures/replay"): Rule("ops", other_merchant=NO_SCOPE, body={}),
+    ("POST", "/ops/failures/acknowledge"): Rule("ops", other_merchant=NO_SCOPE, body={"ids": "1"}),
     ("GET", "/ops/actions"): Rule("ops", other_merchant=NO_SCOPE),
     ("POST", "/ops/reconcile"): Rule("ops", other_merchant=NO_SCOPE, body={"hours": 0.001}),
     ("POST", "/ops/differences/acknowledge"): Rule(

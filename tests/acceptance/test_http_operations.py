@@ -246,6 +246,7 @@ async def test_every_route_is_documented_under_a_name_of_its_own(http: Client) -
         ("GET", "/ops/failures"),
         ("GET", "/ops/failures/{failure_id}"),
         ("POST", "/ops/failures/replay"),
+        ("POST", "/ops/failures/acknowledge"),
         ("GET", "/ops/actions"),
         ("POST", "/ops/reconcile"),
         ("POST", "/ops/differences/acknowledge"),

@@ -167,6 +167,9 @@ async def test_dead_letters_are_listed_shown_and_replayed(postgres: Databases, t
         _, page = await run("dead-letters", "show", str(listed["id"]), log=tmp_path / "page", **where)
         still = await result("dead-letters", "replay", "--reason", "not_paid", log=tmp_path, **where)
         await rows.execute("UPDATE orders SET id = $1 WHERE id = $1::bigint + 1", number)
+        given_up = await result("dead-letters", "acknowledge", "--all", log=tmp_path, **where)
+        hidden = await result("dead-letters", "list", log=tmp_path, **where)
+        (seen,) = await result("dead-letters", "list", "--state", "acknowledged", log=tmp_path, **where)
         replayed = await result("dead-letters", "replay", str(listed["id"]), log=tmp_path, **where)
         await client.until_order(order["id"], "PAID")
         left = await result("dead-letters", "list", log=tmp_path, **where)
@@ -181,6 +184,7 @@ async def test_dead_letters_are_listed_shown_and_replayed(postgres: Databases, t
     assert shown["headers"]["cloudEvents:type"] == "pay.success"
     assert shown["routingKey"] == "pay.success"
     assert order["id"] in page
+    assert (given_up, hidden, seen["id"]) == ({"acknowledged": 1}, [], listed["id"])
     assert (still, replayed, left) == ({"replayed": 0}, {"replayed": 1}, [])
 
 

@@ -7,10 +7,12 @@ from notebook import deliveries, notebook
 from support import PaySide, connected
 
 from paybell.errors import Misconfigured
+from paybell.messaging.failures import Chosen, FailureStore
 from paybell.messaging.tables import listener_rules
 from paybell.pay.tables import retention_rules
 from paybell.settings import read_settings
 from paybell.storage import Database
+from paybell.storage.operator_actions import list_actions
 from paybell.storage.retention import PIECE, Cleaner
 from paybell.testing import FrozenClock
 
@@ -27,25 +29,71 @@ async def clean(database: Database) -> list[int]:
 
 
 async def test_what_is_old_goes_in_small_pieces_and_the_rest_stays(trade_url: str) -> None:
-    """Remembered events and dead letters; one that is tried again stays, however old."""
+    """Remembered events; what is tried again, or nobody has given up, stays, however old."""
     clock = FrozenClock()
     async with notebook(trade_url, clock) as book:
         book.rejects = {1: "not_wanted"}
         book.fails = {2: RuntimeError("no")}
         await book.runner.apply(deliveries(*range(1, 2 * PIECE + 3)))
         clock.advance(timedelta(days=DAYS, seconds=1).total_seconds())
-        book.rejects[9_999] = "not_wanted"
-        await book.runner.apply(deliveries(9_998, 9_999))
+        await book.runner.apply(deliveries(9_998))
 
         pieces = await clean(book.database)
 
-        assert max(pieces) <= 2 * PIECE
-        assert sum(pieces) == 2 * PIECE + 1
+        assert max(pieces) <= PIECE
+        assert sum(pieces) == 2 * PIECE
         assert await book.remembered() == [9_998]
         assert [(row["event_id"], row["state"]) for row in await book.kept()] == [
+            ("pay.success:1", "dead"),
             ("pay.success:2", "retry"),
-            ("pay.success:9999", "dead"),
         ]
+
+
+async def test_a_dead_letter_is_removed_only_after_somebody_has_given_it_up(trade_url: str) -> None:
+    """A while after, so that it can be taken back; of what was applied meanwhile the inbox still knows."""
+    clock, days = FrozenClock(), timedelta(days=DAYS, seconds=1).total_seconds()
+    async with notebook(trade_url, clock) as book:
+        book.rejects = {1: "not_wanted", 2: "not_wanted", 3: "not_wanted"}
+        await book.runner.apply(deliveries(1, 2, 3))
+        rows = {row["event_id"]: row["id"] for row in await book.kept()}
+        failures = FailureStore(book.database)
+        clock.advance(days)
+        unseen = await clean(book.database)
+        given_up = await failures.acknowledge(Chosen(reason="not_wanted"), "carol")
+        again = await failures.acknowledge(Chosen(), "carol")
+        at_once = await clean(book.database)
+        counts = await failures.counts()
+        all_back = await failures.replay(Chosen(), "carol")
+        one_back = await failures.replay(Chosen(ids=[rows["pay.success:3"]]), "carol")
+        clock.advance(days)
+        later = await clean(book.database)
+
+        assert (unseen, given_up, again, at_once) == ([], 3, 0, [])
+        assert counts == {"retry": 0, "dead": 0}
+        assert (all_back, one_back, later) == (0, 1, [2])
+        assert [(row["event_id"], row["state"]) for row in await book.kept()] == [("pay.success:3", "retry")]
+        assert [(one.who, one.action, one.rows) for one in await list_actions(book.database, 9)] == [
+            ("carol", "replay", 1),
+            ("carol", "acknowledge", 3),
+        ]
+
+
+async def test_an_event_is_remembered_while_a_copy_of_it_is_a_dead_letter(
+    trade_url: str,
+) -> None:
+    """Or its replay, long after, would apply it a second time."""
+    clock = FrozenClock()
+    async with notebook(trade_url, clock) as book, connected(trade_url) as rows:
+        book.rejects = {1: "not_wanted"}
+        await book.runner.apply(deliveries(1, 2))
+        await rows.execute(
+            "INSERT INTO inbox (listener, event_id, received_at) "
+            "SELECT listener, event_id, last_failed_at FROM failed_deliveries"
+        )
+        clock.advance(timedelta(days=DAYS, seconds=1).total_seconds())
+
+        assert await clean(book.database) == [1]
+        assert await book.remembered() == [1]
 
 
 async def test_a_piece_does_not_wait_for_who_holds_a_row(trade_url: str) -> None:

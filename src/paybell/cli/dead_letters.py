@@ -1,6 +1,6 @@
 """``paybell dead-letters``: look at what could not be applied, and try it again."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal
 
@@ -39,7 +39,7 @@ async def _failures() -> AsyncIterator[FailureStore]:
 @dead_letters.command(name="list")
 async def list_(
     *,
-    state: Literal["dead", "retry"] = "dead",
+    state: Literal["dead", "retry", "acknowledged"] = "dead",
     reason: str | None = None,
     most: Most = 50,
     json: Json = False,
@@ -47,7 +47,7 @@ async def list_(
     """List messages that could not be applied, oldest first.
 
     Args:
-        state: dead (given up) or retry (tried again by itself).
+        state: dead (waits for you), retry (tried again by itself) or acknowledged (given up).
         reason: only those with this reason, such as not_paid or unreadable.
         most: how many rows at most.
         json: end with one JSON line.
@@ -103,18 +103,54 @@ async def replay(
         all_: all of them.
         json: end with one JSON line.
     """
-    if not (row_ids or reason or all_):
-        raise InvalidRequest("Say which: row ids, --reason or --all.")
-    replayed = 0
-    chosen = Chosen(ids=row_ids or None, reason=reason, until=SystemClock().now())
-    async with _failures() as store:
-        while count := await store.replay(chosen, operator()):
-            replayed += count
+    replayed = await _act(FailureStore.replay, row_ids, reason, all_)
     if json:
         print_json({"replayed": replayed})
     else:
         out.print(f"{replayed} handed to their listeners; see paybell dead-letters list --state retry.")
     return 0
+
+
+@dead_letters.command
+async def acknowledge(
+    *row_ids: RowId,
+    reason: str | None = None,
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Give dead messages up: they count no more, and are removed after PAYBELL_DEAD_LETTER_DAYS.
+
+    Until then `replay` by number still takes them back.
+
+    Args:
+        row_ids: their numbers in the list.
+        reason: all with this reason.
+        all_: all of them.
+        json: end with one JSON line.
+    """
+    acknowledged = await _act(FailureStore.acknowledge, row_ids, reason, all_)
+    if json:
+        print_json({"acknowledged": acknowledged})
+    else:
+        out.print(f"{acknowledged} given up; see paybell dead-letters list --state acknowledged.")
+    return 0
+
+
+async def _act(
+    deed: Callable[[FailureStore, Chosen, str], Awaitable[int]],
+    row_ids: Sequence[int],
+    reason: str | None,
+    all_: bool,
+) -> int:
+    """Do it to all that are chosen; return how many that were."""
+    if not (row_ids or reason or all_):
+        raise InvalidRequest("Say which: row ids, --reason or --all.")
+    done = 0
+    chosen = Chosen(ids=row_ids or None, reason=reason, until=SystemClock().now())
+    async with _failures() as store:
+        while count := await deed(store, chosen, operator()):
+            done += count
+    return done
 
 
 def _members(row: Record) -> dict[str, object]:

@@ -204,11 +204,17 @@ _WORDS: Mapping[str, tuple[str, State, str, str]] = {
         "a pay order has been past its deadline for {figure:.0f} s and is not closed",
         "Start the background work (paybell serve --role background).",
     ),
+    "differences": (
+        "books",
+        "warning",
+        "pay and trade differ on {figure:,.0f} purchases",
+        "What was not delivered is republished by itself; paybell reconcile shows what stays.",
+    ),
     "dead_letters": (
         "dead letters",
         "warning",
         "{figure:,.0f} messages were given up",
-        "paybell dead-letters list shows why; repair the cause and replay them.",
+        "See paybell dead-letters list; replay or acknowledge them: none is removed before.",
     ),
 }
 

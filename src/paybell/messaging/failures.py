@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -143,9 +144,18 @@ class FailureStore:
             who: the operator.
             most: at most so many, `REPLAY_MAX` at the most.
         """
+        return await self._act("replay", chosen, who, most)
+
+    async def acknowledge(self, chosen: "Chosen", who: str, *, most: int = REPLAY_MAX) -> int:
+        """Give dead letters up: they count no more, and are removed after a time. As `replay`."""
+        return await self._act("acknowledge", chosen, who, most)
+
+    async def _act(
+        self, action: Literal["replay", "acknowledge"], chosen: "Chosen", who: str, most: int
+    ) -> int:
         async with self._database.transaction() as tx:
             rows = await tx.fetch(
-                _SQL["replay_failures"],
+                _SQL[f"{action}_failures"],
                 None if chosen.ids is None else list(chosen.ids),
                 chosen.reason,
                 min(most, REPLAY_MAX),
@@ -154,7 +164,7 @@ class FailureStore:
                 chosen.until,
             )
             if rows:
-                await note_action(tx, who, "replay", chosen.text, [row["id"] for row in rows])
+                await note_action(tx, who, action, chosen.text, [row["id"] for row in rows])
             return len(rows)
 
     async def counts(self) -> dict[str, int]:

@@ -231,9 +231,23 @@ LIMIT 100;
 SELECT * FROM failed_deliveries WHERE id = $1;
 
 -- name: replay_failures
--- Dead letters become due now; the listener takes them up under their own event ids.
+-- Dead letters become due now; the listener takes them up under their own event ids. Those that were acknowledged come
+-- only by number.
 UPDATE failed_deliveries
-SET state = 'retry', due_at = $4, attempts = 1
+SET state = 'retry', due_at = $4, attempts = 1, acknowledged_at = NULL
+WHERE id IN (
+    SELECT id FROM failed_deliveries
+    WHERE (state = 'dead' OR state = 'acknowledged' AND id = ANY($1))
+      AND ($1::bigint[] IS NULL OR id = ANY($1)) AND ($2::text IS NULL OR reason = $2)
+      AND ($5::text IS NULL OR listener = $5) AND ($6::timestamptz IS NULL OR last_failed_at <= $6)
+    ORDER BY id LIMIT $3
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING id;
+
+-- name: acknowledge_failures
+UPDATE failed_deliveries
+SET state = 'acknowledged', acknowledged_at = $4
 WHERE id IN (
     SELECT id FROM failed_deliveries
     WHERE state = 'dead' AND ($1::bigint[] IS NULL OR id = ANY($1)) AND ($2::text IS NULL OR reason = $2)
@@ -253,11 +267,20 @@ DELETE FROM relay_batches
 WHERE ctid = ANY(ARRAY(SELECT ctid FROM relay_batches WHERE confirmed_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED));
 
 -- name: remove_inbox
+-- What was applied is remembered for as long as a copy that failed is kept, and may be replayed.
 DELETE FROM inbox
-WHERE ctid = ANY(ARRAY(SELECT ctid FROM inbox WHERE received_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED));
+WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM inbox
+    WHERE received_at < $1
+      AND NOT EXISTS (SELECT 1 FROM failed_deliveries AS kept
+                      WHERE kept.listener = inbox.listener AND kept.event_id = inbox.event_id)
+    LIMIT $2 FOR UPDATE SKIP LOCKED
+));
 
 -- name: remove_dead_letters
+-- Only those that somebody has acknowledged: nothing is given up that nobody has seen.
 DELETE FROM failed_deliveries
 WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM failed_deliveries WHERE state = 'dead' AND last_failed_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+    SELECT ctid FROM failed_deliveries WHERE state = 'acknowledged' AND acknowledged_at < $1 LIMIT $2
+    FOR UPDATE SKIP LOCKED
 ));

@@ -30,12 +30,12 @@ from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_optional
 
 PAGE_MAX = 100
-FailureState = Literal["dead", "retry"]
-_STATES = ["dead", "retry"]
+FailureState = Literal["dead", "retry", "acknowledged"]
+_STATES = ["dead", "retry", "acknowledged"]
 
 
 class FailureView(msgspec.Struct, rename="camel"):
-    """A delivery no listener could apply; ``state`` is ``dead`` or ``retry``."""
+    """A delivery no listener could apply; ``state`` is ``dead``, ``retry`` or ``acknowledged``."""
 
     id: str
     listener: str
@@ -88,6 +88,12 @@ class Replay(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     listener: Annotated[str, Meta(max_length=255)] | None = None
     until: datetime | None = None
     most: Annotated[int, Meta(ge=1, le=REPLAY_MAX)] = 100
+
+
+class AcknowledgedFailures(msgspec.Struct, rename="camel"):
+    """How many were given up now; 0: none was left."""
+
+    acknowledged: int
 
 
 class Replayed(msgspec.Struct, rename="camel"):
@@ -166,7 +172,7 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
         after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
     ) -> FailurePage:
         if which not in _STATES:
-            raise InvalidRequest("state: dead or retry.", field="state")
+            raise InvalidRequest("state: dead, retry or acknowledged.", field="state")
         chosen = Chosen(reason=reason, listener=listener)
         begin = parse_id(after) if after else 0
         rows = await desk.failures.list(chosen, state=which, after=begin, most=PAGE_MAX)
@@ -194,13 +200,27 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
         responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidText),
     )
     async def replay(request: Caller, data: JSONBody[Replay]) -> Replayed:
-        ids = None if data.ids is None else parse_ids(data.ids, "ids")
-        until = None if data.until is None else check_moment(data.until, "until")
-        reason, listener = check_optional(data.reason, "reason"), check_optional(data.listener, "listener")
-        chosen = Chosen(ids, reason, listener, until)
-        return Replayed(await desk.failures.replay(chosen, request.user.user_id, most=data.most))
+        return Replayed(await desk.failures.replay(_chosen(data), request.user.user_id, most=data.most))
 
-    return [failures, failure, replay]
+    @post(
+        "/failures/acknowledge",
+        operation_id="acknowledgeFailures",
+        summary="Give dead letters up: they count no more, and are removed after a time",
+        status_code=200,
+        responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidText),
+    )
+    async def acknowledge(request: Caller, data: JSONBody[Replay]) -> AcknowledgedFailures:
+        done = await desk.failures.acknowledge(_chosen(data), request.user.user_id, most=data.most)
+        return AcknowledgedFailures(done)
+
+    return [failures, failure, replay, acknowledge]
+
+
+def _chosen(data: Replay) -> Chosen:
+    ids = None if data.ids is None else parse_ids(data.ids, "ids")
+    until = None if data.until is None else check_moment(data.until, "until")
+    reason, listener = check_optional(data.reason, "reason"), check_optional(data.listener, "listener")
+    return Chosen(ids, reason, listener, until)
 
 
 def ops_routes(desk: OperatorDesk, streams: Streams, merchant_id: str) -> Router:

@@ -39,6 +39,8 @@ function show() {
   $("more").hidden = !state.next;
   $("replay-selected").textContent = text.replaySelected(state.selected.size);
   $("replay-selected").disabled = !state.selected.size;
+  $("acknowledge-selected").textContent = text.acknowledgeSelected(state.selected.size);
+  $("acknowledge-selected").disabled = !state.selected.size;
   $("replay-all").textContent = text.replayAll(count(state.dead));
   $("replay-all").disabled = !state.dead;
   $("select-all").checked = state.failures.length > 0 && state.selected.size === state.failures.length;
@@ -86,6 +88,18 @@ async function replay(selection, total) {
   await load();
 }
 
+/** Give up what is selected: it counts no more. */
+async function acknowledge() {
+  const ids = [...state.selected];
+  let done = 0;
+  for (let start = 0; start < ids.length; start += PIECE) {
+    const piece = ids.slice(start, start + PIECE).join(",");
+    done += (await send("POST", "/ops/failures/acknowledge", { ids: piece, most: PIECE })).acknowledged;
+  }
+  $("replay-state").textContent = text.acknowledged(count(done));
+  await load();
+}
+
 async function guarded(work) {
   try {
     await work();
@@ -109,6 +123,7 @@ export function openDeadLetters() {
     show();
   });
   $("replay-selected").addEventListener("click", () => guarded(() => replay({ ids: [...state.selected].slice(0, 200).join(",") }, state.selected.size)));
+  $("acknowledge-selected").addEventListener("click", () => guarded(acknowledge));
   $("replay-all").addEventListener("click", () => guarded(() => replay(state.group, state.dead)));
   $("letter-close").addEventListener("click", () => $("letter").close());
   $("letter-replay").addEventListener("click", () => guarded(async () => {
