@@ -107,7 +107,7 @@ def commands_page() -> str:
         "| 0 | done; for `verify`, `reconcile`, `doctor`, `demo` and `replay`: and everything is right |",
         "| 1 | refused or failed, in one sentence on stderr; or something is not right, and the output says what |",
         "| 2 | the command line is wrong |",
-        "| 130 | interrupted (Ctrl-C) |",
+        "| 130 | interrupted (Ctrl-C); `serve` ends in order and with 0 |",
         "",
         "Results go to stdout, everything else to stderr; with `--json` the last line on stdout is one JSON value. Completion for bash,",
         "zsh and fish: `paybell --install-completion`.",

@@ -1,3 +1,3 @@
-"""Paybell pays an order out of a balance and makes sure that everybody who must hear of it does."""
+"""Paybell pays an order out of a balance and makes sure that everybody who needs to know is notified."""
 
 __version__ = "0.1.0"

@@ -43,7 +43,6 @@ async def test_a_minted_token_opens_the_service_of_the_same_folder(home: Path) -
         ("token", "x" * 65),
         ("token", "a\nb"),
         ("token", "7", "--merchant", "a\tb"),
-        ("dead-letters", "replay"),
         ("dead-letters", "show", "1"),
         ("migrate", "--listeners", "nothing"),
     ],
@@ -84,6 +83,12 @@ async def test_a_wrong_command_line_is_explained_with_exit_code_2(
     assert "Error" in said
     assert "Traceback" not in said
     assert not (home / "postgres").exists()
+
+
+async def test_a_command_that_is_not_told_what_to_do_it_to_ends_with_exit_code_2(home: Path) -> None:
+    code, said = await run("dead-letters", "replay", log=home / "log", home=home)
+
+    assert (code, said) == (2, "paybell: Say which: row ids, --reason or --all.\n")
 
 
 async def test_migrating_is_repeatable_and_says_from_where_to_where(

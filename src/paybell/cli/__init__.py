@@ -11,7 +11,7 @@ from paybell.errors import PaybellError
 
 app = cyclopts.App(
     name="paybell",
-    help="Pays orders out of balances and makes sure that everybody who must hear of it does.",
+    help="Pays orders out of balances and makes sure that everybody who needs to know is notified.",
     version=__version__,
     result_action="return_value",
 )

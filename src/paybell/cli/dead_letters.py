@@ -10,7 +10,7 @@ from cyclopts import Parameter, validators
 from rich.table import Table
 from rich.text import Text
 
-from paybell.cli.output import operator, out, print_json
+from paybell.cli.output import EXIT_USAGE, fail, operator, out, print_json
 from paybell.clock import SystemClock, rfc3339
 from paybell.errors import InvalidRequest
 from paybell.ids import ID_MAX
@@ -95,7 +95,7 @@ async def replay(
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
     json: Json = False,
 ) -> int:
-    """Hand dead messages to their listener again, under the same event ids.
+    """Redeliver dead messages to their listener, with the same event ids.
 
     Args:
         row_ids: their numbers in the list.
@@ -144,7 +144,8 @@ async def _act(
 ) -> int:
     """Do it to all that are chosen; return how many that were."""
     if not (row_ids or reason or all_):
-        raise InvalidRequest("Say which: row ids, --reason or --all.")
+        fail("Say which: row ids, --reason or --all.")
+        raise SystemExit(EXIT_USAGE)
     done = 0
     chosen = Chosen(ids=row_ids or None, reason=reason, until=SystemClock().now())
     async with _failures() as store:

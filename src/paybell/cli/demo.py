@@ -1,4 +1,4 @@
-"""``paybell demo``: real orders, paid out of real wallets, marked paid by a service that only heard of it."""
+"""``paybell demo``: real orders, paid out of real wallets, marked paid by a service that is notified."""
 
 import asyncio
 import shutil
@@ -63,7 +63,7 @@ async def demo(
     yes: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Show orders being paid, from creating them to the order service that hears of it by message.
+    """Show orders being paid, from creating them to the order service that is notified by message.
 
     Starts the whole service on an embedded PostgreSQL in a temporary folder, opens and funds wallets,
     creates and pays orders over HTTP at the same time, most of them well and some of them badly, waits

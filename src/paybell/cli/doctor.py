@@ -45,9 +45,11 @@ class Finding:
 
 
 async def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """Look at settings, databases, clock, broker and what waits; exit code 1 when something must be mended.
+    """Look at settings, databases, clock, broker and what waits; exit code 1 when something must be repaired.
 
-    What the service declares at RabbitMQ when it starts is declared here too; nothing else is changed.
+    What the service sets up when it starts is set up here too: an embedded database, development secrets, the
+    topology at RabbitMQ. A message `paybell.doctor` without a body is published to each exchange to see it
+    confirmed. Nothing else is changed.
 
     Args:
         json: end with one JSON line.

@@ -9,6 +9,8 @@ from rich.text import Text
 
 # What is not a terminal has no width: a table in a file or a pipe is as wide as it needs to be.
 _PIPE_WIDTH = 200
+# The command line is wrong, as for an option that does not exist.
+EXIT_USAGE = 2
 out = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 err = Console(stderr=True)
 

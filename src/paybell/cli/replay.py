@@ -230,7 +230,7 @@ def _report(work: LogReplay, books: Audit, seconds: float, *, json: bool) -> Non
         "marked paid by the order service": books.marked_paid,
         **{f"refused: {reason}": count for reason, count in work.reasons.most_common()},
         "debited, in minor units": books.debited,
-        "paid and never heard of (lost)": books.lost,
+        "paid and never notified (lost)": books.lost,
         "paid or applied twice": books.duplicated,
     }
     for name, value in lines.items():

@@ -65,7 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
     ] = "local:"
     queue_type: Annotated[
         Literal["classic", "quorum"],
-        Meta(description="Type of trade.pay.success.queue; quorum adds x-queue-type when it is declared."),
+        Meta(description="Type of trade's three queues; quorum adds x-queue-type when it is declared."),
     ] = "classic"
     legacy_content_type: Annotated[
         Text,
@@ -123,7 +123,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
         Meta(
             ge=1,
             le=3600,
-            description="How long a relay may hold events; more than twice the publish deadline.",
+            description="How long a relay may hold events; at least twice the publish deadline.",
         ),
     ] = 30.0
     publish_deadline_seconds: Annotated[
