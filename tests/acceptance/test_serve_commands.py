@@ -143,6 +143,33 @@ async def test_a_database_of_our_own_can_hold_listeners(postgres: Databases, tmp
     ]
 
 
+async def test_dead_letters_of_ones_own_listeners_are_looked_at_where_they_are(
+    postgres: Databases, tmp_path: Path
+) -> None:
+    """Without a database of Paybell's own; one that was not prepared is told the command for it."""
+    url = postgres.trade.replace("/paybell_trade", "/own_listeners")
+    await admin(postgres.trade, "DROP DATABASE IF EXISTS own_listeners")
+    await admin(postgres.trade, "CREATE DATABASE own_listeners")
+    own = ("--listeners", url)
+    away = {"home": "/dev/null/never-used"}
+    code, said = await run("dead-letters", "list", *own, log=tmp_path / "empty", **away)
+    assert code == 1
+    assert "run paybell migrate --listeners URL" in " ".join(said.split())
+
+    await result("migrate", *own, log=tmp_path, **away)
+    async with connected(url) as rows:
+        await rows.execute(
+            "INSERT INTO failed_deliveries (listener, event_id, state, reason, error, attempts, exchange, "
+            "routing_key, content_type, headers, first_failed_at, last_failed_at, body) "
+            "VALUES ('points', 'e-1', 'dead', 'listener_failed', 'x', 5, '', '', '', '{}', now(), now(), '')"
+        )
+    (listed,) = await result("dead-letters", "list", *own, log=tmp_path, **away)
+    shown = await result("dead-letters", "show", str(listed["id"]), *own, log=tmp_path, **away)
+    replayed = await result("dead-letters", "replay", "--all", *own, log=tmp_path, **away)
+
+    assert (listed["eventId"], shown["listener"], replayed) == ("e-1", "points", {"replayed": 1})
+
+
 async def test_dead_letters_are_listed_shown_and_replayed(postgres: Databases, tmp_path: Path) -> None:
     """An order that was cancelled behind everybody's back: its payment is kept, and applied after all."""
     urls = await fresh_databases(postgres)

@@ -12,12 +12,14 @@ from rich.text import Text
 
 from paybell.cli.output import EXIT_USAGE, fail, operator, out, print_json
 from paybell.clock import SystemClock, rfc3339
-from paybell.errors import InvalidRequest
+from paybell.errors import InvalidRequest, Misconfigured
 from paybell.ids import ID_MAX
 from paybell.messaging.failures import Chosen, FailureStore
-from paybell.serving.databases import prepared
+from paybell.messaging.tables import SCHEMA as LISTENERS
+from paybell.serving.databases import prepared, unusable
 from paybell.settings import read_settings
 from paybell.storage import Database, Record
+from paybell.storage.migrate import revision
 
 dead_letters = cyclopts.App(name="dead-letters", help="Messages no listener could apply.")
 
@@ -27,8 +29,16 @@ Json = Annotated[bool, Parameter(negative="")]
 
 
 @asynccontextmanager
-async def _failures() -> AsyncIterator[FailureStore]:
+async def _failures(listeners: str) -> AsyncIterator[FailureStore]:
+    """Open those of trade, or of a database with listeners of somebody's own."""
     clock = SystemClock()
+    if listeners:
+        found = await revision(listeners, LISTENERS)
+        if not found.usable:
+            raise Misconfigured(f"{unusable(LISTENERS, found).removesuffix('.')} --listeners URL.")
+        async with Database.open(listeners, clock, connections=2) as database:
+            yield FailureStore(database)
+        return
     async with (
         prepared(read_settings(), clock, ["trade"]) as urls,
         Database.open(urls["trade"], clock, connections=2) as database,
@@ -42,6 +52,7 @@ async def list_(
     state: Literal["dead", "retry", "acknowledged"] = "dead",
     reason: str | None = None,
     most: Most = 50,
+    listeners: str = "",
     json: Json = False,
 ) -> int:
     """List messages that could not be applied, oldest first.
@@ -50,9 +61,10 @@ async def list_(
         state: dead (waits for you), retry (tried again by itself) or acknowledged (given up).
         reason: only those with this reason, such as not_paid or unreadable.
         most: how many rows at most.
+        listeners: URL of a database of your own listeners, instead of trade's.
         json: end with one JSON line.
     """
-    async with _failures() as store:
+    async with _failures(listeners) as store:
         rows = await store.list(Chosen(reason=reason), state=state, most=most)
     if json:
         print_json([_members(row) for row in rows])
@@ -67,14 +79,15 @@ async def list_(
 
 
 @dead_letters.command
-async def show(row_id: RowId, /, *, json: Json = False) -> int:
+async def show(row_id: RowId, /, *, listeners: str = "", json: Json = False) -> int:
     """Show one message with its error, headers and body.
 
     Args:
         row_id: its number in the list.
+        listeners: URL of a database of your own listeners, instead of trade's.
         json: end with one JSON line; the body is base64 then.
     """
-    async with _failures() as store:
+    async with _failures(listeners) as store:
         row = await store.find(row_id)
     if row is None:
         raise InvalidRequest(f"There is no failed delivery {row_id}; see paybell dead-letters list.")
@@ -93,6 +106,7 @@ async def replay(
     *row_ids: RowId,
     reason: str | None = None,
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    listeners: str = "",
     json: Json = False,
 ) -> int:
     """Redeliver dead messages to their listener, with the same event ids.
@@ -101,9 +115,10 @@ async def replay(
         row_ids: their numbers in the list.
         reason: all with this reason.
         all_: all of them.
+        listeners: URL of a database of your own listeners, instead of trade's.
         json: end with one JSON line.
     """
-    replayed = await _act(FailureStore.replay, row_ids, reason, all_)
+    replayed = await _act(FailureStore.replay, row_ids, reason, all_, listeners)
     if json:
         print_json({"replayed": replayed})
     else:
@@ -116,6 +131,7 @@ async def acknowledge(
     *row_ids: RowId,
     reason: str | None = None,
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    listeners: str = "",
     json: Json = False,
 ) -> int:
     """Give dead messages up: they count no more, and are removed after PAYBELL_DEAD_LETTER_DAYS.
@@ -126,9 +142,10 @@ async def acknowledge(
         row_ids: their numbers in the list.
         reason: all with this reason.
         all_: all of them.
+        listeners: URL of a database of your own listeners, instead of trade's.
         json: end with one JSON line.
     """
-    acknowledged = await _act(FailureStore.acknowledge, row_ids, reason, all_)
+    acknowledged = await _act(FailureStore.acknowledge, row_ids, reason, all_, listeners)
     if json:
         print_json({"acknowledged": acknowledged})
     else:
@@ -141,6 +158,7 @@ async def _act(
     row_ids: Sequence[int],
     reason: str | None,
     all_: bool,
+    listeners: str,
 ) -> int:
     """Do it to all that are chosen; return how many that were."""
     if not (row_ids or reason or all_):
@@ -148,7 +166,7 @@ async def _act(
         raise SystemExit(EXIT_USAGE)
     done = 0
     chosen = Chosen(ids=row_ids or None, reason=reason, until=SystemClock().now())
-    async with _failures() as store:
+    async with _failures(listeners) as store:
         while count := await deed(store, chosen, operator()):
             done += count
     return done

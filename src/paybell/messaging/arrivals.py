@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from paybell.backoff import listener_retry
+from paybell.errors import PaybellError
 from paybell.messaging.broker import Delivery
 from paybell.tracecontext import trace_id_of
 
@@ -30,7 +31,10 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an arrival was not applied, and when to try again (None: it is dead)."""
+    """Why an arrival was not applied, and when to try again (None: it is dead).
+
+    ``cause`` is what somebody's code raised, for the log; None where the reason says it all.
+    """
 
     event_id: str
     delivery: Delivery
@@ -39,6 +43,7 @@ class Failure:
     attempts: int
     due_at: datetime | None
     row_id: int = 0
+    cause: Exception | None = None
 
     @property
     def state(self) -> Literal["retry", "dead"]:
@@ -103,4 +108,5 @@ def _failure(
     code = getattr(error, "code", "")
     reason = code if isinstance(code, str) and code else "listener_failed"
     text = f"{type(error).__name__}: {error}"
-    return Failure(event_id, arrival.delivery, reason, text, attempts, due_at, arrival.row_id)
+    cause = None if isinstance(error, PaybellError) else error
+    return Failure(event_id, arrival.delivery, reason, text, attempts, due_at, arrival.row_id, cause)

@@ -233,12 +233,19 @@ class EventProcessor(Generic[Event]):
         self._report(failing)
 
     def _report(self, failing: Sequence[Failure]) -> None:
-        """Count failures that are on disk; name the first few in the log, with their traces."""
+        """Count failures that are on disk; name the first few in the log, one with its traceback."""
         for failure in failing:
             self._observer.failed(dead=failure.due_at is None)
         if failing:
             some = [failure.summary() for failure in failing[:_NAMED_MAX]]
-            log.warning("deliveries_failed", listener=self._listener.name, count=len(failing), some=some)
+            trace = next((failure.cause for failure in failing if failure.cause), None)
+            log.warning(
+                "deliveries_failed",
+                listener=self._listener.name,
+                count=len(failing),
+                some=some,
+                exc_info=trace,
+            )
 
     def name(self, arrival: Arrival) -> str:
         """Return the id of an arrival's event; what cannot be read is named by what it is."""

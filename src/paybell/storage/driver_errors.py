@@ -99,7 +99,8 @@ def translated() -> Iterator[None]:
         raise ConstraintViolated(error.constraint_name or "") from error
     except MISCONFIGURED as error:
         raise Misconfigured(
-            f"The database refuses: {error}. Check its URL and run paybell migrate."
+            f"The database refuses: {error}. Check its URL and run paybell migrate; for a database of "
+            "your own listeners, paybell migrate --listeners URL."
         ) from error
     except ssl.SSLError as error:  # some of them are a ValueError too
         raise DatabaseUnavailable from error
