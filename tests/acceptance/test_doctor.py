@@ -12,7 +12,8 @@ from typing import Any
 
 import pika
 import pytest
-from amqp import stranger
+from amqp import rabbit, stranger
+from presence import present
 from relaying import pay, relay
 from serving import PEPPER_SETTING, SECRET, run
 from support import Databases, PaySide, admin, connected
@@ -67,6 +68,7 @@ async def test_a_sound_set_up_has_nothing_wrong(sound: dict[str, Any], rabbitmq_
         "outbox",
         "dead letters",
         "topology",
+        "listeners",
         "broker",
     ]
 
@@ -212,6 +214,39 @@ async def test_dead_letters_that_wait_for_a_person(sound: dict[str, Any], trade_
 
 
 # RabbitMQ ----------------------------------------------------------------------------------------
+
+
+async def test_who_else_takes_messages_of_trade_is_found(
+    sound: dict[str, Any], rabbitmq_url: str, trade_url: str
+) -> None:
+    """A shop's own listener beside the role trade halves its messages; without trade all is well."""
+    where = sound | {"broker_url": rabbitmq_url}
+    with stranger(rabbitmq_url) as outside:
+        outside.forget(topology())
+    async with rabbit(rabbitmq_url) as broker, rabbit(rabbitmq_url) as shop:
+        await broker.declare(topology())
+        async with shop.consume(TRADE_QUEUE, 1):
+            found = [one async for one in examine(SystemClock(), {}, **where)]
+            (listeners,) = (one for one in found if one.part == "listeners")
+            assert listeners.state == "ok"
+            assert listeners.what == f"the role trade does not run; 1 others consume {TRADE_QUEUE}"
+
+            async with (
+                Database.open(trade_url, SystemClock()) as database,
+                present(database),
+                broker.consume(TRADE_QUEUE, 1),
+            ):
+                with_both = await troubles(where)
+        async with (
+            Database.open(trade_url, SystemClock()) as database,
+            present(database),
+            broker.consume(TRADE_QUEUE, 1),
+        ):
+            alone = await troubles(where)
+
+    assert f"not Paybell's take messages that trade would apply: 1 of {TRADE_QUEUE}" in with_both["listeners"]
+    assert "do not run the role trade" in with_both["listeners"]
+    assert "listeners" not in alone
 
 
 def changed(url: str, **changes: str) -> str:

@@ -151,7 +151,7 @@ async def test_dead_letters_of_ones_own_listeners_are_looked_at_where_they_are(
     await admin(postgres.trade, "DROP DATABASE IF EXISTS own_listeners")
     await admin(postgres.trade, "CREATE DATABASE own_listeners")
     own = ("--listeners", url)
-    away = {"home": "/dev/null/never-used"}
+    away: dict[str, Any] = {"home": "/dev/null/never-used"}
     code, said = await run("dead-letters", "list", *own, log=tmp_path / "empty", **away)
     assert code == 1
     assert "run paybell migrate --listeners URL" in " ".join(said.split())

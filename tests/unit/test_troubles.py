@@ -42,6 +42,7 @@ def test_all_is_well() -> None:
             7,
             "exchange pay.events, routing key pay.success: full",
         ),
+        ({"queues": [QueueSample("q", 5, 3, 2)]}, "foreign_consumers", 2, "q"),
         ({"dead_letters": 2}, "dead_letters", 2, ""),
         ({"differences": 4}, "differences", 4, ""),
         ({"overdue_seconds": 11.0}, "overdue", 11.0, ""),

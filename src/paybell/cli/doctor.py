@@ -15,7 +15,7 @@ from paybell.cli.output import out, print_json
 from paybell.clock import Clock, SystemClock
 from paybell.errors import BrokerUnavailable, Misconfigured, PaybellError
 from paybell.messaging.broker import Confirm, Denied, Message
-from paybell.messaging.events import PAY_EVENTS, topology, trade_topology
+from paybell.messaging.events import PAY_EVENTS, TRADE_QUEUE, topology, trade_topology
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.operations.sampling import Sampler
 from paybell.serving.databases import SCHEMAS, databases, named
@@ -26,10 +26,13 @@ from paybell.storage.schema import Schema
 from paybell.tokens import Tokens
 from paybell.trade.errors import PayServiceUnavailable
 from paybell.trade.pay_client import PayClient
+from paybell.trade.presence import LOOKS, ForeignConsumers, processes
 
 # Machines' clocks further apart than this make deadlines and traces look wrong.
 CLOCK_MOST_SECONDS = 1.0
 _CONFIRM_SECONDS = 3.0
+# Between looks at who consumes.
+_LOOK_SECONDS = 0.3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 State = Literal["ok", "warning", "error"]
 
@@ -100,7 +103,7 @@ async def examine(
         yield _error("database", error)
     if settings.pay_url:
         yield await _pay_service(settings, clock)
-    async for finding in _broker(settings):
+    async for finding in _broker(settings, clock):
         yield finding
 
 
@@ -263,7 +266,7 @@ async def _pay_service(settings: Settings, clock: Clock) -> Finding:
 # The broker ----------------------------------------------------------------------------------------
 
 
-async def _broker(settings: Settings) -> AsyncIterator[Finding]:
+async def _broker(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
     if settings.broker_url.startswith("local:"):
         yield Finding("broker", "ok", "local, inside the process")
         return
@@ -272,12 +275,43 @@ async def _broker(settings: Settings) -> AsyncIterator[Finding]:
             for declared in (topology(settings.queue_type), trade_topology(settings.queue_type)):
                 await broker.declare(declared)
             yield Finding("topology", "ok", "exchanges and queues are as they must be")
+            with suppress(PaybellError):  # whatever it is, it has been said, or will be
+                yield await _listeners(settings, broker, clock)
             yield await _publishing(broker)
     except Misconfigured as error:
         part = "topology" if "refuses the" in str(error) else "broker"
         yield _error(part, error)
     except BrokerUnavailable as error:
         yield _error("broker", error)
+
+
+async def _listeners(settings: Settings, broker: RabbitBroker, clock: Clock) -> Finding:
+    """Compare who consumes trade's queues with who should."""
+    names = [binding.queue.name for one in (topology(), trade_topology()) for binding in one.bindings]
+    with databases(settings, ["trade"]) as urls:
+        async with Database.open(urls["trade"], clock, connections=1, wait_seconds=2) as database:
+            foreign = ForeignConsumers(database, broker, names)
+            for _ in range(LOOKS):
+                found = await foreign.find()
+                await clock.sleep(_LOOK_SECONDS)
+            ours = await processes(database)
+    others = {queue: count for queue, count in found.items() if count}
+    if others:
+        what = ", ".join(f"{count} of {queue}" for queue, count in others.items())
+        return Finding(
+            "listeners",
+            "error",
+            f"consumers that are not Paybell's take messages that trade would apply: {what}",
+            "With an order service of your own do not run the role trade (docs/how-to/take-over.md); with "
+            "another installation use a virtual host for each.",
+        )
+    if ours:
+        return Finding("listeners", "ok", f"{max(ours.values())} processes of the role trade, nobody else")
+    state = await broker.look_at(TRADE_QUEUE)
+    consumers = state.consumers if state else 0
+    return Finding(
+        "listeners", "ok", f"the role trade does not run; {consumers} others consume {TRADE_QUEUE}"
+    )
 
 
 async def _publishing(broker: RabbitBroker) -> Finding:

@@ -14,11 +14,12 @@ class Trouble(msgspec.Struct, frozen=True):
 
 
 class QueueSample(msgspec.Struct, frozen=True):
-    """A queue at the broker; ``consumers`` are -1 when there is no such queue."""
+    """A queue at the broker; ``consumers`` are -1 when there is no such queue, ``foreign`` those not ours."""
 
     name: str
     ready: int
     consumers: int
+    foreign: int = 0
 
 
 class RefusedSample(msgspec.Struct, frozen=True, rename="camel"):

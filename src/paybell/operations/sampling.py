@@ -24,6 +24,7 @@ from paybell.reconciliation.pay_books import found_last
 from paybell.reconciliation.periodic import RECONCILE
 from paybell.storage import Database, load_queries
 from paybell.telemetry.percentiles import percentile
+from paybell.trade.presence import ForeignConsumers
 
 _SQL = load_queries(__package__)
 QUEUES = (TRADE_QUEUE, TRADE_CLOSED_QUEUE, TRADE_REFUNDED_QUEUE)
@@ -56,6 +57,7 @@ class Sampler:
         self._pay = pay
         self._trade = trade
         self._broker = broker
+        self._foreign = ForeignConsumers(trade, broker, QUEUES) if broker else None
         self._clock = clock
         self._merchant_id = merchant_id
         self._settle_time = settle_time
@@ -133,11 +135,17 @@ class Sampler:
         ]
 
     async def _queues(self) -> list[QueueSample] | None:
-        if self._broker is None:
+        if self._broker is None or self._foreign is None:
             return None
+        try:
+            foreign = await self._foreign.find()
+        except Outage:  # of the database, which has been named
+            foreign = {}
         states = {name: await self._broker.look_at(name) for name in QUEUES}
         return [
-            QueueSample(name, state.ready, state.consumers) if state else QueueSample(name, 0, -1)
+            QueueSample(name, state.ready, state.consumers, foreign.get(name, 0))
+            if state
+            else QueueSample(name, 0, -1)
             for name, state in states.items()
         ]
 

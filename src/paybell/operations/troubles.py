@@ -35,6 +35,8 @@ def _found(sample: Sample) -> Iterator[Trouble]:
             yield Trouble("no_consumer", queue.ready, queue.name)
         elif queue.ready > QUEUE_MOST:
             yield Trouble("queue_long", queue.ready, queue.name)
+        if queue.foreign:
+            yield Trouble("foreign_consumers", queue.foreign, queue.name)
     if sample.dead_letters:
         yield Trouble("dead_letters", sample.dead_letters)
     if sample.differences:

@@ -11,6 +11,7 @@ from paybell.storage import Database
 from paybell.trade.event_listener import EventProof, pay_order_listener
 from paybell.trade.pay_client import PayClient
 from paybell.trade.payment_listener import PaymentProof, payment_listener
+from paybell.trade.presence import BEAT_SECONDS, ForeignConsumers, Presence
 from paybell.trade.watch import OrderWatch
 from paybell.worker import Loop, Task
 
@@ -37,6 +38,10 @@ def add_listeners(host: Host, parts: Parts, pay: PayClient, watch: OrderWatch, d
     }
     parts.tasks += [Task(name, runner.run) for name, runner in runners.items()]
     parts.loops += [Loop(f"{name}-retries", runner.retry_once) for name, runner in runners.items()]
+    queues = [runner.queue for runner in runners.values()]
+    parts.tasks.append(Task("presence", Presence(database, queues).run))
+    others = ForeignConsumers(database, host.broker, queues)
+    parts.loops.append(Loop("foreign-consumers", others.look, idle_seconds=BEAT_SECONDS))
 
     async def check() -> None:
         for runner in runners.values():

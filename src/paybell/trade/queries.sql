@@ -84,3 +84,16 @@ RETURNING id;
 UPDATE orders SET status = 'CANCELLED', cancelled_at = $2
 WHERE id = $1 AND status = 'UNPAID'
 RETURNING *;
+
+-- name: beat
+INSERT INTO listening_processes (process, queue, seen_at)
+SELECT $1, unnest($2::text[]), clock_timestamp()
+ON CONFLICT (process, queue) DO UPDATE SET seen_at = excluded.seen_at;
+
+-- name: forget_process
+DELETE FROM listening_processes WHERE process = $1 OR seen_at < clock_timestamp() - interval '1 day';
+
+-- name: count_processes
+SELECT queue, count(*) AS processes FROM listening_processes
+WHERE seen_at > clock_timestamp() - make_interval(secs => $1)
+GROUP BY queue;

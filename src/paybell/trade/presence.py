@@ -1,0 +1,104 @@
+"""Who consumes the order service's queues: processes of ours, each with a fresh row, and others.
+
+Another consumer on the same queue takes messages away from us: a shop's own order service, or another
+installation in the same virtual host.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import structlog
+
+from paybell.errors import PaybellError
+from paybell.messaging.broker import Queues
+from paybell.storage import Database, load_queries
+
+log = structlog.get_logger()
+_SQL = load_queries(__package__)
+BEAT_SECONDS = 10.0
+# A broker lets go of a dead process's subscription within its heartbeat of 60 s; the row lives longer.
+FRESH_SECONDS = 90.0
+# For a moment a listener that renews its subscription has two; what stays for so many looks is somebody's.
+LOOKS = 3
+
+
+class Presence:
+    """The rows of one process."""
+
+    def __init__(self, database: Database, queues: Sequence[str]) -> None:
+        """Say in this database that the process listens on these queues."""
+        self._database = database
+        self._queues = queues
+        self._process = secrets.randbits(63)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep the rows fresh until stopped, then remove them.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached; run again.
+        """
+        try:
+            while not stop.is_set():
+                async with self._database.transaction() as tx:
+                    await tx.execute(_SQL["beat"], self._process, self._queues)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(BEAT_SECONDS):
+                        await stop.wait()
+        finally:
+            with suppress(PaybellError):  # they go stale by themselves
+                async with self._database.transaction() as tx:
+                    await tx.execute(_SQL["forget_process"], self._process)
+
+
+async def processes(database: Database) -> Mapping[str, int]:
+    """Return how many processes of ours listen on each queue.
+
+    Raises:
+        DatabaseUnavailable: it cannot be reached.
+    """
+    rows = await database.fetch(_SQL["count_processes"], FRESH_SECONDS)
+    return {row["queue"]: row["processes"] for row in rows}
+
+
+class ForeignConsumers:
+    """Finds them; ``look`` is the step of a loop, and says it in the log when their number has changed."""
+
+    def __init__(self, database: Database, broker: Queues, queues: Sequence[str]) -> None:
+        """Look at these queues."""
+        self._database = database
+        self._broker = broker
+        self._queues = queues
+        self._seen: dict[str, list[int]] = {queue: [] for queue in queues}
+        self._said: dict[str, int] = dict.fromkeys(queues, 0)
+
+    async def find(self) -> Mapping[str, int]:
+        """Look once; return how many were there at each of the last looks, for each queue that we listen on.
+
+        Raises:
+            DatabaseUnavailable, BrokerUnavailable: one of them cannot be asked.
+        """
+        ours = await processes(self._database)
+        found = {}
+        for queue in self._queues:
+            state = await self._broker.look_at(queue)
+            others = state.consumers - ours[queue] if state and queue in ours else 0
+            looks = self._seen[queue] = [*self._seen[queue], others][-LOOKS:]
+            found[queue] = max(0, min(looks)) if len(looks) == LOOKS else 0
+        return found
+
+    async def look(self) -> int:
+        """Look once, and log what has changed; return 0, so that the loop stays slow."""
+        for queue, others in (await self.find()).items():
+            if others != self._said[queue]:
+                self._said[queue] = others
+                log.warning(
+                    "foreign_consumers",
+                    queue=queue,
+                    count=others,
+                    detail="Consumers that are not Paybell's take messages that trade would apply. With an "
+                    "order service of your own do not run the role trade; with another installation use a "
+                    "virtual host for each.",
+                )
+        return 0
