@@ -28,6 +28,16 @@ def _found(sample: Sample) -> Iterator[Trouble]:
     for route in sample.refused or ():
         where = f"exchange {route.exchange}, routing key {route.routing_key}"
         yield Trouble("messages_refused", route.events, f"{where}: {route.detail}")
+    yield from _of_queues(sample)
+    if sample.dead_letters:
+        yield Trouble("dead_letters", sample.dead_letters)
+    if sample.differences:
+        yield Trouble("differences", sample.differences)
+    if (sample.overdue_seconds or 0) > OVERDUE_MOST_SECONDS:
+        yield Trouble("overdue", sample.overdue_seconds or 0)
+
+
+def _of_queues(sample: Sample) -> Iterator[Trouble]:
     for queue in sample.queues or ():
         if queue.consumers < 0:
             yield Trouble("queue_missing", 0, queue.name)
@@ -37,9 +47,3 @@ def _found(sample: Sample) -> Iterator[Trouble]:
             yield Trouble("queue_long", queue.ready, queue.name)
         if queue.foreign:
             yield Trouble("foreign_consumers", queue.foreign, queue.name)
-    if sample.dead_letters:
-        yield Trouble("dead_letters", sample.dead_letters)
-    if sample.differences:
-        yield Trouble("differences", sample.differences)
-    if (sample.overdue_seconds or 0) > OVERDUE_MOST_SECONDS:
-        yield Trouble("overdue", sample.overdue_seconds or 0)
