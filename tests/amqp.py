@@ -59,7 +59,7 @@ def stranger(url: str) -> Iterator[Stranger]:
 
 
 @asynccontextmanager
-async def rabbit(url: str, *, through: str = "") -> AsyncIterator[RabbitBroker]:
+async def rabbit(url: str, *, through: str = "", only_looks: bool = False) -> AsyncIterator[RabbitBroker]:
     """Open our own broker object, and delete at the end whatever was declared with it.
 
     ``through`` is another URL of the same broker, behind a `line`.
@@ -71,7 +71,7 @@ async def rabbit(url: str, *, through: str = "") -> AsyncIterator[RabbitBroker]:
             declared.append(topology)
             await super().declare(topology)
 
-    broker = Remembering(through or url)
+    broker = Remembering(through or url, only_looks=only_looks)
     try:
         yield broker
     finally:

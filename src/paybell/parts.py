@@ -178,7 +178,10 @@ class Host:
         """The broker, connected on first use."""
         if self._broker is None:
             local = self.settings.broker_url.startswith("local:")
-            self._broker = LocalBroker() if local else RabbitBroker(self.settings.broker_url)
+            looks = self.settings.broker_declare == "look"
+            self._broker = (
+                LocalBroker() if local else RabbitBroker(self.settings.broker_url, only_looks=looks)
+            )
             self._stack.push_async_callback(self._broker.close)
         return self._broker
 

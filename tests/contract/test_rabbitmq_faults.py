@@ -18,7 +18,7 @@ from notebook import BINDING, bare, notebook
 from support import until
 
 from paybell.clock import SystemClock
-from paybell.errors import BrokerUnavailable, Misconfigured
+from paybell.errors import BrokerUnavailable, Misconfigured, Unavailable
 from paybell.messaging.broker import Answer, Binding, Confirm, Exchange, Message, Queue, Topology
 from paybell.messaging.rabbitmq import broker as rabbit_broker
 from paybell.messaging.rabbitmq import connection, link
@@ -316,6 +316,24 @@ async def test_an_alarm_holds_publishing_back_and_nothing_else(node: RabbitmqNod
 
         await until(connected)
         assert sorted(await everything(broker)) == sorted(one.body for one in blocked)
+
+
+@pytest.mark.slow
+async def test_a_classic_queue_stays_one_where_the_virtual_host_makes_others_quorum_queues(
+    node: RabbitmqNode,
+) -> None:
+    """The queue is older than the default, and is found again after a reconnect."""
+    queue = Queue(unique("before"))
+    try:
+        node.ctl("add_vhost", "changed", "--default-queue-type", "quorum")
+    except Unavailable as error:
+        pytest.skip(f"no default type of queues: {error}")
+    node.ctl("set_permissions", "-p", "changed", "guest", ".*", ".*", ".*")
+    url = at(node.url, vhost="changed")
+    with stranger(url) as other:
+        other.channel.queue_declare(queue.name, durable=True, arguments={"x-queue-type": "classic"})
+    async with rabbit(url) as broker:
+        await broker.declare(Topology([EXCHANGE], [Binding(queue, EXCHANGE, "before")]))
 
 
 async def test_a_queue_that_is_full_refuses(rabbitmq_url: str, broker: RabbitBroker) -> None:

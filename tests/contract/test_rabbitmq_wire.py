@@ -19,7 +19,7 @@ from support import PaySide, until
 from paybell.clock import SystemClock, rfc3339
 from paybell.errors import Misconfigured
 from paybell.messaging.broker import MESSAGE_BODY_MAX, Binding, Confirm, Queue, Topology
-from paybell.messaging.events import PAY_DIRECT, PAY_EVENTS, TRADE_QUEUE, topology
+from paybell.messaging.events import PAY_DIRECT, PAY_EVENTS, TRADE_QUEUE, relay_topology, topology
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.messaging.signatures import EventKeys
 from paybell.pay.model import PayOrder
@@ -365,14 +365,57 @@ async def test_an_event_without_a_queue_is_never_counted_as_sent(
 async def test_a_queue_that_a_java_service_declared_is_used_as_it_is(
     side: PaySide, broker: RabbitBroker, outside: Stranger
 ) -> None:
-    """Spring declares it durable and without arguments, and so do we."""
+    """Spring declares it without arguments, which is a classic queue, as ours is; before or after us."""
     outside.channel.exchange_declare("pay.direct", "direct", durable=True)
     outside.channel.queue_declare(TRADE_QUEUE, durable=True)
     outside.channel.queue_bind(TRADE_QUEUE, "pay.direct", "pay.success")
     await pay(side, 5001)
     await relay(side.outbox, broker).run_once()
-
+    outside.channel.queue_declare(TRADE_QUEUE, durable=True)
     assert [body for _, body in outside.take(TRADE_QUEUE)] == [b"5001"]
+
+    outside.channel.queue_delete(TRADE_QUEUE)
+    await broker.declare(topology())
+    outside.channel.queue_declare(TRADE_QUEUE, durable=True)
+    await pay(side, 5002)
+    await relay(side.outbox, broker).run_once()
+    assert [body for _, body in outside.take(TRADE_QUEUE)] == [b"5002"]
+
+
+LAZY = {"x-queue-mode": "lazy", "x-dead-letter-exchange": "trade.pay.dlx"}
+
+
+async def test_whoever_only_looks_uses_queues_of_others_as_they_are(
+    side: PaySide, rabbitmq_url: str, outside: Stranger
+) -> None:
+    """With arguments that a declaration of ours would be refused for."""
+    for name, kind in (("pay.direct", "direct"), ("pay.events", "topic")):
+        outside.channel.exchange_declare(name, kind, durable=True)
+    async with rabbit(rabbitmq_url, only_looks=True) as looking:
+        with pytest.raises(Misconfigured, match=f"no queue {TRADE_QUEUE}.*PAYBELL_BROKER_DECLARE"):
+            await looking.declare(topology())
+        outside.channel.queue_declare(TRADE_QUEUE, durable=True, arguments=LAZY)
+        outside.channel.queue_bind(TRADE_QUEUE, "pay.direct", "pay.success")
+        await pay(side, 5001)
+        await relay(side.outbox, looking).run_once()
+        assert [body for _, body in outside.take(TRADE_QUEUE)] == [b"5001"]
+        outside.channel.exchange_delete("pay.events")
+        with pytest.raises(Misconfigured, match=r"no exchange pay\.events"):
+            await looking.declare(topology())
+
+
+async def test_a_relay_leaves_the_articles_queue_out_where_a_shop_binds_its_own(
+    side: PaySide, broker: RabbitBroker, outside: Stranger
+) -> None:
+    wanted = relay_topology(article_queue="leave")
+    await broker.declare(wanted)
+    outside.channel.queue_declare(EVERYTHING, durable=True)
+    outside.channel.queue_bind(EVERYTHING, "pay.direct", "pay.success")
+    await pay(side, 5001)
+    await relay(side.outbox, broker, declares=wanted).run_once()
+
+    assert [body for _, body in outside.take(EVERYTHING)] == [b"5001"]
+    assert await broker.look_at(TRADE_QUEUE) is None
 
 
 @pytest.mark.parametrize(

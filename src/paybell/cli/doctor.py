@@ -341,7 +341,7 @@ async def _publishing(broker: RabbitBroker) -> Finding:
 
 @asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator[RabbitBroker]:
-    broker = RabbitBroker(settings.broker_url)
+    broker = RabbitBroker(settings.broker_url, only_looks=settings.broker_declare == "look")
     try:
         yield broker
     finally:

@@ -51,6 +51,12 @@ def topology(queue_type: str = "classic") -> Topology:
     return Topology([PAY_DIRECT, PAY_EVENTS], [_binding(TRADE_QUEUE, PAY_DIRECT, PAY_SUCCESS, queue_type)])
 
 
+def relay_topology(queue_type: str = "classic", article_queue: str = "declare") -> Topology:
+    """Return what a relay declares: the same, without the article's queue where a shop binds its own."""
+    everything = topology(queue_type)
+    return everything if article_queue == "declare" else Topology(everything.exchanges, [])
+
+
 def trade_topology(queue_type: str = "classic") -> Topology:
     """Return what the order service declares besides, to hear of typed events."""
     wanted = {TRADE_CLOSED_QUEUE: PAY_CLOSED, TRADE_REFUNDED_QUEUE: PAY_REFUNDED}

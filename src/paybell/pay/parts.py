@@ -2,7 +2,7 @@
 
 import asyncio
 
-from paybell.messaging.events import topology
+from paybell.messaging.events import relay_topology
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.publishing import Publishing
 from paybell.messaging.refused import RefusedEvents
@@ -58,7 +58,7 @@ async def _add_api(host: Host, parts: Parts) -> None:
 
 async def _add_background(host: Host, parts: Parts) -> None:
     settings, database, outbox = host.settings, await host.database("pay"), await host.outbox()
-    await host.declare(topology(settings.queue_type))
+    await host.declare(relay_topology(settings.queue_type, settings.article_queue))
     refused = RefusedEvents(database)
     parts.loops += _relay_lanes(host, outbox, refused)
     closer = OverdueCloser(database, outbox)
@@ -75,7 +75,7 @@ def _relay_lanes(host: Host, outbox: Outbox, refused: RefusedEvents) -> list[Loo
     wire = Wire(host.event_keys, settings.legacy_content_type)
     publishing = Publishing(
         host.broker,
-        topology(settings.queue_type),
+        relay_topology(settings.queue_type, settings.article_queue),
         host.observer,
         host.clock,
         settings.publish_deadline_seconds,

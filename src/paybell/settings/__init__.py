@@ -65,8 +65,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
     ] = "local:"
     queue_type: Annotated[
         Literal["classic", "quorum"],
-        Meta(description="Type of trade's three queues; quorum adds x-queue-type when it is declared."),
+        Meta(description="Type of trade's three queues, sent as x-queue-type when they are declared."),
     ] = "classic"
+    broker_declare: Annotated[
+        Literal["declare", "look"],
+        Meta(
+            description="look: exchanges and queues are only looked for and used as they are, whatever their "
+            "arguments; for queues of others, and a broker user without the right to configure."
+        ),
+    ] = "declare"
+    article_queue: Annotated[
+        Literal["declare", "leave"],
+        Meta(
+            description="leave: relays do not declare trade.pay.success.queue; for shops that bind their own "
+            "queue to pay.direct. The role trade needs it and declares it always."
+        ),
+    ] = "declare"
     legacy_content_type: Annotated[
         Text,
         Meta(description="Content type on pay.success; text/x-json is read right by both Spring converters."),
@@ -123,7 +137,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
         Meta(
             ge=1,
             le=3600,
-            description="How long a relay may hold events; at least twice the publish deadline.",
+            description="How long a relay may hold events; more than twice the publish deadline.",
         ),
     ] = 30.0
     publish_deadline_seconds: Annotated[
@@ -149,7 +163,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
         Meta(ge=1, le=3650, description="How long trade remembers events; not less than dead letters."),
     ] = 90
     dead_letter_days: Annotated[
-        int, Meta(ge=1, le=3650, description="How long dead letters are kept after an operator gave them up.")
+        int, Meta(ge=1, le=3650, description="How long dead letters are kept, and can be replayed.")
     ] = 60
     idempotency_days: Annotated[
         int, Meta(ge=1, le=3650, description="How long the answers of idempotency keys are kept.")

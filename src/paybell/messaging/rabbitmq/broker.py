@@ -15,7 +15,7 @@ from paybell.messaging.broker import Answer, Consumer, Delivery, Message, QueueS
 from paybell.messaging.rabbitmq.connection import parse_url
 from paybell.messaging.rabbitmq.link import ALARM, NOT_FOUND, Channel, ChannelRefused, Link
 from paybell.messaging.rabbitmq.publisher import ChannelEnded, Publisher, publish_around
-from paybell.messaging.rabbitmq.topology import declare
+from paybell.messaging.rabbitmq.topology import declare, look_for
 
 # A subscription can end without a word of the broker. One that brings nothing for so long is made anew,
 # which costs an idle listener two round trips.
@@ -25,13 +25,16 @@ RENEW_SECONDS = 5.0
 class RabbitBroker:
     """RabbitMQ as a `Broker`; connects when needed, again after every loss."""
 
-    def __init__(self, urls: str) -> None:
+    def __init__(self, urls: str, *, only_looks: bool = False) -> None:
         """Take one or more AMQP URLs, separated by commas.
+
+        With ``only_looks`` exchanges and queues are used as they are and nothing is declared or bound.
 
         Raises:
             Misconfigured: one of them is none.
         """
         self._hosts = [parse_url(url.strip()) for url in urls.split(",")]
+        self._declare = look_for if only_looks else declare
         self._publisher: Publisher | None = None
         self._consuming: Link | None = None
         self._connecting = asyncio.Lock()
@@ -47,7 +50,7 @@ class RabbitBroker:
         link = (await self._open_publisher()).link
         if link.blocked:  # it is not read until the alarm is over, and whoever consumes may help to end it
             link = await self._open_consuming()
-        await declare(link, topology)
+        await self._declare(link, topology)
 
     async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Answer]:
         """Publish with pipelined confirms and ``mandatory``; see `Broker.publish`."""

@@ -173,6 +173,10 @@ class Channel:
         """Make sure of a durable exchange."""
         await self._ask(self._raw.exchange_declare, name, kind, durable=True)
 
+    async def look_for_exchange(self, name: str) -> None:
+        """Make sure that an exchange is there, of whatever type (Exchange.Declare with passive)."""
+        await self._ask(self._raw.exchange_declare, name, passive=True)
+
     async def declare_queue(self, name: str, arguments: Mapping[str, str] | None) -> None:
         """Make sure of a durable queue."""
         await self._ask(self._raw.queue_declare, name, durable=True, arguments=arguments)

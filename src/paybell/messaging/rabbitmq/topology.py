@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable
 
 from paybell.errors import BrokerUnavailable, Misconfigured
 from paybell.messaging.broker import Binding, Exchange, Topology
-from paybell.messaging.rabbitmq.link import ACCESS_REFUSED, Channel, ChannelRefused, Link
+from paybell.messaging.rabbitmq.link import ACCESS_REFUSED, NOT_FOUND, Channel, ChannelRefused, Link
 
 # What an operator has to change (AMQP 0-9-1, 1.7: access-refused, resource-locked, precondition-failed);
 # everything else passes, such as the home node of a queue that is down.
 _REFUSALS = {ACCESS_REFUSED, 405, 406}
 _NOT_ALLOWED = (
-    "The user of PAYBELL_BROKER_URL may not do this; give it the right (rabbitmqctl set_permissions, or "
-    "set_topic_permissions)"
+    "The user of PAYBELL_BROKER_URL may not do this. Give it the right (rabbitmqctl set_permissions), or set "
+    "PAYBELL_BROKER_DECLARE=look and have somebody declare and bind it who may"
 )
 
 
@@ -21,6 +21,35 @@ async def declare(link: Link, topology: Topology) -> None:
         await _declare_exchange(link, exchange)
     for binding in topology.bindings:
         await _declare_binding(link, binding)
+
+
+async def look_for(link: Link, topology: Topology) -> None:
+    """Make sure that all of it is there, with whatever arguments; bindings cannot be looked at.
+
+    Raises:
+        BrokerUnavailable: no connection.
+        Misconfigured: something is not there.
+    """
+    for exchange in topology.exchanges:
+        await _look_for(link, f"exchange {exchange.name}", Channel.look_for_exchange, exchange.name)
+    for binding in topology.bindings:
+        await _look_for(link, f"queue {binding.queue.name}", Channel.look_at, binding.queue.name)
+
+
+async def _look_for(
+    link: Link, what: str, look: Callable[[Channel, str], Awaitable[object]], name: str
+) -> None:
+    channel = await link.channel()
+    try:
+        await look(channel, name)
+    except ChannelRefused as refusal:
+        if refusal.code != NOT_FOUND:
+            raise BrokerUnavailable(f"RabbitMQ does not say how the {what} stands: {refusal}") from refusal
+        raise Misconfigured(
+            f"There is no {what} at RabbitMQ, and PAYBELL_BROKER_DECLARE=look declares nothing. Declare and "
+            "bind it, or set PAYBELL_BROKER_DECLARE=declare."
+        ) from refusal
+    channel.close()
 
 
 async def _declare_exchange(link: Link, exchange: Exchange) -> None:
@@ -42,8 +71,8 @@ async def _declare_binding(link: Link, binding: Binding) -> None:
         await channel.bind(queue.name, exchange.name, binding.key)
 
     remedy = (
-        "set PAYBELL_QUEUE_TYPE to its type, put other arguments into a policy (rabbitmqctl set_policy), "
-        "or delete it yourself once it is empty"
+        "set PAYBELL_QUEUE_TYPE to its type, put other arguments into a policy (rabbitmqctl set_policy), set "
+        "PAYBELL_BROKER_DECLARE=look to use it as it is, or delete it yourself once it is empty"
     )
     await _on_a_channel(link, f"queue {queue.name} bound to {exchange.name}", make, remedy)
 
