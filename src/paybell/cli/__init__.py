@@ -25,6 +25,7 @@ for name in (
     "replay",
     "reconcile",
     "acknowledge",
+    "tell",
     "verify",
     "doctor",
 ):

@@ -95,13 +95,13 @@ def _period(clock: Clock, since: str | None, until: str | None, hours: float | N
         if until is not None:
             raise InvalidRequest("--until needs --since.")
         return None
-    period = Period(_moment("--since", since), clock.now() if until is None else _moment("--until", until))
+    period = Period(moment("--since", since), clock.now() if until is None else moment("--until", until))
     if period.start >= period.end:
         raise InvalidRequest("The period ends before it begins; --until is not included.")
     return period
 
 
-def _moment(name: str, text: str) -> datetime:
+def moment(name: str, text: str) -> datetime:
     """Read a day, from its first moment in UTC, or a time of RFC 3339."""
     try:
         return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)

@@ -67,3 +67,16 @@ SELECT (SELECT max(id) FROM chunk) AS last_id,
 SELECT id, biz_order_no, closed_at FROM pay_orders
 WHERE merchant_id = $1 AND (closed_at, id) > ($2, $3) AND id <= $4
 ORDER BY closed_at, id LIMIT $5;
+
+-- name: page_of_pay_orders
+-- Where the next so many pay orders end.
+SELECT max(id) AS last_id FROM (SELECT id FROM pay_orders WHERE id > $1 ORDER BY id LIMIT $2) AS page;
+
+-- name: changed_pay_orders
+-- Of these, the ones that were paid, closed or refunded in a period.
+SELECT * FROM pay_orders
+WHERE id > $1 AND id <= $2
+  AND (coalesce(succeeded_at, closed_at) >= $3 AND coalesce(succeeded_at, closed_at) < $4
+       OR EXISTS (SELECT 1 FROM refunds
+                  WHERE pay_order_id = pay_orders.id AND refunds.created_at >= $3 AND refunds.created_at < $4))
+ORDER BY id;

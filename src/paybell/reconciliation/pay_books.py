@@ -95,7 +95,7 @@ class PayBooks:
             events = [
                 order.event(kind, tx.now, new_traceparent())
                 for order in orders.values()
-                if (kind := _newest_event(order)) is not None
+                if (kind := newest_event(order)) is not None
             ]
             await self._outbox.append(tx, events)
             if who is not None:
@@ -118,7 +118,8 @@ async def found_last(pay: Database, name: str) -> int | None:
     return row["found"] if row else None
 
 
-def _newest_event(order: PayOrder) -> str | None:
+def newest_event(order: PayOrder) -> str | None:
+    """Return the type of what the world hears of a pay order as it is now; None: nothing yet."""
     if order.refunded_amount:
         return PAY_REFUNDED
     return {PayStatus.TRADE_SUCCESS: PAY_SUCCESS, PayStatus.TRADE_CLOSED: PAY_CLOSED}.get(order.status)

@@ -137,7 +137,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
         Meta(
             ge=1,
             le=3600,
-            description="How long a relay may hold events; more than twice the publish deadline.",
+            description="How long a relay may hold events; at least twice the publish deadline.",
         ),
     ] = 30.0
     publish_deadline_seconds: Annotated[
@@ -163,7 +163,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
         Meta(ge=1, le=3650, description="How long trade remembers events; not less than dead letters."),
     ] = 90
     dead_letter_days: Annotated[
-        int, Meta(ge=1, le=3650, description="How long dead letters are kept, and can be replayed.")
+        int, Meta(ge=1, le=3650, description="How long dead letters are kept after an operator gave them up.")
     ] = 60
     idempotency_days: Annotated[
         int, Meta(ge=1, le=3650, description="How long the answers of idempotency keys are kept.")
