@@ -1,15 +1,18 @@
-"""``paybell reconcile`` beside a running service: what differs is found, mended, and then gone."""
+"""``paybell reconcile`` beside a running service: what differs is found, repaired, and then gone."""
 
 import json
 from getpass import getuser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from serving import PEPPER_SETTING, SECRET, fresh_databases, fresh_user, in_process, run
+from serving import PEPPER_SETTING, SECRET, SETTINGS, fresh_databases, fresh_user, in_process, run
 from support import Databases, connected, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+# The commands alone repair: on a busy machine the schedule's next turn would come first.
+UNSCHEDULED = msgspec.structs.replace(SETTINGS, reconcile_seconds=0)
 
 
 async def test_orders_that_never_heard_are_found_and_mended(postgres: Databases, tmp_path: Path) -> None:
@@ -29,7 +32,7 @@ async def test_orders_that_never_heard_are_found_and_mended(postgres: Databases,
         found: dict[str, Any] = json.loads(said.splitlines()[-1])
         return found
 
-    async with in_process(urls) as service, connected(urls["trade"]) as rows:
+    async with in_process(urls, UNSCHEDULED) as service, connected(urls["trade"]) as rows:
         client, user = service.client, fresh_user()
         await client.fund(user, 1_000)
         orders = [await client.order(user, 100) for _ in range(3)]
@@ -84,7 +87,7 @@ async def test_a_difference_that_somebody_looked_into_may_stand(postgres: Databa
     async def paybell(*arguments: str) -> tuple[int, str]:
         return await run(*arguments, log=tmp_path / "log", **settings)
 
-    async with in_process(urls) as service:
+    async with in_process(urls, UNSCHEDULED) as service:
         client, user = service.client, fresh_user()
         await client.fund(user, 100)
         order = await client.apply(user, 100)
@@ -126,7 +129,7 @@ async def test_a_file_is_compared_whole_and_the_answer_says_with_what(
     """Our own statement of a merchant fed back is green; with one line less, or more to write, it is not."""
     urls = await fresh_databases(postgres)
     settings: dict[str, Any] = {"database_url": urls["pay"], "trade_database_url": urls["trade"]}
-    async with in_process(urls) as service:
+    async with in_process(urls, UNSCHEDULED) as service:
         http, user = service.client, fresh_user()
         await http.fund(user, 1_000, "CNY")
         orders = [await http.order(user, 100, currency="CNY") for _ in range(60)]

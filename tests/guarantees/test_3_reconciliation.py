@@ -1,4 +1,4 @@
-"""Promise 3, after messages are lost for good: the books are compared, and what is missing is told again."""
+"""Promise 3, after messages are lost for good: the books are compared, and what is missing is republished."""
 
 import asyncio
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ async def paid_orders(both: Shop, numbers: Sequence[int]) -> None:
 async def test_the_two_successful_pay_orders_whose_orders_stayed_unpaid(
     pay_database: Database, trade_database: Database
 ) -> None:
-    """The classic case: found, told again under the same ids, and nothing is left to find."""
+    """The classic case: found, republished under the same ids, and nothing is left to find."""
     async with shop(pay_database, trade_database) as both:
         books = Books(both)
         side = both.pay
