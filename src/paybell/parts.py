@@ -141,6 +141,7 @@ class Host:
             self.measures += [
                 partial(self._measure_ready, name, opened, watching),
                 partial(_MEASURED_IN[name], watching),
+                partial(_measure_snapshots, name, watching),
             ]
         return self._databases[name]
 
@@ -223,6 +224,10 @@ async def _measure_outbox(database: Database) -> Sequence[Measured]:
 async def _measure_failures(database: Database) -> Sequence[Measured]:
     counts = await FailureStore(database).counts()
     return [Measured("failed_deliveries", count, (state,)) for state, count in counts.items()]
+
+
+async def _measure_snapshots(name: str, database: Database) -> Sequence[Measured]:
+    return [Measured("oldest_snapshot_seconds", await database.oldest_snapshot_seconds(), (name,))]
 
 
 _MEASURED_IN = {"pay": _measure_outbox, "trade": _measure_failures}

@@ -1,26 +1,16 @@
 """The alert rules and the dashboard, held against Prometheus' own tool and against what Paybell counts."""
 
-import asyncio
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
+from prometheus import OPS, PROMTOOL, alerts, run
 
 from paybell.telemetry.metrics import Metrics
-from paybell.testing.system_packages import Program, ensure_installed
+from paybell.testing.system_packages import ensure_installed
 
-OPS = Path(__file__).parents[2] / "ops"
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-def _find() -> Path | None:
-    found = shutil.which("promtool")
-    return Path(found) if found else None
-
-
-PROMTOOL = Program("promtool", _find, ("prometheus",), "install Prometheus so that `promtool` is on PATH")
 _NAME = re.compile(r"\bpaybell_[a-z_]+")
 
 
@@ -28,20 +18,6 @@ _NAME = re.compile(r"\bpaybell_[a-z_]+")
 def promtool() -> Path:
     """Prometheus' tool, found or installed."""
     return Path(ensure_installed(PROMTOOL, print))
-
-
-async def run(promtool: Path, *arguments: str) -> str:
-    """Run it; what it says when it is content."""
-    process = await asyncio.create_subprocess_exec(
-        promtool, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
-    return said.decode()
-
-
-def alerts() -> list[str]:
-    return re.findall(r"- alert: (\w+)", (OPS / "alerts.yml").read_text())
 
 
 async def test_every_alert_fires_when_it_must_and_only_then(promtool: Path) -> None:

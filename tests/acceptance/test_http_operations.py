@@ -2,16 +2,31 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import msgspec
 import pytest
 from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
-from serving import Client, Line, Service, fresh_databases, fresh_user, in_process
+from serving import (
+    PEPPER_SETTING,
+    SECRET,
+    SETTINGS,
+    Client,
+    Line,
+    Service,
+    fresh_databases,
+    fresh_user,
+    in_process,
+    process,
+)
 from support import Databases, connected, until
 
 from paybell.pay.status import PayStatus
+from paybell.testing.ports import free_port
 from paybell.trade.model import OrderStatus
 from paybell.trade.service import TradeService
 
@@ -366,3 +381,67 @@ async def test_the_openapi_document_says_what_a_body_and_a_header_must_look_like
         assert schemas[name]["properties"]["payPassword"]["pattern"] == "^[0-9]{6}$"
     assert key["required"]
     assert key["schema"] == {"type": "string", "pattern": "^[!-~]{1,255}$"}
+
+
+# Who may read the metrics -----------------------------------------------------------------------
+
+
+async def test_metrics_that_others_can_reach_need_a_token_with_their_scope(postgres: Databases) -> None:
+    settings = msgspec.structs.replace(SETTINGS, host="0.0.0.0")
+    async with in_process(await fresh_databases(postgres), settings, frozenset({"api"})) as api:
+        client = api.client
+        replies = [
+            await client.get("/metrics", token)
+            for token in (None, client.token("buyer"), client.token("prometheus", "metrics:read"))
+        ]
+        document = await schema(client)
+
+    assert [reply.status for reply in replies] == [401, 403, 200]
+    assert b"paybell_payments_total" in replies[2].content
+    validate(document)
+    assert document["paths"]["/metrics"]["get"]["security"] == [{"bearer": []}]
+
+
+async def test_metrics_have_a_port_of_their_own_where_nothing_else_is_served(
+    postgres: Databases, tmp_path: Path
+) -> None:
+    """Also for workers, which share both ports."""
+    urls, port = await fresh_databases(postgres), free_port()
+    arguments = ("serve", "--role", "api", "--workers", "2")
+    served = process(
+        *arguments,
+        log=tmp_path / "log",
+        host="0.0.0.0",
+        port=0,
+        metrics_port=port,
+        database_url=urls["pay"],
+        trade_database_url=urls["trade"],
+        jwt_secret=SECRET,
+        pin_pepper=PEPPER_SETTING,
+    )
+    with served as service:
+        await service.url()
+        async with Client.open(f"http://127.0.0.1:{port}") as watcher:
+
+            async def answers() -> bool:
+                with suppress(aiohttp.ClientConnectionError):
+                    return (await watcher.get("/metrics")).status == 200
+                return False
+
+            await until(answers, seconds=60)
+            assert b"paybell_role" in (await watcher.get("/metrics")).content
+            assert (await watcher.get("/pay-orders", watcher.shop)).status == 404
+
+
+async def test_who_reads_the_metrics_waits_for_no_payment_and_no_payment_for_them(
+    postgres: Databases,
+) -> None:
+    """Each session for payments is in somebody's hands."""
+    settings = msgspec.structs.replace(SETTINGS, database_connections=2)
+    async with in_process(await fresh_databases(postgres), settings) as service:
+        database = service.served.runtime.host._databases["pay"]
+        async with database.transaction(), database.transaction():
+            found = await samples(service.client)
+
+    assert found["paybell_outbox_pending"] == 0
+    assert found["paybell_database_ready[pay]"] == 1

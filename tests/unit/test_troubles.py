@@ -14,6 +14,7 @@ WELL: dict[str, Any] = {
     "outbox_pending": 3,
     "outbox_oldest_seconds": 0.1,
     "overdue_seconds": 0.0,
+    "snapshot_seconds": 0.0,
     "retries": 0,
     "dead_letters": 0,
     "differences": 0,
@@ -46,6 +47,7 @@ def test_all_is_well() -> None:
         ({"dead_letters": 2}, "dead_letters", 2, ""),
         ({"differences": 4}, "differences", 4, ""),
         ({"overdue_seconds": 11.0}, "overdue", 11.0, ""),
+        ({"snapshot_seconds": 901.0}, "old_snapshot", 901.0, ""),
     ],
 )
 def test_each_trouble_is_named_with_its_figure(

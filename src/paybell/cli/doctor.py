@@ -203,6 +203,12 @@ _WORDS: Mapping[str, tuple[str, State, str, str]] = {
             "queue: start a relay that may declare it. The events are kept and tried again by themselves."
         ),
     ),
+    "old_snapshot": (
+        "pay database",
+        "warning",
+        "a transaction has kept its snapshot for {figure:,.0f} s; what was removed since stays in the tables",
+        "Find it in pg_stat_activity by xact_start; let a dump or paybell verify end, end a forgotten one.",
+    ),
     "overdue": (
         "deadlines",
         "error",

@@ -4,9 +4,9 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import ModuleType
 from typing import Annotated, Literal
@@ -36,7 +36,7 @@ def serve(
     port: int | None = None,
     workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=WORKERS_MAX))] = 1,
     sample: Annotated[bool, Parameter(negative="")] = False,
-    inherited: Annotated[tuple[int, int] | None, Parameter(show=False)] = None,
+    inherited: Annotated[tuple[int, ...], Parameter(show=False, consume_multiple=False)] = (),
 ) -> int:
     """Run the service until it is told to stop (SIGTERM or Ctrl-C).
 
@@ -49,7 +49,7 @@ def serve(
         workers: processes that share the port, so that several cores are used.
         sample: make a sample order, and show links to it and to the console with tokens; all roles in one
             process on the loopback.
-        inherited: socket and pipe handed down by the supervisor of workers.
+        inherited: pipe and sockets handed down by the supervisor of workers.
     """
     settings = with_secrets(read_settings(host=host, port=port))
     configure_logs(settings)
@@ -60,26 +60,27 @@ def serve(
     if sample and (not settings.loopback or workers > 1 or roles != ROLES):
         raise Misconfigured("--sample is for one process with all roles on the loopback; leave it out.")
     names = [name for name, users in _USERS.items() if roles & users]
-    with _stopped_by_sigterm(), _listening(settings, inherited) as listening:
-        settings = msgspec.structs.replace(settings, port=listening.getsockname()[1])
+    with _stopped_by_sigterm(), ExitStack() as stack:
+        sockets = [stack.enter_context(one) for one in _sockets(settings, inherited[1:])]
+        settings = msgspec.structs.replace(settings, port=sockets[0].getsockname()[1])
         # The web framework loads while the embedded database starts; both take about as long.
         loading = ThreadPoolExecutor(1).submit(_load_server)
-        with databases(settings, names) as urls:
-            ready = partial(_greet, settings, sample=sample)
-            if inherited is None:
-                uvloop.run(prepare(settings, urls, SystemClock()))
-            server = loading.result()
-            if workers > 1:
-                uvloop.run(server.try_parts(settings, urls, roles))
-                ready()
-                from paybell.serving.workers import run_workers  # noqa: PLC0415 - one process needs none
+        urls = stack.enter_context(databases(settings, names))
+        ready = partial(_greet, settings, sample=sample)
+        if not inherited:
+            uvloop.run(prepare(settings, urls, SystemClock()))
+        server = loading.result()
+        if workers > 1:
+            uvloop.run(server.try_parts(settings, urls, roles))
+            ready()
+            from paybell.serving.workers import run_workers  # noqa: PLC0415 - one process needs none
 
-                run_workers(workers, settings, urls, roles, listening)
-                return 0
-            if inherited is None:
-                uvloop.run(server.run_server(settings, urls, roles, listening, ready=ready))
-            else:
-                uvloop.run(server.run_server(settings, urls, roles, listening, parent_pipe=inherited[1]))
+            run_workers(workers, settings, urls, roles, sockets)
+            return 0
+        run_server = partial(
+            server.run_server, settings, urls, roles, *sockets[:1], watched=[*sockets, None][1]
+        )
+        uvloop.run(run_server(parent_pipe=inherited[0]) if inherited else run_server(ready=ready))
     return 0
 
 
@@ -103,21 +104,29 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _listening(settings: Settings, inherited: tuple[int, int] | None) -> socket.socket:
-    if inherited is not None:
-        return socket.socket(fileno=inherited[0])
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _sockets(settings: Settings, inherited: Sequence[int]) -> list[socket.socket]:
+    """Return the socket to serve, and the one of metrics alone if they have a port of their own."""
+    if inherited:
+        return [socket.socket(fileno=number) for number in inherited]
+    wanted = [("PAYBELL_PORT", settings.port)]
+    if settings.metrics_port:
+        wanted.append(("PAYBELL_METRICS_PORT", settings.metrics_port))
+    return [_bound(settings.host, variable, port) for variable, port in wanted]
+
+
+def _bound(host: str, variable: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         # It listens when there is somebody to answer; until then a balancer goes to another process.
-        listening.bind((settings.host, settings.port))
+        listening.bind((host, port))
     except (OSError, UnicodeError) as error:
         listening.close()
         reason = error.strerror if isinstance(error, OSError) else "no such name"
         raise Misconfigured(
-            f"Cannot listen on {settings.host}:{settings.port} ({reason}); set PAYBELL_HOST to an address "
-            "of this machine and PAYBELL_PORT to a free port."
+            f"Cannot listen on {host}:{port} ({reason}); set PAYBELL_HOST to an address "
+            f"of this machine and {variable} to a free port."
         ) from error
     return listening
 

@@ -5,14 +5,16 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[])
     AS appended (event_id, type, subject, body, traceparent);
 
 -- name: claim_events
--- The oldest events nobody holds. By state, never by an id cursor: a lower id may commit later.
+-- The oldest events nobody holds. By state, never by an id cursor: a lower id may commit later; from the floor on,
+-- because none does below it.
 -- The lease is the server's time, so that relays' clocks need not agree. Rows are found by ctid, which
 -- a lock pins, so that no plan can turn a backlog into a scan.
 UPDATE outbox
 SET lease_token = $1, leased_until = clock_timestamp() + make_interval(secs => $2)
 WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM outbox
-    WHERE leased_until IS NULL OR leased_until < clock_timestamp()
+    WHERE id >= coalesce((SELECT id FROM outbox_floor), 0)
+      AND (leased_until IS NULL OR leased_until < clock_timestamp())
     ORDER BY id LIMIT $3
     FOR NO KEY UPDATE SKIP LOCKED
 ))
@@ -130,9 +132,32 @@ DELETE FROM refused_routes WHERE exchange = $1 AND routing_key = $2;
 
 -- name: outbox_state
 -- How many events wait (counted up to a bound: a backlog must not make watching it slow), and since when.
-SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT 100000) AS bounded) AS pending,
+WITH waiting AS MATERIALIZED (
+    SELECT id, occurred_at FROM outbox WHERE id >= coalesce((SELECT id FROM outbox_floor), 0) ORDER BY id LIMIT 100000
+)
+SELECT (SELECT count(*) FROM waiting) AS pending,
        coalesce(extract(epoch FROM clock_timestamp()
-                        - (SELECT occurred_at FROM outbox ORDER BY id LIMIT 1)), 0)::float8 AS oldest_age_seconds;
+                        - (SELECT occurred_at FROM waiting ORDER BY id LIMIT 1)), 0)::float8 AS oldest_age_seconds;
+
+-- name: newest_id
+SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('outbox', 'id')::regclass), 0) AS newest;
+
+-- name: outbox_writers
+-- The transactions that may have taken an id and not decided yet whether its row is there.
+SELECT virtualtransaction AS writer FROM pg_locks
+WHERE relation = 'outbox'::regclass AND mode = 'RowExclusiveLock'
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+
+-- name: raise_floor
+-- To the lowest row there is, or past $1, up to which all is decided; not for less than $2.
+UPDATE outbox_floor SET id = lowest.id
+FROM (
+    SELECT coalesce(min(id), $1::bigint + 1) AS id FROM (
+        SELECT id FROM outbox
+        WHERE id >= coalesce((SELECT id FROM outbox_floor), 0) AND id <= $1 ORDER BY id LIMIT 1
+    ) AS first
+) AS lowest
+WHERE lowest.id >= outbox_floor.id + $2;
 
 -- name: remember_events
 -- The inbox: answers only the ids this listener has never applied.

@@ -42,6 +42,7 @@ class Sample(msgspec.Struct, frozen=True, rename="camel"):
     outbox_pending: int | None = None
     outbox_oldest_seconds: float | None = None
     overdue_seconds: float | None = None
+    snapshot_seconds: float | None = None
     retries: int | None = None
     dead_letters: int | None = None
     differences: int | None = None

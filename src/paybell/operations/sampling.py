@@ -76,6 +76,7 @@ class Sampler:
         away: list[str] = []
         rate, overdue = await _or_none(self._payments(since, until), "pay_database", away) or (None, None)
         waiting = await _or_none(self._outbox.state(), "pay_database", away) or (None, None)
+        snapshot = await _or_none(self._pay.oldest_snapshot_seconds(), "pay_database", away)
         failures = await _or_none(self._failures.counts(), "trade_database", away)
         ways = await _or_none(self._ways(since, until), "trade_database", away) or []
         sample = Sample(
@@ -87,6 +88,7 @@ class Sampler:
             outbox_pending=waiting[0],
             outbox_oldest_seconds=waiting[1],
             overdue_seconds=overdue,
+            snapshot_seconds=snapshot,
             retries=failures["retry"] if failures else None,
             dead_letters=failures["dead"] if failures else None,
             differences=await _or_none(found_last(self._pay, RECONCILE), "pay_database", away),

@@ -7,6 +7,8 @@ from paybell.operations.samples import Sample, Trouble
 # An event is told within milliseconds, a deadline closed within two seconds.
 OUTBOX_MOST_SECONDS = 30.0
 OVERDUE_MOST_SECONDS = 10.0
+# `paybell verify` reads a large ledger in some minutes.
+SNAPSHOT_MOST_SECONDS = 900.0
 # What listeners of a healthy system leave in a queue for longer than a moment.
 QUEUE_MOST = 10_000
 
@@ -19,7 +21,10 @@ def troubles(sample: Sample, away: Sequence[str]) -> list[Trouble]:
         away: parts that did not answer (``pay_database``, ``trade_database``, ``broker``), each perhaps
             with ``_refuses`` when it answered and refused.
     """
-    return [Trouble("away", 0, part) for part in dict.fromkeys(away)] + list(_found(sample))
+    return [Trouble("away", 0, part) for part in dict.fromkeys(away)] + [
+        *_found(sample),
+        *_old_snapshots(sample),
+    ]
 
 
 def _found(sample: Sample) -> Iterator[Trouble]:
@@ -47,3 +52,8 @@ def _of_queues(sample: Sample) -> Iterator[Trouble]:
             yield Trouble("queue_long", queue.ready, queue.name)
         if queue.foreign:
             yield Trouble("foreign_consumers", queue.foreign, queue.name)
+
+
+def _old_snapshots(sample: Sample) -> Iterator[Trouble]:
+    if (sample.snapshot_seconds or 0) > SNAPSHOT_MOST_SECONDS:
+        yield Trouble("old_snapshot", sample.snapshot_seconds or 0)

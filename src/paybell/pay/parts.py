@@ -4,6 +4,7 @@ import asyncio
 
 from paybell.messaging.events import relay_topology
 from paybell.messaging.outbox import Outbox
+from paybell.messaging.outbox_floor import FLOOR_IDLE_SECONDS, OutboxFloor
 from paybell.messaging.publishing import Publishing
 from paybell.messaging.refused import RefusedEvents
 from paybell.messaging.relay import Relay, Retrier
@@ -61,6 +62,7 @@ async def _add_background(host: Host, parts: Parts) -> None:
     await host.declare(relay_topology(settings.queue_type, settings.article_queue))
     refused = RefusedEvents(database)
     parts.loops += _relay_lanes(host, outbox, refused)
+    parts.loops.append(Loop("outbox-floor", OutboxFloor(database).run_once, idle_seconds=FLOOR_IDLE_SECONDS))
     closer = OverdueCloser(database, outbox)
     rules = retention_rules(idempotency_days=settings.idempotency_days, inbox_days=settings.inbox_days)
     parts.loops += [

@@ -1,4 +1,4 @@
-"""Health, readiness and metrics: for machines on the inside, without a token and without secrets."""
+"""Health, readiness and metrics: for machines on the inside, without secrets."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,12 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 
-from paybell.errors import PaybellError
+from paybell.errors import InsufficientScope, PaybellError
 from paybell.parts import Check, Measure
 from paybell.telemetry.metrics import Measured, Metrics
+from paybell.web.auth import scope
 from paybell.web.errors import NotReady
+from paybell.web.problems import PROBLEMS
 from paybell.web.refusals import PROBLEM_JSON, Problem
 
 log = structlog.get_logger()
@@ -41,9 +43,7 @@ class NotReadyProblem(Problem, kw_only=True):
     checks: dict[str, str]
 
 
-def health_routes(
-    checks: Mapping[str, Check], measures: Sequence[Measure], metrics: Metrics
-) -> list[HTTPRouteHandler]:
+def health_routes(checks: Mapping[str, Check]) -> list[HTTPRouteHandler]:
     """Return the routes without a token."""
 
     @get("/healthz", operation_id="healthz", summary="The process is alive", tags=["operations"])
@@ -71,18 +71,26 @@ def health_routes(
             return Readiness("ready", found)
         raise NotReady(checks=found)
 
+    return [healthz, readyz]
+
+
+def metrics_route(measures: Sequence[Measure], metrics: Metrics, *, guarded: bool) -> HTTPRouteHandler:
+    """Return the route of what is counted and measured; ``guarded``: its token needs a scope."""
+
     @get(
         "/metrics",
         operation_id="metrics",
-        summary="Prometheus metrics",
+        summary="Prometheus metrics; where others can connect, for tokens with metrics:read",
         tags=["operations"],
         media_type=_PROMETHEUS,
+        opt=scope("metrics:read") if guarded else {},
+        responses=PROBLEMS.refusals(InsufficientScope) if guarded else None,
     )
     async def exposition() -> str:
         found = [one for measure in measures for one in await _measured(measure)]
         return metrics.exposition(found).decode()
 
-    return [healthz, readyz, exposition]
+    return exposition
 
 
 async def _outcome(check: Check) -> str:

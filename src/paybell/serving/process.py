@@ -16,7 +16,7 @@ import uvicorn
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from paybell.runtime import Runtime, open_runtime
-from paybell.serving.application import create_app
+from paybell.serving.application import create_app, create_metrics_app
 from paybell.serving.connections import Connections, connections_max, raise_descriptor_limit
 from paybell.serving.http_protocol import UNREAD_BYTES_MAX, BoundedConnection
 from paybell.settings import Settings
@@ -66,6 +66,7 @@ async def run_server(
     roles: frozenset[str],
     listening: socket.socket,
     *,
+    watched: socket.socket | None = None,
     ready: Callable[[], object] | None = None,
     parent_pipe: int | None = None,
 ) -> None:
@@ -76,12 +77,13 @@ async def run_server(
         urls: of the migrated databases.
         roles: some of `paybell.settings.ROLES`.
         listening: the socket to serve.
+        watched: the socket to serve metrics alone at, if any.
         ready: told once requests are served.
         parent_pipe: its end is the parent's.
     """
     raise_descriptor_limit()
     stop = _stop_event(parent_pipe)
-    async with serving(settings, urls, roles, listening) as served:
+    async with serving(settings, urls, roles, listening, watched) as served:
         _collect_less_often()
         log.info(
             "service_started",
@@ -121,9 +123,13 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, urls: Mapping[str, str], roles: frozenset[str], listening: socket.socket
+    settings: Settings,
+    urls: Mapping[str, str],
+    roles: frozenset[str],
+    listening: socket.socket,
+    watched: socket.socket | None = None,
 ) -> AsyncIterator[Served]:
-    """Serve HTTP and run the loops until the block ends.
+    """Serve HTTP and run the loops until the block ends; ``watched`` is the socket of metrics alone.
 
     The end has an order: requests in flight are answered, the loops finish what they have begun,
     then the parts are taken down. Trade in the same process reaches pay through a socket of its
@@ -148,6 +154,11 @@ async def serving(
                 _http(app, inner, INNER_GRACE_SECONDS, Connections(most, metrics))
             )
         await stack.enter_async_context(_loops(runtime))
+        if watched is not None:
+            shown: ASGIApp = create_metrics_app(runtime.parts, metrics)
+            await stack.enter_async_context(
+                _http(shown, watched, INNER_GRACE_SECONDS, Connections(most, metrics))
+            )
         outer = _http(app, listening, REQUESTS_GRACE_SECONDS, Connections(most, metrics))
         served = Served(runtime, await stack.enter_async_context(outer))
         stack.callback(runtime.host.streams.close)  # first of all: a stream is no request that ends by itself
@@ -155,7 +166,8 @@ async def serving(
 
 
 def _app(runtime: Runtime) -> ASGIApp:
-    app: ASGIApp = create_app(runtime.parts, runtime.host.tokens, runtime.host.metrics)
+    host = runtime.host
+    app: ASGIApp = create_app(runtime.parts, host.tokens, host.metrics, open_metrics=host.settings.loopback)
     for shortcut in runtime.parts.shortcuts:
         app = shortcut(app)
     return app

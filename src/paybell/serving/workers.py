@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -25,9 +25,7 @@ STOP_SECONDS = 9.5
 class Supervisor:
     """Keeps a number of workers running; the kernel hands each connection to one of them."""
 
-    def __init__(
-        self, command: list[str], environment: Mapping[str, str], inherited: tuple[int, int]
-    ) -> None:
+    def __init__(self, command: list[str], environment: Mapping[str, str], inherited: Sequence[int]) -> None:
         """Take the command of a worker and the socket and pipe it inherits."""
         self._command = command
         self._environment = environment
@@ -51,7 +49,7 @@ class Supervisor:
     def _start(self) -> "subprocess.Popen[bytes]":
         # A session of its own: Ctrl-C is for us, and we stop the workers.
         return subprocess.Popen(  # noqa: S603 - ourselves
-            self._command, env=self._environment, pass_fds=self._inherited, start_new_session=True
+            self._command, env=self._environment, pass_fds=tuple(self._inherited), start_new_session=True
         )
 
     def _stop(self) -> None:
@@ -67,12 +65,17 @@ class Supervisor:
 
 
 def run_workers(
-    count: int, settings: Settings, urls: Mapping[str, str], roles: frozenset[str], listening: socket.socket
+    count: int,
+    settings: Settings,
+    urls: Mapping[str, str],
+    roles: frozenset[str],
+    sockets: Sequence[socket.socket],
 ) -> None:
-    """Run ``count`` workers on the databases of this process; a pipe tells them when it dies."""
+    """Run ``count`` workers on these sockets and the databases of this process; a pipe tells of its death."""
     alive, _ours = os.pipe()
-    inherited = (listening.fileno(), alive)
-    command = [sys.executable, "-m", "paybell", "serve", "--inherited", *map(str, inherited)]
+    inherited = (alive, *(one.fileno() for one in sockets))
+    command = [sys.executable, "-m", "paybell", "serve"]
+    command += [argument for number in inherited for argument in ("--inherited", str(number))]
     command += [argument for role in sorted(roles) for argument in ("--role", role)]
     with tempfile.TemporaryDirectory(prefix="paybell-metrics-") as counts:
         environment = os.environ | {

@@ -37,6 +37,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port of the HTTP server; 0 takes a free one.")] = (
         8000
     )
+    metrics_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="Port of its own for /metrics, without a token; 0: none. At PAYBELL_PORT "
+            "it needs the scope metrics:read where others can connect.",
+        ),
+    ] = 0
     database_url: Annotated[
         str, Meta(description="PostgreSQL of wallets and pay orders; empty: the embedded server.")
     ] = ""

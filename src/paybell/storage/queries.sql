@@ -17,3 +17,10 @@ SELECT least(
     nullif(datconnlimit, -1)
 ) AS allowed
 FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database();
+
+-- name: read_oldest_snapshot
+-- Of the sessions this user may see: its own, and all with pg_read_all_stats.
+SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 AS seconds
+FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND backend_xmin IS NOT NULL
+  AND pid <> pg_backend_pid();

@@ -52,6 +52,7 @@ _MEASURED = {
         ("exchange", "routing_key"),
     ),
     "database_ready": ("1 while a database takes payments.", ("database",)),
+    "oldest_snapshot_seconds": ("How long the oldest snapshot of a database is held.", ("database",)),
     "failed_deliveries": ("Deliveries that could not be applied (at most 100,000 of each).", ("state",)),
 }
 

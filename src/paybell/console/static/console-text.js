@@ -52,6 +52,7 @@ export const texts = {
       dead_letters: (t) => [`${t.figure} dead letters`, "Read the reasons below, repair the cause, then replay them, or give them up: none is removed before."],
       differences: (t) => [`Pay and trade differ on ${t.figure} purchases`, "What was lost is published again by itself; compare below, and acknowledge what may stay."],
       overdue: (t) => [`An overdue pay order has waited for ${t.figure.toFixed(0)} s to be closed`, "Start a relay (paybell serve --role relay); it closes what falls due."],
+      old_snapshot: (t) => [`A transaction in the pay database has kept its snapshot for ${Math.round(t.figure / 60)} minutes`, "What is removed meanwhile stays in the tables. Find it in pg_stat_activity by xact_start; let a dump or paybell verify end, end a forgotten session."],
     },
   },
   zh: {
@@ -104,6 +105,7 @@ export const texts = {
       dead_letters: (t) => [`${t.figure} 条死信`, "请在下方查看原因，修复后重放。"],
       differences: (t) => [`支付与订单有 ${t.figure} 笔不一致`, "丢失的通知会自动补发；请在下方对账，并确认可以保留的差异。"],
       overdue: (t) => [`有逾期支付单已等待关闭 ${t.figure.toFixed(0)} 秒`, "请启动中继（paybell serve --role relay），由其关闭逾期支付单。"],
+      old_snapshot: (t) => [`支付库有事务已持有快照 ${Math.round(t.figure / 60)} 分钟`, "期间删除的行会留在表中。请在 pg_stat_activity 中按 xact_start 查找；等待备份或 paybell verify 结束，或结束被遗忘的会话。"],
     },
   },
 };
