@@ -37,9 +37,8 @@ CHECKS = (
 # Event streams without an end; all that can be said of their requests is said by the others.
 _ENDLESS = ("followOrder", "watchOperations")
 _CONFIG = "schemathesis.toml"
-# schemathesis needs some seconds before its first request; on two cores it makes so many a second.
+# schemathesis needs some seconds before its first request, on a machine that does much else many.
 _ROUND_SECONDS_LEAST, _ROUND_SECONDS_MOST = 20, 300
-_CASES_PER_SECOND = 30
 _ANSWER_SECONDS = "30"
 # A buyer's own wallet; the others ask for anybody's.
 _BUYER_CONFIG = f'parameters = {{ "path.user_id" = "{BUYER}" }}\n'
@@ -88,10 +87,9 @@ async def described(home: Path, seed: int, *, cases: int, seconds: float) -> Tal
         async with PaybellClient.open(service.url, tokens, clock) as client:
             await client.open_wallet(BUYER, PASSWORD, CURRENCY)
             await client.top_up(BUYER, FUNDS, CURRENCY, "fuzz")
-        ends_at, number = loop.time() + seconds, 0
+        ends_at, number, lasting = loop.time() + seconds, 0, _ROUND_SECONDS_LEAST
         while tally.cases < cases or loop.time() < ends_at:
-            missing_seconds = max(ends_at - loop.time(), (cases - tally.cases) / _CASES_PER_SECOND)
-            lasting = min(_ROUND_SECONDS_MOST, max(_ROUND_SECONDS_LEAST, round(missing_seconds)))
+            lasting = max(lasting, min(_ROUND_SECONDS_MOST, round(ends_at - loop.time())))
             await asyncio.gather(
                 *(
                     _run(
@@ -106,6 +104,7 @@ async def described(home: Path, seed: int, *, cases: int, seconds: float) -> Tal
                 )
             )
             number += 1
+            lasting = min(_ROUND_SECONDS_MOST, 2 * lasting)  # if that was not enough
             announce(f"{tally.cases:,} requests, {len(tally.wrong)} findings.")
     return tally
 
