@@ -13,6 +13,7 @@ from paybell.messaging.broker import Exchange
 from paybell.messaging.events import (
     CLOUDEVENTS_JSON,
     EVENT_TYPES,
+    MERCHANT_HEADER,
     PAY_DIRECT,
     PAY_EVENTS,
     PAY_SUCCESS,
@@ -230,13 +231,25 @@ def asyncapi_page() -> str:
         "title": "A pay order was paid, closed or refunded",
         "contentType": CLOUDEVENTS_JSON,
         "payload": schema[0],
-        "headers": {"type": "object", "properties": {"traceparent": _TEXT, SIGNATURE_HEADER: _TEXT}},
+        "headers": _headers("traceparent", SIGNATURE_HEADER),
     }
+    for name, members in definitions.items():  # what may be missing for us to read it is always there
+        members["required"] = [member for member in members["properties"] if member != "traceparent"]
+        if name == "PayOrderData":
+            for member in ("payOrderId", "bizOrderNo"):
+                members["properties"][member]["pattern"] = "^[1-9][0-9]{0,18}$"
     bare = {
         "name": "PaidOrderNumber",
         "title": "The number of an order that was paid, as unmodified Spring services read it",
         "contentType": "text/x-json",
         "payload": {"type": "integer", "format": "int64", "minimum": 1},
+        "headers": _headers(
+            "__TypeId__",
+            *(f"cloudEvents:{name}" for name in ("id", "source", "type", "time", "specversion")),
+            "traceparent",
+            MERCHANT_HEADER,
+            SIGNATURE_HEADER,
+        ),
     }
     channels = {
         **{_name(key): _channel(key, PAY_EVENTS, "event") for key in EVENT_TYPES},
@@ -261,6 +274,10 @@ def asyncapi_page() -> str:
 
 
 _TEXT = {"type": "string"}
+
+
+def _headers(*names: str) -> dict[str, object]:
+    return {"type": "object", "required": names, "properties": dict.fromkeys(names, _TEXT)}
 
 
 def _name(key: str) -> str:

@@ -229,7 +229,7 @@ async def test_who_else_takes_messages_of_trade_is_found(
             found = [one async for one in examine(SystemClock(), {}, **where)]
             (listeners,) = (one for one in found if one.part == "listeners")
             assert listeners.state == "ok"
-            assert listeners.what == f"the role trade does not run; 1 others consume {TRADE_QUEUE}"
+            assert listeners.what == f"1 consumers of {TRADE_QUEUE}, none of the role trade"
 
             async with (
                 Database.open(trade_url, SystemClock()) as database,

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from amqp import stranger
+from amqp import rabbit, stranger
 from serving import process
-from support import Databases, admin
+from support import Databases, admin, until
 
 from paybell.messaging.broker import Binding, Queue, Topology
-from paybell.messaging.events import PAY_EVENTS, topology
+from paybell.messaging.events import PAY_EVENTS, TRADE_CLOSED_QUEUE, TRADE_QUEUE, topology
 from paybell.testing.ports import free_port
 from paybell.testing.system_packages import Program, ensure_installed
 
@@ -90,6 +90,52 @@ async def test_the_tutorial_does_what_it_says(postgres: Databases, rabbitmq_url:
         outside.forget(Topology([], [Binding(Queue("points.queue"), PAY_EVENTS, "pay.success")]))
 
     assert said.count('"TRADE_SUCCESS"') == 2
+
+
+@pytest.mark.slow
+@pytest.mark.rabbitmq
+async def test_taking_over_gives_a_shops_own_listener_every_message(rabbitmq_url: str, home: Path) -> None:
+    """Every command of the guide, with the shop's listener on the article's queue, as Spring declares it."""
+    ensure_installed(CURL, print)
+    port = free_port()
+    text = (
+        (ROOT / "docs" / "how-to" / "take-over.md").read_text().replace("localhost:8000", f"localhost:{port}")
+    )
+    script = "\n".join(body for language, _, body in _BLOCK.findall(text) if language == "sh")
+    with stranger(rabbitmq_url) as outside:
+        outside.forget(topology())
+    heard: list[bytes] = []
+    async with rabbit(rabbitmq_url) as shop:
+        await shop.declare(topology())
+        async with shop.consume(TRADE_QUEUE, 10) as consumer:
+
+            async def listen() -> None:
+                while True:
+                    deliveries = await consumer.receive(10)
+                    heard.extend(delivery.body for delivery in deliveries)
+                    await consumer.settle(deliveries)
+
+            listening = asyncio.create_task(listen())
+            said = await bash(
+                script,
+                home,
+                {
+                    "PAYBELL_BROKER_URL": rabbitmq_url,
+                    "PAYBELL_PORT": str(port),
+                    "PAYBELL_HOME": str(home),
+                },
+            )
+
+            async def told() -> bool:
+                return bool(heard)
+
+            await until(told)
+            listening.cancel()
+        closed = await shop.look_at(TRADE_CLOSED_QUEUE)
+
+    assert heard == [b"90001"]
+    assert closed is None  # nobody would take anything out of it
+    assert f"1 consumers of {TRADE_QUEUE}" in " ".join(said.split())
 
 
 async def test_the_readme_can_be_typed(home: Path) -> None:

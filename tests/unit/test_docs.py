@@ -4,13 +4,26 @@ import ast
 import importlib.util
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
+from notebook import event_members
 
 import paybell
-from paybell.messaging.events import EVENT_TYPES, topology, trade_topology
+from paybell.messaging.events import (
+    EVENT_TYPES,
+    PAY_SUCCESS,
+    PayOrderData,
+    PayOrderEvent,
+    topology,
+    trade_topology,
+)
+from paybell.messaging.outbox import OutboxEvent
+from paybell.messaging.signatures import EventKeys
+from paybell.messaging.wire import Wire
 from paybell.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +58,15 @@ def test_the_asyncapi_document_describes_what_is_sent() -> None:
         for step in reference.split("/"):
             place = place[step]
     assert document["asyncapi"] == "3.0.0"
+    body, key = msgspec.json.encode(event_members("1001-2")), EventKeys(token_secret="-")
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    event = OutboxEvent(1, "1001-2", PAY_SUCCESS, "5001", body, now, "")
+    for name, message in zip(("number", "event"), Wire(key, "text/x-json").messages(event, "1"), strict=True):
+        headers = document["components"]["messages"][name]["headers"]
+        assert set(headers["required"]) == set(headers["properties"]) == set(message.headers)
+    for schema in (PayOrderEvent, PayOrderData):
+        required = set(document["components"]["schemas"][schema.__name__]["required"])
+        assert required == set(schema.__struct_encode_fields__) - {"traceparent"}
     assert {channel["address"] for channel in document["channels"].values()} == set(EVENT_TYPES)
 
 

@@ -9,7 +9,8 @@ import pytest
 
 import paybell
 from paybell import Binding, Exchange, PayOrderEvent, Queue, Transaction, listener
-from paybell.messaging import kit
+from paybell.messaging import kit, listening, runner
+from paybell.telemetry.observers import ListenerObserver
 
 BINDING = Binding(Queue("points"), Exchange("pay.events", "topic"), "pay.success")
 
@@ -64,3 +65,30 @@ async def _alone(events: Sequence[PayOrderEvent]) -> None:
 def test_what_is_no_listener_is_refused_when_it_is_registered(handler: Callable[..., Any], said: str) -> None:
     with pytest.raises(TypeError, match=said):
         listener(BINDING)(handler)
+
+
+@pytest.mark.parametrize(
+    ("old", "name", "now"),
+    [
+        ("listening", "listener", "listener"),
+        ("listening", "Rejected", "listener"),
+        ("listening", "Verdicts", "listener"),
+        ("runner", "ListenerRunner", "listener_runner"),
+        ("runner", "RETRY_BATCH_MAX", "listener_runner"),
+        ("runner", "HANDLER_TIMEOUT_SECONDS", "event_processor"),
+    ],
+)
+def test_an_old_import_path_works_for_one_release_and_warns(old: str, name: str, now: str) -> None:
+    modules = {"listening": listening, "runner": runner}
+    with pytest.warns(DeprecationWarning, match=rf"is paybell\.messaging\.{now}\.{name} now") as warned:
+        found = getattr(modules[old], name)
+
+    assert found is getattr(sys.modules[f"paybell.messaging.{now}"], name)
+    assert warned[0].filename == __file__
+
+
+def test_the_observer_of_listeners_is_found_where_it_was() -> None:
+    with pytest.warns(DeprecationWarning, match=r"is paybell\.telemetry\.observers\.ListenerObserver now"):
+        assert runner.ListenerObserver is ListenerObserver
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        runner.nothing  # noqa: B018 - it is asked for

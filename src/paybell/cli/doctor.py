@@ -12,14 +12,17 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from paybell.cli.output import out, print_json
+from paybell.cli.roles import Role, databases_of, roles_of
 from paybell.clock import Clock, SystemClock
 from paybell.errors import BrokerUnavailable, Misconfigured, PaybellError
 from paybell.messaging.broker import Confirm, Denied, Message
 from paybell.messaging.events import PAY_EVENTS, TRADE_QUEUE, topology, trade_topology
+from paybell.messaging.failures import FailureStore
+from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
-from paybell.operations.sampling import Sampler
+from paybell.operations import samples, sampling, troubles
 from paybell.serving.databases import SCHEMAS, databases, named
-from paybell.settings import Settings, read_settings
+from paybell.settings import ROLES, Settings, read_settings
 from paybell.settings.secrets import with_secrets
 from paybell.storage import Database, Query, migrate
 from paybell.storage.schema import Schema
@@ -47,7 +50,9 @@ class Finding:
     advice: str = ""
 
 
-async def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+async def doctor(
+    *, role: tuple[Role, ...] = ("all",), json: Annotated[bool, Parameter(negative="")] = False
+) -> int:
     """Look at settings, databases, clock, broker and what waits; exit code 1 when something must be repaired.
 
     What the service sets up when it starts is set up here too: an embedded database, development secrets, the
@@ -55,9 +60,10 @@ async def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> in
     confirmed. Nothing else is changed.
 
     Args:
+        role: all, or those that `paybell serve` runs in this installation; only what they need is looked at.
         json: end with one JSON line.
     """
-    findings = [finding async for finding in examine(SystemClock())]
+    findings = [finding async for finding in examine(SystemClock(), os.environ, roles_of(role))]
     if json:
         print_json(
             {
@@ -78,9 +84,13 @@ async def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> in
 
 
 async def examine(
-    clock: Clock, environ: Mapping[str, str] = os.environ, **overrides: object
+    clock: Clock,
+    environ: Mapping[str, str] = os.environ,
+    roles: frozenset[str] = ROLES,
+    /,
+    **overrides: object,
 ) -> AsyncIterator[Finding]:
-    """Look at everything, one part after the other; what needs a broken part is left out."""
+    """Look at what these roles need, one part after the other; what needs a broken part is left out."""
     try:
         settings = with_secrets(read_settings(environ, **overrides))
     except PaybellError as error:
@@ -89,8 +99,8 @@ async def examine(
     yield Finding("settings", "ok", "readable, secrets present")
     yield await _port(settings)
     try:
-        with databases(settings) as urls:
-            for name in SCHEMAS:
+        with databases(settings, databases_of(roles)) as urls:
+            for name in urls:
                 async for finding in _database(name, urls[name], clock):
                     yield finding
                 with suppress(PaybellError):  # whatever it is, it has been said
@@ -103,7 +113,7 @@ async def examine(
         yield _error("database", error)
     if settings.pay_url:
         yield await _pay_service(settings, clock)
-    async for finding in _broker(settings, clock):
+    async for finding in _broker(settings, roles, clock):
         yield finding
 
 
@@ -231,12 +241,15 @@ _WORDS: Mapping[str, tuple[str, State, str, str]] = {
 
 
 async def _waiting(settings: Settings, urls: Mapping[str, str], clock: Clock) -> AsyncIterator[Finding]:
-    """Take one sample as the console does, and name what it names."""
+    """Take one sample as the console does, and name what it names; of one database, what waits there."""
+    if len(urls) == 1:
+        yield await (_outbox(urls["pay"], clock) if "pay" in urls else _dead_letters(urls["trade"], clock))
+        return
     async with (
         Database.open(urls["pay"], clock, connections=2, wait_seconds=2) as pay,
         Database.open(urls["trade"], clock, connections=2, wait_seconds=2) as trade,
     ):
-        sampler = Sampler(pay, trade, None, clock, settings.merchant_id, settle_time=None)
+        sampler = sampling.Sampler(pay, trade, None, clock, settings.merchant_id, settle_time=None)
         sample = await sampler.take()
     pending = sample.outbox_pending or 0
     found = {one.code for one in sample.troubles}
@@ -244,11 +257,32 @@ async def _waiting(settings: Settings, urls: Mapping[str, str], clock: Clock) ->
         yield Finding("outbox", "ok", f"{pending:,} events wait")
     if "dead_letters" not in found:
         yield Finding("dead letters", "ok", f"none; {sample.retries or 0:,} are tried again by themselves")
-    for code, (part, state, what, advice) in _WORDS.items():
+    for code in _WORDS:
         for one in sample.troubles:
             if one.code == code:
-                said = what.format(figure=one.figure, where=one.part, pending=pending)
-                yield Finding(part, state, said, advice)
+                yield _said(one, pending)
+
+
+async def _outbox(url: str, clock: Clock) -> Finding:
+    async with Database.open(url, clock, connections=1, wait_seconds=2) as pay:
+        pending, oldest = await Outbox(pay).state()
+    if oldest > troubles.OUTBOX_MOST_SECONDS:
+        return _said(samples.Trouble("outbox_old", oldest), pending)
+    return Finding("outbox", "ok", f"{pending:,} events wait")
+
+
+async def _dead_letters(url: str, clock: Clock) -> Finding:
+    async with Database.open(url, clock, connections=1, wait_seconds=2) as trade:
+        counts = await FailureStore(trade).counts()
+    if counts["dead"]:
+        return _said(samples.Trouble("dead_letters", counts["dead"]), 0)
+    return Finding("dead letters", "ok", f"none; {counts['retry']:,} are tried again by themselves")
+
+
+def _said(trouble: samples.Trouble, pending: int) -> Finding:
+    part, state, what, advice = _WORDS[trouble.code]
+    text = what.format(figure=trouble.figure, where=trouble.part, pending=pending)
+    return Finding(part, state, text, advice)
 
 
 # The pay service -----------------------------------------------------------------------------------
@@ -272,17 +306,18 @@ async def _pay_service(settings: Settings, clock: Clock) -> Finding:
 # The broker ----------------------------------------------------------------------------------------
 
 
-async def _broker(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
+async def _broker(settings: Settings, roles: frozenset[str], clock: Clock) -> AsyncIterator[Finding]:
     if settings.broker_url.startswith("local:"):
         yield Finding("broker", "ok", "local, inside the process")
         return
     try:
         async with _connected(settings) as broker:
-            for declared in (topology(settings.queue_type), trade_topology(settings.queue_type)):
-                await broker.declare(declared)
+            await broker.declare(topology(settings.queue_type))
+            if "trade" in roles:  # without it nobody takes anything out of these
+                await broker.declare(trade_topology(settings.queue_type))
             yield Finding("topology", "ok", "exchanges and queues are as they must be")
             with suppress(PaybellError):  # whatever it is, it has been said, or will be
-                yield await _listeners(settings, broker, clock)
+                yield await (_listeners(settings, broker, clock) if "trade" in roles else _others(broker))
             yield await _publishing(broker)
     except Misconfigured as error:
         part = "topology" if "refuses the" in str(error) else "broker"
@@ -313,11 +348,14 @@ async def _listeners(settings: Settings, broker: RabbitBroker, clock: Clock) -> 
         )
     if ours:
         return Finding("listeners", "ok", f"{max(ours.values())} processes of the role trade, nobody else")
+    return await _others(broker)
+
+
+async def _others(broker: RabbitBroker) -> Finding:
+    """Say who consumes where no process of ours should."""
     state = await broker.look_at(TRADE_QUEUE)
     consumers = state.consumers if state else 0
-    return Finding(
-        "listeners", "ok", f"the role trade does not run; {consumers} others consume {TRADE_QUEUE}"
-    )
+    return Finding("listeners", "ok", f"{consumers} consumers of {TRADE_QUEUE}, none of the role trade")
 
 
 async def _publishing(broker: RabbitBroker) -> Finding:

@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import ModuleType
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 import uvloop
 from cyclopts import Parameter, validators
 
 from paybell.cli.output import announce
+from paybell.cli.roles import Role, databases_of, roles_of
 from paybell.clock import SystemClock
 from paybell.errors import Misconfigured
 from paybell.serving.databases import databases, prepare
@@ -23,10 +24,7 @@ from paybell.serving.logs import configure_logs
 from paybell.settings import ROLES, Settings, read_settings
 from paybell.settings.secrets import with_secrets
 
-Role = Literal["all", "api", "background", "trade", "ops", "relay"]
 WORKERS_MAX = 64
-# Which roles need which database.
-_USERS = {"pay": {"api", "background", "ops"}, "trade": {"trade", "ops"}}
 
 
 def serve(
@@ -53,13 +51,12 @@ def serve(
     """
     settings = with_secrets(read_settings(host=host, port=port))
     configure_logs(settings)
-    # relay is what background was called before it did more.
-    roles = ROLES if "all" in role else frozenset("background" if one == "relay" else one for one in role)
+    roles = roles_of(role)
     if "trade" in roles and not ("api" in roles or settings.pay_url):
         raise Misconfigured("Set PAYBELL_PAY_URL: trade alone must know where the pay service is.")
     if sample and (not settings.loopback or workers > 1 or roles != ROLES):
         raise Misconfigured("--sample is for one process with all roles on the loopback; leave it out.")
-    names = [name for name, users in _USERS.items() if roles & users]
+    names = databases_of(roles)
     with _stopped_by_sigterm(), ExitStack() as stack:
         sockets = [stack.enter_context(one) for one in _sockets(settings, inherited[1:])]
         settings = msgspec.structs.replace(settings, port=sockets[0].getsockname()[1])

@@ -218,7 +218,7 @@ class PayClient:
         try:
             return msgspec.json.decode(answer, type=expected)
         except msgspec.MsgspecError as error:
-            self._report(f"what answers there does not keep to the contract of docs/http.md ({error})")
+            self._report(f"what answers there does not keep to the contract of docs/pay-service.md ({error})")
             raise PayServiceUnavailable from error
 
     async def _request(
