@@ -43,6 +43,7 @@ bench: .venv/bench ## Measure side by side with what else one would use (QUICK=1
 check: .venv/dev ## Seconds: format, lint, types, import contracts, unit and local contract tests
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
+	@$(BIN)/biome ci --log-level=error --max-diagnostics=20
 	@$(BIN)/lint-imports > .venv/imports.log || { cat .venv/imports.log; exit 1; }
 	@$(BIN)/mypy & types=$$!; \
 	 $(BIN)/pytest tests/unit tests/contract -m "not rabbitmq and not slow"; tests=$$?; \
@@ -52,7 +53,7 @@ docs: .venv/dev ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict && echo "The documentation is in site/index.html."
 
 format: .venv/dev ## Format the code and mend what can be mended
-	@$(BIN)/python docs/generate.py && $(BIN)/ruff format . && $(BIN)/ruff check --fix .
+	@$(BIN)/python docs/generate.py && $(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/biome check --write
 
 lock: .venv/dev ## Resolve the dependencies anew into the two locks
 	@$(BIN)/uv pip compile $(lock_options) --group build pyproject.toml -o requirements.lock

@@ -289,13 +289,15 @@ async def test_nothing_inline_and_nothing_foreign_may_run(http: Client, page: st
 
 
 async def test_files_are_known_again_by_their_tag(http: Client) -> None:
-    first = await http.get("/pages/cashier.js")
-    again = await http.send("GET", "/pages/cashier.js", headers={"If-None-Match": first.headers["ETag"]})
+    first = await http.get("/pages/cashier/cashier.js")
+    again = await http.send(
+        "GET", "/pages/cashier/cashier.js", headers={"If-None-Match": first.headers["ETag"]}
+    )
 
     assert first.headers["Content-Type"] == "text/javascript; charset=utf-8"
     assert (again.status, again.content) == (304, b"")
     assert (await http.get("/pages/../pages.py")).status == 404
-    assert (await http.get("/pages/missing.js")).refusal == (404, "not_found")
+    assert (await http.get("/pages/cashier/missing.js")).refusal == (404, "not_found")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -233,6 +233,44 @@ async def test_all_of_a_reason_are_replayed_with_their_progress(browser: Browser
         await own.client.until_order(number, "PAID")
 
 
+async def test_all_that_are_selected_are_replayed_however_many(browser: Browser, own: Service) -> None:
+    """The service takes 200 ids in one request, and sends 100 rows at once."""
+    async with connected(own.urls["trade"]) as rows, console(browser, own.client) as page:
+        await rows.execute(
+            "INSERT INTO failed_deliveries (listener, event_id, state, reason, error, attempts, exchange, "
+            "routing_key, content_type, headers, body, first_failed_at, last_failed_at) "
+            "SELECT 'nobody', n, 'dead', 'many', '', 1, '', '', '', '{}', '', now(), now() "
+            "FROM generate_series(1, 450) AS n"
+        )
+        await page.locator("#reload").click()
+        await page.get_by_label("Which").select_option(label=await _option(page, "many"))
+        for shown in (200, 300, 400, 450):
+            await page.locator("#more").click()
+            await expect(page.locator("#failures tr")).to_have_count(shown)
+        await page.locator("#select-all").check()
+        await page.locator("#replay-selected").click()
+        await expect(page.locator("#replay-state")).to_have_text("450 handed to their listeners.")
+        query = "DELETE FROM failed_deliveries WHERE reason = 'many' RETURNING state"
+        assert [row["state"] for row in await rows.fetch(query)] == ["retry"] * 450
+
+
+async def test_a_link_to_a_section_leaves_what_was_found(browser: Browser, own: Service) -> None:
+    """Neither the payment that was looked up nor what was selected is lost on the way."""
+    order = await paid_order(own.client)
+    await unheard_payment(own.client)
+    async with console(browser, own.client) as page:
+        await page.get_by_label("Order, pay order, refund, transfer or event id").fill(order["id"])
+        await page.get_by_role("button", name="Find").click()
+        await expect(page.locator("#timeline .way li").first).to_be_visible()
+        await page.locator("#select-all").check()
+        for name in ("Dead letters", "Books", "One payment"):
+            await page.get_by_role("navigation").get_by_role("link", name=name).click()
+
+        assert page.url.endswith("#payment")
+        await expect(page.locator("#timeline .way li").first).to_be_visible()
+        await expect(page.locator("#select-all")).to_be_checked()
+
+
 async def _option(page: Page, reason: str) -> str:
     option = page.locator("#group option", has_text=reason).first
     await expect(option).to_be_attached()

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 OPEN = {
     "/cashier/{order_id:str}",
     "/console",
-    "/pages/{name:str}",
+    "/pages/{folder:str}/{name:str}",
     "/healthz",
     "/readyz",
     "/metrics",

@@ -35,8 +35,11 @@ _HEADERS = {
 
 def page_routes() -> list[HTTPRouteHandler]:
     """Return the routes of both pages and of what they load; no token is needed for these."""
-    contents = {file.name: file.read_bytes() for file in (files(__package__) / "static").iterdir()}
-    contents["currencies.js"] = _currencies()
+    folders = [folder for folder in (files(__package__) / "static").iterdir() if folder.is_dir()]
+    contents = {
+        f"{folder.name}/{file.name}": file.read_bytes() for folder in folders for file in folder.iterdir()
+    }
+    contents["shared/currencies.js"] = _currencies()
 
     def serve(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
         if name not in contents:
@@ -52,15 +55,17 @@ def page_routes() -> list[HTTPRouteHandler]:
     @get("/cashier/{order_id:str}", include_in_schema=False)
     async def cashier(request: Request[Any, Any, Any], order_id: FromPath[str]) -> Response[bytes]:
         del order_id  # the page reads it from its own address
-        return serve(request, "cashier.html")
+        return serve(request, "cashier/cashier.html")
 
     @get("/console", include_in_schema=False)
     async def console(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return serve(request, "console.html")
+        return serve(request, "operations/console.html")
 
-    @get("/pages/{name:str}", include_in_schema=False)
-    async def page_file(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
-        return serve(request, name)
+    @get("/pages/{folder:str}/{name:str}", include_in_schema=False)
+    async def page_file(
+        request: Request[Any, Any, Any], folder: FromPath[str], name: FromPath[str]
+    ) -> Response[bytes]:
+        return serve(request, f"{folder}/{name}")
 
     return [cashier, console, page_file]
 

@@ -1,6 +1,6 @@
 // One payment: its steps with the time between them, its money and its messages.
 
-import { $, money, send } from "./api.js";
+import { $, money, send } from "../shared/api.js";
 import { el, notice, seconds, text, when } from "./widgets.js";
 
 const precise = (at) => new Date(at).toISOString().slice(11, 23);
@@ -22,7 +22,11 @@ function facts(found) {
   const pairs = [
     [text.statuses, `${found.payStatus} · ${found.orderStatus ?? text.noOrder}`],
     [text.order, `${found.bizOrderNo} · ${found.payOrderId}`],
-    [text.amount, money(found.amount, found.currency) + (found.refundedAmount ? ` − ${money(found.refundedAmount, found.currency)}` : "")],
+    [
+      text.amount,
+      money(found.amount, found.currency) +
+        (found.refundedAmount ? ` − ${money(found.refundedAmount, found.currency)}` : ""),
+    ],
     [text.payer, found.payerId],
     [text.merchant, found.merchantId],
   ];
@@ -37,15 +41,33 @@ function list(title, items) {
 }
 
 const transfer = (one) =>
-  `${one.id} · ${text.kinds[one.kind]} · ${money(one.amount, one.currency)} · ${one.debit} → ${one.credit} · ${when(one.createdAt)}`;
+  [
+    one.id,
+    text.kinds[one.kind],
+    money(one.amount, one.currency),
+    `${one.debit} → ${one.credit}`,
+    when(one.createdAt),
+  ].join(" · ");
 const message = (one) =>
-  [one.eventId, one.listener, text.states[one.state], one.reason, one.attempts ? `${text.attempts} ${one.attempts}` : ""].filter(Boolean).join(" · ");
+  [
+    one.eventId,
+    one.listener,
+    text.states[one.state],
+    one.reason,
+    one.attempts ? `${text.attempts} ${one.attempts}` : "",
+  ]
+    .filter(Boolean)
+    .join(" · ");
 
 function show(found) {
   const way = el("ol", "", { className: "way" });
   way.append(...found.steps.map(step));
-  $("timeline").replaceChildren(facts(found), way,
-    ...list(text.transfers, found.transfers.map(transfer)), ...list(text.messages, found.messages.map(message)));
+  $("timeline").replaceChildren(
+    facts(found),
+    way,
+    ...list(text.transfers, found.transfers.map(transfer)),
+    ...list(text.messages, found.messages.map(message)),
+  );
 }
 
 async function find(name) {

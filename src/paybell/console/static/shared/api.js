@@ -4,12 +4,13 @@ import { digits } from "./currencies.js";
 
 const KEY = "paybell.token";
 const RETRIES_MS = [200, 500, 1000, 2000, 3000, 5000];
-// The service may stand below a path of a proxy: its root is one above this file's folder.
-const ROOT = new URL("..", import.meta.url);
+// The service may stand below a path of a proxy: its root is two above this file's folder.
+const ROOT = new URL("../..", import.meta.url);
 
-export const language = (navigator.languages ?? [navigator.language])
-  .map((tag) => tag.toLowerCase().split("-")[0])
-  .find((tag) => tag === "zh" || tag === "en") ?? "en";
+export const language =
+  (navigator.languages ?? [navigator.language])
+    .map((tag) => tag.toLowerCase().split("-")[0])
+    .find((tag) => tag === "zh" || tag === "en") ?? "en";
 
 /** Take the token out of the address, so that it is not copied with the link, and keep it for this tab. */
 function takeToken() {
@@ -21,10 +22,10 @@ function takeToken() {
   return sessionStorage.getItem(KEY) ?? "";
 }
 
-let token = takeToken();
+const token = takeToken();
+// Another token is another user's page; a link to a section only leads there.
 addEventListener("hashchange", () => {
-  token = takeToken();
-  location.reload();
+  if (takeToken() !== token) location.reload();
 });
 
 /** A request the service refused; `problem` is its problem document (RFC 9457). */
@@ -43,8 +44,13 @@ function ask(method, path, body, signal) {
   const headers = { Authorization: `Bearer ${token}`, "Accept-Language": language };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   return fetch(new URL(path.slice(1), ROOT), {
-    method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
-    credentials: "omit", cache: "no-store", redirect: "error",
+    method,
+    headers,
+    signal,
+    body: body === undefined ? undefined : JSON.stringify(body),
+    credentials: "omit",
+    cache: "no-store",
+    redirect: "error",
   });
 }
 
@@ -121,8 +127,13 @@ async function* events(body) {
 /** Write minor units as people do, with the decimals that the service counts in. */
 export function money(amount, currency) {
   const decimals = digits[currency];
-  const format = new Intl.NumberFormat(language, { style: "currency", currency, currencyDisplay: "narrowSymbol",
-    minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  const format = new Intl.NumberFormat(language, {
+    style: "currency",
+    currency,
+    currencyDisplay: "narrowSymbol",
+    minimumFractionDigits: decimals,
+    maximumFractionDigits: decimals,
+  });
   return format.format(amount / 10 ** decimals);
 }
 

@@ -1,6 +1,6 @@
 // The operations console: how everything stands, one payment's way, dead letters, and the books.
 
-import { $, follow, language } from "./api.js";
+import { $, follow, language } from "../shared/api.js";
 import { openBooks } from "./books.js";
 import { card } from "./chart.js";
 import { openDeadLetters } from "./dead-letters.js";
@@ -14,12 +14,13 @@ function showWords() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   document.title = text.title;
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = text[element.dataset.text];
-  for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", text[element.dataset.label]);
+  for (const element of document.querySelectorAll("[data-label]"))
+    element.setAttribute("aria-label", text[element.dataset.label]);
 }
 
 // Now -----------------------------------------------------------------------------------------------
 
-const waiting = (sample) => sample.queues && sample.queues.reduce((sum, queue) => sum + queue.ready, 0);
+const waiting = (sample) => sample.queues?.reduce((sum, queue) => sum + queue.ready, 0);
 const CARDS = [
   ["paymentsPerSecond", (value) => value.toFixed(value < 10 ? 1 : 0)],
   ["settleSeconds", seconds],
@@ -32,7 +33,8 @@ const CARDS = [
   ["differences", count],
 ];
 const cards = CARDS.map(([name, write, ...series]) =>
-  card({ title: text.cards[name], write, words: text, series: series.length ? series : [(sample) => sample[name]] }));
+  card({ title: text.cards[name], write, words: text, series: series.length ? series : [(sample) => sample[name]] }),
+);
 
 function trouble(one) {
   const part = one.part.replace("_refuses", "");
@@ -48,8 +50,11 @@ function show() {
   for (const one of cards) one.update(samples);
   const well = el("li", text.well, { className: "well" });
   $("troubles").replaceChildren(...(newest.troubles.length ? newest.troubles.map(trouble) : [well]));
-  const queues = (newest.queues ?? []).map((queue) => (queue.consumers < 0
-    ? line(queue.name, text.noQueue, "–") : line(queue.name, count(queue.ready), count(queue.consumers))));
+  const queues = (newest.queues ?? []).map((queue) =>
+    queue.consumers < 0
+      ? line(queue.name, text.noQueue, "–")
+      : line(queue.name, count(queue.ready), count(queue.consumers)),
+  );
   rows("queues", queues, text.localBroker, 3);
 }
 
@@ -60,13 +65,17 @@ function connected(state) {
 
 function watch() {
   connected("connecting");
-  follow("/ops/now", (name, data) => {
-    connected("live");
-    notice();
-    samples = name === "history" ? data : [...samples, data].slice(-KEPT);
-    show();
-    return true;
-  }, () => connected("lost")).catch((error) => {
+  follow(
+    "/ops/now",
+    (name, data) => {
+      connected("live");
+      notice();
+      samples = name === "history" ? data : [...samples, data].slice(-KEPT);
+      show();
+      return true;
+    },
+    () => connected("lost"),
+  ).catch((error) => {
     connected("lost");
     notice(error);
   });

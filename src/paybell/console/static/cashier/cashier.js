@@ -4,13 +4,22 @@
 // The service is the judge of everything: a second click, a second tab or the back button ask for the
 // same payment again and get the same answer.
 
-import { $, Refusal, follow, insist, language, money } from "./api.js";
+import { $, follow, insist, language, money, Refusal } from "../shared/api.js";
 import { texts } from "./cashier-text.js";
 
 const text = texts[language];
 const orderId = decodeURIComponent(location.pathname.split("/").pop());
-const state = { phase: "loading", order: null, payOrder: null, balance: null, message: "", mild: false,
-  digits: "", lockedUntil: 0, clockOffset: 0 };
+const state = {
+  phase: "loading",
+  order: null,
+  payOrder: null,
+  balance: null,
+  message: "",
+  mild: false,
+  digits: "",
+  lockedUntil: 0,
+  clockOffset: 0,
+};
 const ENDS = new Set(["confirmed", "closed", "failed"]);
 
 // What is shown ------------------------------------------------------------------------------------
@@ -22,7 +31,7 @@ function show(changes) {
   $("message").textContent = state.message;
   $("message").classList.toggle("mild", state.mild);
   if (order) showBill(order);
-  showSteps(order ? ["open", "paying", "closed", "loading"].includes(phase) ? 1 : phase === "paid" ? 2 : 3 : 0);
+  showSteps(order ? (["open", "paying", "closed", "loading"].includes(phase) ? 1 : phase === "paid" ? 2 : 3) : 0);
   $("form").hidden = !["open", "paying"].includes(phase);
   $("clock").hidden = $("form").hidden || !payOrder;
   showForm();
@@ -63,9 +72,12 @@ function showForm() {
 
 function showResult() {
   const { phase, order } = state;
-  const lines = phase === "paid" ? [text.paidTitle, text.paidText]
-    : phase === "confirmed" ? [text.confirmedTitle, text.confirmedText(money(order.totalFee, order.currency))]
-      : null;
+  const lines =
+    phase === "paid"
+      ? [text.paidTitle, text.paidText]
+      : phase === "confirmed"
+        ? [text.confirmedTitle, text.confirmedText(money(order.totalFee, order.currency))]
+        : null;
   if (!lines) return $("result").replaceChildren();
   const [title, detail] = [document.createElement("b"), document.createElement("p")];
   [title.textContent, detail.textContent] = lines;
@@ -129,7 +141,7 @@ async function readBalance() {
   state.balance = wallet.currency === currency ? wallet.balance : null;
 }
 
-function hear(name, { order, now }) {
+function hear(_name, { order, now }) {
   state.clockOffset = Date.parse(now) - Date.now();
   if (order.status === "PAID") confirmed(order);
   else if (order.status !== "UNPAID") show({ phase: "closed", message: text.closed, mild: false, digits: "" });
@@ -159,8 +171,11 @@ async function pay() {
 /** Say why not, and what can be done. */
 function refuse(error) {
   if (!(error instanceof Refusal)) {
-    show(state.order ? { phase: "open", message: text.unknown, mild: true }
-      : { phase: "failed", message: text.asking, mild: true });
+    show(
+      state.order
+        ? { phase: "open", message: text.unknown, mild: true }
+        : { phase: "failed", message: text.asking, mild: true },
+    );
     return;
   }
   const { problem } = error;
@@ -174,7 +189,9 @@ function refuse(error) {
       showLock(problem.lockedUntil);
       break;
     case "insufficient_balance":
-      readBalance().catch(() => {}).then(() => show({ phase: "open", message: error.message, mild: true, ...(isShort() ? shortage() : {}) }));
+      readBalance()
+        .catch(() => {})
+        .then(() => show({ phase: "open", message: error.message, mild: true, ...(isShort() ? shortage() : {}) }));
       break;
     case "pay_order_closed":
       show({ phase: "closed", message: text.expired, mild: false });
@@ -185,10 +202,13 @@ function refuse(error) {
     case "not_authenticated":
       show({ phase: "failed", message: text.token, mild: false });
       break;
-    case "not_the_payer": case "not_the_buyer": case "not_the_owner":
+    case "not_the_payer":
+    case "not_the_buyer":
+    case "not_the_owner":
       show({ phase: "failed", message: text.stranger, mild: false });
       break;
-    case "order_not_found": case "invalid_id":
+    case "order_not_found":
+    case "invalid_id":
       show({ phase: "failed", message: text.missing, mild: false });
       break;
     case "outcome_unknown":
@@ -201,8 +221,14 @@ function refuse(error) {
 
 function showLock(time) {
   const until = Date.parse(time);
-  show({ phase: "open", mild: false, lockedUntil: until - state.clockOffset,
-    message: text.locked(new Date(until).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })) });
+  show({
+    phase: "open",
+    mild: false,
+    lockedUntil: until - state.clockOffset,
+    message: text.locked(
+      new Date(until).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
+    ),
+  });
 }
 
 function shake() {

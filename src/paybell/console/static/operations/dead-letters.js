@@ -1,9 +1,10 @@
 // Dead letters: read why, and hand one, some or all of a kind to their listener again.
 
-import { $, send } from "./api.js";
+import { $, send } from "../shared/api.js";
 import { count, el, line, notice, rows, text, when } from "./widgets.js";
 
 const state = { group: {}, failures: [], next: null, dead: 0, selected: new Set(), open: null };
+// The service reads up to 200 ids in one request.
 const PIECE = 100;
 
 const dead = (group) => group.state === "dead";
@@ -24,13 +25,23 @@ async function load(after = "") {
 
 function showGroups(groups) {
   const total = groups.reduce((sum, group) => sum + group.rows, 0);
-  const choices = [{ name: text.allOf(total), value: {}, rows: total },
+  const choices = [
+    { name: text.allOf(total), value: {}, rows: total },
     ...groups.map((group) => ({
-      name: text.groupOf(group.reason, group.listener, group.rows), value: { reason: group.reason, listener: group.listener }, rows: group.rows,
-    }))];
+      name: text.groupOf(group.reason, group.listener, group.rows),
+      value: { reason: group.reason, listener: group.listener },
+      rows: group.rows,
+    })),
+  ];
   const chosen = JSON.stringify(state.group);
-  $("group").replaceChildren(...choices.map((choice) =>
-    el("option", choice.name, { value: JSON.stringify(choice.value), selected: JSON.stringify(choice.value) === chosen })));
+  $("group").replaceChildren(
+    ...choices.map((choice) =>
+      el("option", choice.name, {
+        value: JSON.stringify(choice.value),
+        selected: JSON.stringify(choice.value) === chosen,
+      }),
+    ),
+  );
   state.dead = choices.find((choice) => JSON.stringify(choice.value) === chosen)?.rows ?? 0;
 }
 
@@ -56,32 +67,56 @@ function row(failure) {
   });
   const open = el("button", text.open, { type: "button" });
   open.addEventListener("click", () => guarded(() => read(failure.id)));
-  return line(box, failure.eventId, failure.reason, failure.listener, String(failure.attempts), when(failure.lastFailedAt), open);
+  return line(
+    box,
+    failure.eventId,
+    failure.reason,
+    failure.listener,
+    String(failure.attempts),
+    when(failure.lastFailedAt),
+    open,
+  );
 }
 
 async function read(id) {
   const letter = await send("GET", `/ops/failures/${id}`);
   state.open = id;
   $("letter-title").textContent = letter.eventId;
-  const facts = [[text.reason, letter.reason], [text.error, letter.error], [text.listener, letter.listener],
-    [text.attempts, letter.attempts], [text.received, letter.received], [text.lastFailed, when(letter.lastFailedAt)],
-    [text.contentType, letter.contentType], [text.headers, JSON.stringify(letter.headers)]];
+  const facts = [
+    [text.reason, letter.reason],
+    [text.error, letter.error],
+    [text.listener, letter.listener],
+    [text.attempts, letter.attempts],
+    [text.received, letter.received],
+    [text.lastFailed, when(letter.lastFailedAt)],
+    [text.contentType, letter.contentType],
+    [text.headers, JSON.stringify(letter.headers)],
+  ];
   $("letter-facts").replaceChildren(...facts.flatMap(([name, value]) => [el("dt", name), el("dd", String(value))]));
   $("letter-body").textContent = letter.text ?? `${text.binary} ${letter.base64}`;
   $("letter").showModal();
 }
 
+/** Return what is selected, in pieces as the service takes them. */
+function selected() {
+  const ids = [...state.selected];
+  const starts = Array.from({ length: Math.ceil(ids.length / PIECE) }, (_, piece) => piece * PIECE);
+  return starts.map((start) => ({ ids: ids.slice(start, start + PIECE).join(",") }));
+}
+
 /** Ask in pieces until none is left of what was there when it began; the bar shows how far it is. */
-async function replay(selection, total) {
+async function replay(selections, total) {
   const until = new Date().toISOString();
   let done = 0;
   $("replay-progress").hidden = false;
-  for (;;) {
-    $("replay-progress").value = total ? Math.min(1, done / total) : 0;
-    const { replayed } = await send("POST", "/ops/failures/replay", { ...selection, until, most: PIECE });
-    if (!replayed) break;
-    done += replayed;
-    $("replay-state").textContent = text.replayed(count(done));
+  for (const selection of selections) {
+    let replayed;
+    do {
+      $("replay-progress").value = total ? Math.min(1, done / total) : 0;
+      ({ replayed } = await send("POST", "/ops/failures/replay", { ...selection, until, most: PIECE }));
+      done += replayed;
+      $("replay-state").textContent = text.replayed(count(done));
+    } while (replayed);
   }
   $("replay-progress").hidden = true;
   $("replay-state").textContent = text.replayed(count(done));
@@ -90,11 +125,9 @@ async function replay(selection, total) {
 
 /** Give up what is selected: it counts no more. */
 async function acknowledge() {
-  const ids = [...state.selected];
   let done = 0;
-  for (let start = 0; start < ids.length; start += PIECE) {
-    const piece = ids.slice(start, start + PIECE).join(",");
-    done += (await send("POST", "/ops/failures/acknowledge", { ids: piece, most: PIECE })).acknowledged;
+  for (const piece of selected()) {
+    done += (await send("POST", "/ops/failures/acknowledge", { ...piece, most: PIECE })).acknowledged;
   }
   $("replay-state").textContent = text.acknowledged(count(done));
   await load();
@@ -122,14 +155,16 @@ export function openDeadLetters() {
     state.selected = new Set(event.target.checked ? state.failures.map((failure) => failure.id) : []);
     show();
   });
-  $("replay-selected").addEventListener("click", () => guarded(() => replay({ ids: [...state.selected].slice(0, 200).join(",") }, state.selected.size)));
+  $("replay-selected").addEventListener("click", () => guarded(() => replay(selected(), state.selected.size)));
   $("acknowledge-selected").addEventListener("click", () => guarded(acknowledge));
-  $("replay-all").addEventListener("click", () => guarded(() => replay(state.group, state.dead)));
+  $("replay-all").addEventListener("click", () => guarded(() => replay([state.group], state.dead)));
   $("letter-close").addEventListener("click", () => $("letter").close());
-  $("letter-replay").addEventListener("click", () => guarded(async () => {
-    $("letter").close();
-    await replay({ ids: state.open }, 1);
-  }));
+  $("letter-replay").addEventListener("click", () =>
+    guarded(async () => {
+      $("letter").close();
+      await replay([{ ids: state.open }], 1);
+    }),
+  );
   show();
   guarded(load);
 }

@@ -1,6 +1,6 @@
 // The books: pay and trade laid side by side, and repaired on demand.
 
-import { $, send, stream } from "./api.js";
+import { $, send, stream } from "../shared/api.js";
 import { count, el, line, notice, rows, text } from "./widgets.js";
 
 function show(found, done) {
@@ -13,7 +13,13 @@ function show(found, done) {
 
 function row(one) {
   const button = el("button", text.acknowledge, { type: "button" });
-  const made = line(one.order, one.kind.replaceAll("_", " "), one.pay || text.nothing, one.trade || text.nothing, button);
+  const made = line(
+    one.order,
+    one.kind.replaceAll("_", " "),
+    one.pay || text.nothing,
+    one.trade || text.nothing,
+    button,
+  );
   button.addEventListener("click", () => acknowledge(one.order, made));
   return made;
 }
@@ -46,7 +52,9 @@ const nothing = { payOrders: 0, differences: 0, repaired: 0, acknowledged: 0, ro
 const SHOWN = 200;
 
 const sum = (before, found) => ({
-  ...Object.fromEntries(["payOrders", "differences", "repaired", "acknowledged"].map((name) => [name, before[name] + found[name]])),
+  ...Object.fromEntries(
+    ["payOrders", "differences", "repaired", "acknowledged"].map((name) => [name, before[name] + found[name]]),
+  ),
   rows: [...before.rows, ...found.rows].slice(0, SHOWN),
 });
 

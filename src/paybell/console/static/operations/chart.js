@@ -11,18 +11,24 @@ function node(name, attributes) {
   return made;
 }
 
-/** Make a card; `update(samples)` shows them. `series` reads one number, or null, of a sample; the first is in figures. */
+/** Make a card; `update(samples)` shows them. `series` reads a number, or null, of a sample; the first in figures. */
 export function card({ title, series, write, words }) {
   const element = document.createElement("article");
   element.className = "card";
-  const [heading, figure, svg, foot] = [document.createElement("h3"), document.createElement("div"),
-    node("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" }), document.createElement("p")];
+  const [heading, figure, svg, foot] = [
+    document.createElement("h3"),
+    document.createElement("div"),
+    node("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" }),
+    document.createElement("p"),
+  ];
   heading.textContent = title;
   figure.className = "number";
   element.append(heading, figure, svg, foot);
   const lines = series.map((_, index) => node("polyline", { class: index ? "line second" : "line" }));
   svg.append(node("line", { class: "base", x1: 0, x2: WIDTH, y1: HEIGHT - 1, y2: HEIGHT - 1 }), ...lines);
-  const [left, middle, right] = [words.ago, "", words.present].map((text) => Object.assign(document.createElement("span"), { textContent: text }));
+  const [left, middle, right] = [words.ago, "", words.present].map((text) =>
+    Object.assign(document.createElement("span"), { textContent: text }),
+  );
   foot.append(left, middle, right);
 
   function update(samples) {
@@ -30,7 +36,9 @@ export function card({ title, series, write, words }) {
     const end = newest ? Date.parse(newest.at) : 0;
     const values = samples.flatMap((sample) => series.map((read) => read(sample) ?? 0));
     const most = Math.max(...values, 0);
-    lines.forEach((line, index) => line.setAttribute("points", points(samples, series[index], end, most)));
+    for (const [index, line] of lines.entries()) {
+      line.setAttribute("points", points(samples, series[index], end, most));
+    }
     middle.textContent = most > 0 ? words.most(write(most)) : "";
     const latest = newest ? series.map((read) => read(newest)) : [null];
     figure.replaceChildren(latest[0] === null || latest[0] === undefined ? "–" : write(latest[0]));
