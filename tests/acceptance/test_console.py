@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from browser import DESK, PHONE, page_of, shoot, violations
 from playwright.async_api import Browser, Dialog, Page, expect
-from serving import Client, Service, fresh_databases, fresh_number, fresh_user, in_process
+from serving import SETTINGS, Client, Service, fresh_databases, fresh_number, fresh_user, in_process
 from support import Databases, connected, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -31,8 +31,9 @@ STEPS = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def own(postgres: Databases) -> AsyncIterator[Service]:
-    """A service of this module's own: the console shows everything there is."""
-    async with in_process(await fresh_databases(postgres)) as running:
+    """A service of this module's own: the console shows everything, and repairs only what it is told."""
+    settings = msgspec.structs.replace(SETTINGS, reconcile_seconds=0)
+    async with in_process(await fresh_databases(postgres), settings) as running:
         yield running
 
 
