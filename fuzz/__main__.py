@@ -88,6 +88,7 @@ def main(
     """
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     home = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    home.chmod(0o711)  # run by root, the databases are another user's and would be put elsewhere
     announce(f"Fuzzing for {seconds:g} s, seed {seed}, in {home}.")
     wrong = ["it did not end"]
     try:
