@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -358,7 +359,13 @@ async def test_a_setting_that_cannot_be_is_named(home: Path, settings: dict[str,
 async def test_a_database_that_cannot_be_reached_is_named(home: Path, database_url: str) -> None:
     """After a bounded wait; a password in its URL is not repeated."""
     async with lasting(15 * SLOWNESS):
-        sentence = await refused(home=home, database_url=database_url)
+        sentence = await refused(
+            home=home,
+            database_url=database_url,
+            trade_database_url=database_url,
+            jwt_secret=SECRET,
+            pin_pepper=PEPPER_SETTING,
+        )
 
     assert sentence.startswith("PAYBELL_DATABASE_URL: ")
     assert "hunter2" not in sentence
@@ -379,6 +386,62 @@ async def test_a_database_that_refuses_the_user_is_named(home: Path) -> None:
     assert user.startswith("PAYBELL_DATABASE_URL: The database refuses:")
     assert "nobody" in user
     assert "nothing" in database
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"database_url": "postgresql://pay"}, "PAYBELL_TRADE_DATABASE_URL"),
+        ({"trade_database_url": "postgresql://trade"}, "PAYBELL_DATABASE_URL"),
+        ({"host": "0.0.0.0"}, "PAYBELL_DATABASE_URL"),
+    ],
+    ids=str,
+)
+async def test_a_forgotten_database_is_named_and_no_embedded_one_takes_its_place(
+    home: Path, given: dict[str, str], missing: str
+) -> None:
+    secrets = {"jwt_secret": SECRET, "pin_pepper": PEPPER_SETTING}
+    sentence = await refused(home=home, port=0, **secrets, **given)
+
+    assert sentence == (
+        f"Set {missing}: the embedded PostgreSQL is for trying Paybell out, on the loopback and for both "
+        "databases."
+    )
+    assert not (home / "postgres").exists()
+
+
+async def test_kubernetes_address_of_a_service_is_no_port(home: Path) -> None:
+    """It sets PAYBELL_PORT in every pod beside a service with the name paybell."""
+    link = {"PAYBELL_PORT": "tcp://10.0.0.1:8000", "PAYBELL_METRICS_PORT": "tcp://10.0.0.2:9000"}
+    with process(
+        "serve",
+        log=home / "log",
+        home=home,
+        host="127.0.0.1",
+        port=link["PAYBELL_PORT"],
+        metrics_port=link["PAYBELL_METRICS_PORT"],
+    ) as service:
+        await service.url()
+
+        async def told() -> bool:
+            return "embedded_database" in service.said
+
+        await until(told)
+        said = service.said
+
+    assert all(f"name={name}" in said and "setting_ignored" in said for name in link)
+
+
+@pytest.mark.parametrize("password", ["top/cret", "top#cret", "top?cret", "top,cret", "12/cret", "a@b:cret"])
+async def test_no_piece_of_the_brokers_password_is_printed(home: Path, password: str) -> None:
+    """Also where it was not percent-encoded, so that a parser takes pieces of it for a host or a port."""
+    url = f"amqp://somebody:{password}@127.0.0.1:9/vhost"
+    said = await refused(home=home, broker_url=url)
+    _, found = await run("doctor", "--json", log=home / "doctor", home=home, broker_url=url)
+
+    for text in (said, found):
+        assert "PAYBELL_BROKER_URL" in text
+        assert not re.search(r"\b(top|cret|12|somebody)\b", text)
 
 
 @pytest.mark.parametrize(

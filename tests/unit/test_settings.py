@@ -13,6 +13,7 @@ import pytest
 from paybell.errors import Misconfigured, NotAuthenticated
 from paybell.messaging.signatures import EventKeys
 from paybell.settings import Settings, read_settings
+from paybell.settings.broker_url import broker_places
 from paybell.settings.secrets import SECRET_BYTES_MIN, with_secrets
 from paybell.testing import FrozenClock
 from paybell.tokens import Tokens
@@ -242,3 +243,11 @@ def test_a_damaged_secret_is_not_taken_for_one(tmp_path: Path) -> None:
 
     with pytest.raises(Misconfigured, match="jwt-secret"):
         with_secrets(read_settings({}, home=tmp_path))
+
+
+def test_of_a_brokers_url_only_host_port_and_virtual_host_are_shown() -> None:
+    assert broker_places("amqp://me:s%2Fcret@a,amqps://b:99/%2f,amqp://me:x@[::1]:7/orders") == [
+        "amqp://a:5672/",
+        "amqps://b:99//",
+        "amqp://[::1]:7/orders",
+    ]

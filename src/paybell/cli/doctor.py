@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,8 +21,8 @@ from paybell.messaging.failures import FailureStore
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.operations import samples, sampling, troubles
-from paybell.serving.databases import SCHEMAS, databases, named
-from paybell.settings import ROLES, Settings, read_settings
+from paybell.serving.databases import SCHEMAS, databases, is_embedded, named
+from paybell.settings import ROLES, Settings, read_settings, service_links
 from paybell.settings.secrets import with_secrets
 from paybell.storage import Database, Query, migrate
 from paybell.storage.schema import Schema
@@ -96,21 +96,11 @@ async def examine(
     except PaybellError as error:
         yield _error("settings", error)
         return
-    yield Finding("settings", "ok", "readable, secrets present")
+    for finding in _settings(environ):
+        yield finding
     yield await _port(settings)
-    try:
-        with databases(settings, databases_of(roles)) as urls:
-            for name in urls:
-                async for finding in _database(name, urls[name], clock):
-                    yield finding
-                with suppress(PaybellError):  # whatever it is, it has been said
-                    async for finding in _room(name, urls[name], settings.database_connections, clock):
-                        yield finding
-            with suppress(PaybellError):
-                async for finding in _waiting(settings, urls, clock):
-                    yield finding
-    except PaybellError as error:  # the embedded server
-        yield _error("database", error)
+    async for finding in _databases(settings, roles, clock):
+        yield finding
     if settings.pay_url:
         yield await _pay_service(settings, clock)
     async for finding in _broker(settings, roles, clock):
@@ -121,6 +111,17 @@ def _error(part: str, error: PaybellError) -> Finding:
     """Split a sentence of ours into what is wrong and what to do."""
     what, _, advice = str(error).partition("; ")
     return Finding(part, "error", what, advice or "See the sentence; nothing was changed.")
+
+
+def _settings(environ: Mapping[str, str]) -> Iterator[Finding]:
+    yield Finding("settings", "ok", "readable, secrets present")
+    for name in service_links(environ):
+        yield Finding(
+            "settings",
+            "warning",
+            f"{name} is Kubernetes' address of a service, and is ignored",
+            "Set enableServiceLinks: false in the pod, or give the service another name.",
+        )
 
 
 async def _port(settings: Settings) -> Finding:
@@ -141,6 +142,25 @@ async def _port(settings: Settings) -> Finding:
 
 
 # Databases -----------------------------------------------------------------------------------------
+
+
+async def _databases(settings: Settings, roles: frozenset[str], clock: Clock) -> AsyncIterator[Finding]:
+    try:
+        names = databases_of(roles)
+        with databases(settings, names) as urls:
+            if is_embedded(settings, names):
+                yield Finding("databases", "ok", f"the embedded PostgreSQL, in {settings.home}")
+            for name in urls:
+                async for finding in _database(name, urls[name], clock):
+                    yield finding
+                with suppress(PaybellError):  # whatever it is, it has been said
+                    async for finding in _room(name, urls[name], settings.database_connections, clock):
+                        yield finding
+            with suppress(PaybellError):
+                async for finding in _waiting(settings, urls, clock):
+                    yield finding
+    except PaybellError as error:  # a URL that is missing, or the embedded server
+        yield _error("database", error)
 
 
 async def _database(name: str, url: str, clock: Clock) -> AsyncIterator[Finding]:

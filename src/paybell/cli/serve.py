@@ -1,7 +1,6 @@
 """``paybell serve``: everything in one process, or one role, or several workers."""
 
 import os
-import re
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import Annotated
 
 import msgspec
+import structlog
 import uvloop
 from cyclopts import Parameter, validators
 
@@ -19,11 +19,13 @@ from paybell.cli.output import announce
 from paybell.cli.roles import Role, databases_of, roles_of
 from paybell.clock import SystemClock
 from paybell.errors import Misconfigured
-from paybell.serving.databases import databases, prepare
+from paybell.serving.databases import databases, is_embedded, prepare
 from paybell.serving.logs import configure_logs
-from paybell.settings import ROLES, Settings, read_settings
+from paybell.settings import ROLES, Settings, read_settings, service_links
+from paybell.settings.broker_url import broker_places
 from paybell.settings.secrets import with_secrets
 
+log = structlog.get_logger()
 WORKERS_MAX = 64
 
 
@@ -51,6 +53,8 @@ def serve(
     """
     settings = with_secrets(read_settings(host=host, port=port))
     configure_logs(settings)
+    for name in service_links():
+        log.warning("setting_ignored", name=name, detail="Kubernetes' address of a service, and no port.")
     roles = roles_of(role)
     if "trade" in roles and not ("api" in roles or settings.pay_url):
         raise Misconfigured("Set PAYBELL_PAY_URL: trade alone must know where the pay service is.")
@@ -63,7 +67,7 @@ def serve(
         # The web framework loads while the embedded database starts; both take about as long.
         loading = ThreadPoolExecutor(1).submit(_load_server)
         urls = stack.enter_context(databases(settings, names))
-        ready = partial(_greet, settings, sample=sample)
+        ready = partial(_greet, settings, sample=sample, embedded=is_embedded(settings, names))
         if not inherited:
             uvloop.run(prepare(settings, urls, SystemClock()))
         server = loading.result()
@@ -128,8 +132,10 @@ def _bound(host: str, variable: str, port: int) -> socket.socket:
     return listening
 
 
-def _greet(settings: Settings, *, sample: bool) -> None:
+def _greet(settings: Settings, *, sample: bool, embedded: bool) -> None:
     announce(_greeting(settings))
+    if embedded:
+        log.info("embedded_database", home=str(settings.home))
     if sample:
         from paybell.cli.links import show_soon  # noqa: PLC0415 - brings an HTTP client
 
@@ -142,7 +148,6 @@ def _url(settings: Settings) -> str:
 
 
 def _greeting(settings: Settings) -> str:
-    broker = ",".join(
-        re.sub(r"//.*@", "//", part) for part in settings.broker_url.split(",")
-    )  # without passwords
+    local = settings.broker_url.startswith("local:")
+    broker = "local:" if local else ",".join(broker_places(settings.broker_url))
     return f"Paybell listens on {_url(settings)} (broker {broker}, pid {os.getpid()})"

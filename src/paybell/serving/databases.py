@@ -30,14 +30,30 @@ def databases(settings: Settings, names: Collection[str] = tuple(SCHEMAS)) -> It
     """Yield the URLs of ``pay`` and ``trade``; the embedded server runs meanwhile if it is needed.
 
     Raises:
-        Misconfigured: the embedded server does not start.
+        Misconfigured: a URL is missing where the embedded server may not stand in; or it does not start.
     """
-    given = {"pay": settings.database_url, "trade": settings.trade_database_url}
-    if all(given[name] for name in names):
-        yield {name: given[name] for name in names}
+    given = _given(settings, names)
+    if all(given.values()):
+        yield given
         return
+    if not settings.loopback or settings.database_url or settings.trade_database_url:
+        missing = next(VARIABLES[name] for name, url in given.items() if not url)
+        raise Misconfigured(
+            f"Set {missing}: the embedded PostgreSQL is for trying Paybell out, on the loopback and for both "
+            "databases."
+        )
     with embedded_postgres(settings.home) as embedded:
-        yield {name: given[name] or embedded[_EMBEDDED[name]] for name in names}
+        yield {name: embedded[_EMBEDDED[name]] for name in names}
+
+
+def is_embedded(settings: Settings, names: Collection[str] = tuple(SCHEMAS)) -> bool:
+    """Say whether `databases` starts the embedded server for these."""
+    return not all(_given(settings, names).values())
+
+
+def _given(settings: Settings, names: Collection[str]) -> dict[str, str]:
+    given = {"pay": settings.database_url, "trade": settings.trade_database_url}
+    return {name: given[name] for name in names}
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from paybell.errors import Misconfigured
+from paybell.settings.broker_url import broker_places
 
 # api: wallets and pay orders. background: what follows a payment (relay, deadlines, folding, sealing,
 # retention). trade: orders and their listeners. ops: console and comparison of both sides.
@@ -205,8 +206,10 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: object) 
     Raises:
         Misconfigured: a value is not of its documented form, or the rules between them are broken.
     """
-    names = dict(zip(Settings.__struct_encode_fields__, Settings.__struct_fields__, strict=True))
+    ignored = service_links(environ)
+    names = Settings.__struct_encode_fields__
     given: dict[str, object] = {name: environ[name] for name in names if environ.get(name)}
+    given = {name: value for name, value in given.items() if name not in ignored}
     given |= {f"PAYBELL_{field.upper()}": value for field, value in overrides.items() if value is not None}
     try:
         settings = msgspec.convert(given, Settings, strict=False, dec_hook=_path)
@@ -229,8 +232,8 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: object) 
         raise Misconfigured(
             f"PAYBELL_LEGACY_CONTENT_TYPE must have at most {SHORT_STRING_BYTES} bytes, as AMQP allows."
         )
-    if not settings.broker_url.startswith(("local:", "amqp://", "amqps://")):
-        raise Misconfigured("PAYBELL_BROKER_URL must be local:, amqp://… or amqps://….")
+    if not settings.broker_url.startswith("local:"):
+        broker_places(settings.broker_url)
     if settings.pay_url and not _is_base_url(settings.pay_url):
         raise Misconfigured(
             "PAYBELL_PAY_URL must be http://HOST:PORT or https://HOST, with nothing after a ?."
@@ -241,6 +244,12 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: object) 
             "or set PAYBELL_PAY_URL_PLAIN_HTTP=allow where the network itself is encrypted."
         )
     return settings
+
+
+def service_links(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the variables that Kubernetes set to the URL of a service with our name; no settings of ours."""
+    ports = [name for name in Settings.__struct_encode_fields__ if name.endswith("_PORT")]
+    return [name for name in ports if "://" in environ.get(name, "")]
 
 
 def is_loopback(host: str) -> bool:

@@ -22,6 +22,7 @@ from paybell.messaging.rabbitmq.frames import (
     read_delivery,
     write_message,
 )
+from paybell.settings.broker_url import broker_places
 
 # For each step of connecting and declaring; a broker nearby takes milliseconds.
 ANSWER_TIMEOUT_SECONDS = 5.0
@@ -37,12 +38,11 @@ def parse_url(url: str) -> Any:
     Raises:
         Misconfigured: it is none.
     """
-    if not url.startswith(("amqp://", "amqps://")):
-        raise Misconfigured("PAYBELL_BROKER_URL must hold amqp://… or amqps://… URLs, separated by commas.")
+    (place,) = broker_places(url)
     try:
         parameters = pika.URLParameters(url)
-    except (ValueError, TypeError) as error:
-        raise Misconfigured(f"PAYBELL_BROKER_URL holds a URL that cannot be read: {error}.") from error
+    except (ValueError, TypeError):  # its words may hold what nobody may see
+        raise Misconfigured(f"PAYBELL_BROKER_URL holds an option that cannot be read, of {place}.") from None
     if parameters.heartbeat is None:
         parameters.heartbeat = HEARTBEAT_SECONDS
     parameters.connection_attempts = 1
