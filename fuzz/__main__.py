@@ -18,6 +18,7 @@ from fuzz.attackers import KINDS
 from fuzz.described import Tally, described
 from paybell.cli.output import announce, fail, print_json
 from paybell.errors import PaybellError
+from paybell.storage.embedded import remove_data
 
 
 class Result(msgspec.Struct, rename="camel"):
@@ -117,6 +118,8 @@ def main(
         if wrong:
             announce(f"Logs and reports are in {home}.")
         else:
+            for data in list(home.rglob("postgres")):  # as root they may be outside of it
+                remove_data(data.parent)
             shutil.rmtree(home, ignore_errors=True)
     return 1 if wrong else 0
 

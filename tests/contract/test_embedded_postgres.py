@@ -188,3 +188,13 @@ def test_programs_in_a_closed_folder_are_copied_and_no_folder_is_opened(
             assert is_closed(closed)
         finally:
             server_account.programs.cache_clear()
+
+
+@as_root
+def test_a_temporary_home_takes_the_data_of_homes_below_it_along() -> None:
+    """As of a command that is run in it and keeps its data in ``.paybell``."""
+    with temporary_home("closed-") as home:
+        with embedded_postgres(home / ".paybell"):
+            data = (home / ".paybell" / "postgres").readlink()
+        assert data.exists()
+    assert not data.exists()

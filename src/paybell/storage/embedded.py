@@ -59,6 +59,8 @@ def temporary_home(prefix: str) -> Iterator[Path]:
             yield home
         finally:
             remove_data(home)
+            for pointer in list(home.rglob("postgres")):  # of homes below it
+                remove_data(pointer.parent)
 
 
 def remove_data(home: Path) -> None:
