@@ -15,7 +15,7 @@ from serving import process
 from support import Databases, admin, until
 
 from paybell.messaging.broker import Binding, Queue, Topology
-from paybell.messaging.events import PAY_EVENTS, TRADE_CLOSED_QUEUE, TRADE_QUEUE, topology
+from paybell.messaging.events import PAY_EVENTS, TRADE_CLOSED_QUEUE, TRADE_QUEUE, topology, trade_topology
 from paybell.testing.ports import free_port
 from paybell.testing.system_packages import Program, ensure_installed
 
@@ -104,6 +104,7 @@ async def test_taking_over_gives_a_shops_own_listener_every_message(rabbitmq_url
     script = "\n".join(body for language, _, body in _BLOCK.findall(text) if language == "sh")
     with stranger(rabbitmq_url) as outside:
         outside.forget(topology())
+        outside.forget(trade_topology())
     heard: list[bytes] = []
     async with rabbit(rabbitmq_url) as shop:
         await shop.declare(topology())
