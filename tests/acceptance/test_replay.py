@@ -103,6 +103,7 @@ async def test_bad_rows_are_listed_and_stop_nobody(service: Service, tmp_path: P
         "lost": 0,
         "duplicated": 0,
         "ledgerBalanced": True,
+        "leftInWallets": 0,
     }
     assert listed == [
         (12, "invalid_amount"),
@@ -133,6 +134,147 @@ async def test_rows_the_service_refuses_are_listed_too(service: Service, tmp_pat
     assert code == 0, said
     assert "line 2: order_mismatch" in said
     assert f"{total:,}" in said
+
+
+async def replayed(service: Service, folder: Path, rows: Sequence[str]) -> tuple[int, dict[str, Any]]:
+    """Replay a log of these rows; return the exit code and the result."""
+    code, said = await run(
+        "replay",
+        str(write_log(folder / "purchases.csv", rows)),
+        "--url",
+        service.client.url,
+        "--json",
+        log=folder / "log",
+        seconds=REPLAY_SECONDS,
+        **settings_of(dict(service.urls)),
+    )
+    return code, result_of(said)
+
+
+async def test_a_log_that_is_mended_or_has_grown_is_not_funded_again(
+    service: Service, tmp_path: Path
+) -> None:
+    user = fresh_user()
+    good, bad, more = (f"{fresh_number()},{user},{amount},CNY,s,d" for amount in ("1000", "10.00", "500"))
+
+    first = await replayed(service, tmp_path, [good, bad])
+    mended = await replayed(service, tmp_path, [good, bad.replace("10.00", "1000")])
+    grown = await replayed(service, tmp_path, [good, bad.replace("10.00", "1000"), more])
+
+    assert [code for code, _ in (first, mended, grown)] == [0, 0, 0]
+    assert [result["paid"] for _, result in (first, mended, grown)] == [1, 2, 3]
+    assert await service.client.balance(user) == 0
+
+
+async def test_an_order_that_was_paid_and_refunded_was_paid(service: Service, tmp_path: Path) -> None:
+    """In part or whole; neither lost nor paid again."""
+    user, http = fresh_user(), service.client
+    numbers = [fresh_number() for _ in range(2)]
+    rows = [f"{number},{user},1000,CNY,s,d" for number in numbers]
+    await replayed(service, tmp_path, rows)
+    for number, amount, status in zip(numbers, (300, 1_000), ("PARTIALLY_REFUNDED", "REFUNDED"), strict=True):
+        order = await http.get(f"/pay-orders/biz/{number}", http.shop)
+        path, key = f"/pay-orders/{order.json['payOrderId']}/refunds", {"Idempotency-Key": "r"}
+        assert (await http.send("POST", path, http.shop, {"amount": amount}, headers=key)).status == 201
+        await http.until_order(str(number), status)
+
+    code, result = await replayed(service, tmp_path, rows)
+
+    assert (code, result["paid"], result["markedPaid"], result["lost"]) == (0, 2, 2, 0)
+    assert await http.balance(user) == 1_300
+
+
+@pytest.mark.parametrize("password", ["654321", "123456"])
+async def test_a_wallet_that_no_replay_opened_is_neither_funded_nor_tried(
+    service: Service, tmp_path: Path, password: str
+) -> None:
+    """Whatever its pay password is; its owner pays as before, and its rows are listed."""
+    user, http = fresh_user(), service.client
+    wallet = {"userId": user, "payPassword": password, "currency": "CNY"}
+    assert (await http.post("/wallets", http.shop, wallet)).status == 201
+    await http.top_up(user, 777, "mine")
+    rows = [f"{fresh_number()},{user},1000,CNY,s,d" for _ in range(6)]
+
+    code, result = await replayed(service, tmp_path, rows)
+    others, mixed = await replayed(service, tmp_path, [*rows, f"{fresh_number()},{fresh_user()},5,CNY,s,d"])
+
+    own = await http.order(user, 1, currency="CNY")
+    assert (await http.pay(own["payOrderId"], user, password)).status == 200
+    assert await http.balance(user) == 776
+    assert (code, result["refused"], result["leftInWallets"]) == (1, {"wallet_of_others": 6}, 0)
+    assert "nothing was put into it or tried" in result["refusedRows"][0]["detail"]
+    assert (others, mixed["paid"], mixed["refused"]) == (0, 1, {"wallet_of_others": 6})
+
+
+async def test_a_wallet_that_its_owner_has_taken_over_is_neither_funded_nor_tried(
+    service: Service, tmp_path: Path
+) -> None:
+    """A replay opened it; its pay password is its owner's by now."""
+    user, http = fresh_user(), service.client
+    await replayed(service, tmp_path, [f"{fresh_number()},{user},5,CNY,s,d"])
+    async with connected(service.urls["pay"]) as rows:
+        await rows.execute(
+            "UPDATE wallets SET pay_password = '1$0$0' WHERE account_id = "
+            "(SELECT id FROM accounts WHERE owner_id = $1 AND kind = 'wallet')",
+            user,
+        )
+
+    code, result = await replayed(service, tmp_path, [f"{fresh_number()},{user},5,CNY,s,d"])
+
+    assert (code, result["refused"]) == (1, {"wallet_of_others": 1})
+    assert await http.balance(user) == 0
+
+
+async def test_an_order_whose_time_is_over_or_nearly_is_listed_and_not_funded(
+    service: Service, tmp_path: Path
+) -> None:
+    """Made by somebody else: closed, about to fall due, or cancelled at the order service."""
+    user, http = fresh_user(), service.client
+    closed = await http.apply(user, 5, expiresInSeconds=600)
+    due = await http.apply(user, 5, expiresInSeconds=30)
+    assert (await http.post(f"/pay-orders/{closed['payOrderId']}/close", http.shop)).status == 200
+    cancelled = await http.order(user, 5)
+    assert (await http.post(f"/orders/{cancelled['id']}/cancel", http.shop)).status == 200
+    numbers = closed["bizOrderNo"], due["bizOrderNo"], cancelled["id"]
+    fresh = f"{fresh_number()},{user},5,CNY,s,d"
+
+    code, result = await replayed(service, tmp_path, [*(f"{n},{user},5,CNY,s,d" for n in numbers), fresh])
+
+    assert (code, result["paid"], result["refused"]) == (1, 1, {"pay_order_closed": 2, "order_cancelled": 1})
+    assert any("it can be paid until" in row["detail"] for row in result["refusedRows"])
+    assert await http.balance(user) == 0
+
+
+async def test_a_replay_that_was_killed_is_finished_after_the_usual_deadline(
+    postgres: Databases, tmp_path: Path
+) -> None:
+    """Killed with SIGKILL with orders made, funded and not paid; the next one pays them all."""
+    urls = await fresh_databases(postgres)
+    settings = settings_of(urls)
+    rows, total = good_rows(400, users=20)
+    log = write_log(tmp_path / "purchases.csv", rows)
+
+    with process("serve", log=tmp_path / "serve", port=0, order_ttl_seconds=1, **settings) as service:
+        url = await service.url()
+        with process("replay", str(log), "--url", url, log=tmp_path / "first", **settings) as first:
+            await until(lambda: _at_least(urls["pay"], 50), seconds=REPLAY_SECONDS)
+            first.kill()
+        paid_before = await count_paid(urls["pay"])
+        await until(lambda: _no_order_for(urls["pay"], 1.5), seconds=REPLAY_SECONDS)
+        code, said = await run(
+            *("replay", str(log), "--url", url, "--json"),
+            log=tmp_path / "log",
+            seconds=REPLAY_SECONDS,
+            **settings,
+        )
+
+    result = result_of(said)
+    assert paid_before < 400
+    assert code == 0, said
+    assert (result["paid"], result["markedPaid"], result["debited"]) == (400, 400, total)
+    async with connected(urls["pay"]) as connection:
+        query = "SELECT sum(credits - debits) FROM accounts WHERE kind = 'wallet'"
+        assert await connection.fetchval(query) == 0
 
 
 async def test_without_a_service_one_is_started_and_the_same_file_again_changes_nothing(
@@ -270,3 +412,10 @@ async def test_a_file_that_is_none_is_refused_in_one_sentence(tmp_path: Path) ->
 
 async def _at_least(pay_url: str, count: int) -> bool:
     return await count_paid(pay_url) >= count
+
+
+async def _no_order_for(pay_url: str, seconds: float) -> bool:
+    """Say whether the newest pay order is older than that: the usual deadline of all is over."""
+    async with connected(pay_url) as connection:
+        query = "SELECT now() - max(created_at) > make_interval(secs => $1) FROM pay_orders"
+        return bool(await connection.fetchval(query, seconds))

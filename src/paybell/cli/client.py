@@ -22,8 +22,7 @@ from paybell.tokens import OwnTokens, Tokens
 
 # What the shop's backend may do; buyers' tokens carry no scope at all.
 SHOP = "paybell-shop"
-SHOP_SCOPES = ("wallets:write", "wallets:read", "orders:write", "orders:read")
-# As many orders as one request may ask for.
+SHOP_SCOPES = ("wallets:write", "wallets:read", "orders:write", "orders:read", "pay-orders:write")
 
 OK, CREATED, UNAUTHORIZED, TOO_BUSY = 200, 201, 401, 503
 _REQUEST_SECONDS = 10.0
@@ -53,7 +52,14 @@ class PaybellClient:
     """The shop's backend and all its buyers, as the service sees them."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, url: str, tokens: Tokens, clock: Clock, patience_seconds: float
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        tokens: Tokens,
+        clock: Clock,
+        patience_seconds: float,
+        *,
+        shop: str,
     ) -> None:
         """Use `PaybellClient.open`."""
         self._session = session
@@ -61,6 +67,7 @@ class PaybellClient:
         self._tokens = OwnTokens(tokens, clock)
         self._clock = clock
         self._patience_seconds = patience_seconds
+        self._shop_name = shop
         self._jitter = random.Random()  # noqa: S311 - spreads retries, keeps no secret
 
     @classmethod
@@ -73,6 +80,7 @@ class PaybellClient:
         *,
         connections: int = 64,
         patience_seconds: float = 20.0,
+        shop: str = SHOP,
     ) -> AsyncIterator["PaybellClient"]:
         """Keep at most ``connections`` to the service at ``url``.
 
@@ -82,6 +90,7 @@ class PaybellClient:
             clock: measures patience and token lifetimes.
             connections: at most; further requests wait for a free one.
             patience_seconds: how long a request is sent again before it raises `Unavailable`.
+            shop: the name of the shop's backend, as the service sees it.
 
         Raises:
             InvalidRequest: the URL is none.
@@ -94,7 +103,7 @@ class PaybellClient:
             timeout=aiohttp.ClientTimeout(total=_REQUEST_SECONDS),
             skip_auto_headers=("User-Agent", "Accept-Encoding"),
         ) as session:
-            yield cls(session, url, tokens, clock, patience_seconds)
+            yield cls(session, url, tokens, clock, patience_seconds, shop=shop)
 
     async def open_wallet(self, user_id: str, pay_password: str, currency: str) -> Answer:
         """Open a wallet; 409 ``wallet_exists`` when there is one."""
@@ -124,6 +133,20 @@ class PaybellClient:
         }
         return await self._send("POST", "/orders", self._shop(), body)
 
+    async def apply(
+        self, order_id: int, payer_id: str, amount: int, currency: str, subject: str, *, seconds: int
+    ) -> Answer:
+        """Apply for an order's pay order, to be paid within so long, or get the one there is."""
+        body = {
+            "bizOrderNo": str(order_id),
+            "payerId": payer_id,
+            "amount": amount,
+            "currency": currency,
+            "subject": subject,
+            "expiresInSeconds": seconds,
+        }
+        return await self._send("POST", "/pay-orders", self._shop(), body)
+
     async def read_orders(self, order_ids: Sequence[int]) -> list[dict[str, Any]]:
         """Return those of at most `IDS_MAX` orders that exist.
 
@@ -146,7 +169,7 @@ class PaybellClient:
         return await self._send("POST", f"/pay-orders/{pay_order_id}/pay", self._buyer(user_id), body)
 
     def _shop(self) -> Headers:
-        return self._headers_of(SHOP, *SHOP_SCOPES)
+        return self._headers_of(self._shop_name, *SHOP_SCOPES)
 
     def _buyer(self, user_id: str) -> Headers:
         return self._headers_of(user_id)

@@ -157,7 +157,7 @@ class _Play:
         self._bar = bars.add_task("paying orders", total=len(orders))
         await for_each(orders, self._play, concurrency=CONCURRENCY)
         self._bar = bars.add_task("seen in trade", total=len(orders))
-        expected = {order.id: order.case.status for order in orders}
+        expected = {order.id: {order.case.status} for order in orders}
         self._outcome.missing = await wait_for_statuses(self._client, expected, self._clock, self._advance)
 
     def _advance(self, count: int = 1) -> None:

@@ -1,6 +1,5 @@
 """A purchase log: CSV in UTF-8, one purchase a line, read without ever holding the file in memory."""
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,16 +46,6 @@ class _Refused(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
-
-
-def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of the file, in hex: the same file is the same work.
-
-    Raises:
-        InvalidRequest: it cannot be read.
-    """
-    with opened(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_purchases(path: Path) -> Iterator[PayableRow | RefusedRow]:

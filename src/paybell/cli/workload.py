@@ -1,7 +1,7 @@
 """What demo and replay share: much work at once, progress, waiting for the order service."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TypeVar
 
@@ -58,13 +58,16 @@ def progress(*, quiet: bool) -> Progress:
 
 
 async def wait_for_statuses(
-    client: PaybellClient, expected: Mapping[int, str], clock: Clock, arrived: Callable[[int], None]
+    client: PaybellClient,
+    expected: Mapping[int, Collection[str]],
+    clock: Clock,
+    arrived: Callable[[int], None],
 ) -> set[int]:
     """Wait until the order service shows these statuses by order id.
 
     Args:
         client: of the service.
-        expected: order id to status.
+        expected: order id to the statuses that will do.
         clock: measures the wait, which ends `STALL_SECONDS` after the last order arrived.
         arrived: hears how many more orders have got there.
 
@@ -79,7 +82,7 @@ async def wait_for_statuses(
         there = [
             number
             for order in await client.read_orders(order_ids)
-            if waiting.get(number := int(order["id"])) == order["status"]
+            if order["status"] in waiting.get(number := int(order["id"]), ())
         ]
         for number in there:
             del waiting[number]

@@ -32,11 +32,12 @@ SELECT (SELECT coalesce(array_agg(biz_order_no), '{}') FROM concerned WHERE stat
 
 -- name: audit_trade
 -- What the order service made of it: of the orders $1 (null: all) and of those that pay calls paid, $2.
-SELECT count(*) FILTER (WHERE orders.status = 'PAID') AS marked_paid,
-       count(*) FILTER (WHERE orders.status = 'PAID' AND paid.id IS NULL) AS unfounded,
-       cardinality($2::bigint[]) - count(*) FILTER (WHERE orders.status = 'PAID' AND paid.id IS NOT NULL)
-           AS lost
+-- What was paid and refunded was paid.
+SELECT count(*) FILTER (WHERE marked) AS marked_paid,
+       count(*) FILTER (WHERE marked AND paid.id IS NULL) AS unfounded,
+       cardinality($2::bigint[]) - count(*) FILTER (WHERE marked AND paid.id IS NOT NULL) AS lost
 FROM orders
+CROSS JOIN LATERAL (SELECT orders.status IN ('PAID', 'PARTIALLY_REFUNDED', 'REFUNDED') AS marked) AS state
 LEFT JOIN unnest($2::bigint[]) AS paid (id) ON paid.id = orders.id
 WHERE $1::bigint[] IS NULL OR orders.id IN (SELECT unnest($1::bigint[]));
 

@@ -20,7 +20,14 @@ ON CONFLICT ON CONSTRAINT one_account_per_owner_and_currency DO NOTHING
 RETURNING id;
 
 -- name: set_pay_password
-INSERT INTO wallets (account_id, pay_password) VALUES ($1, $2);
+INSERT INTO wallets (account_id, pay_password, opened_by) VALUES ($1, $2, $3);
+
+-- name: find_openers
+SELECT accounts.owner_id, accounts.currency, wallets.opened_by, wallets.pay_password
+FROM unnest($1::text[], $2::text[]) AS wanted (owner_id, currency)
+JOIN accounts USING (owner_id, currency)
+JOIN wallets ON wallets.account_id = accounts.id
+WHERE accounts.kind = 'wallet';
 
 -- name: find_wallet
 -- One user's wallet in a currency; without one the CNY wallet, else the first by currency.

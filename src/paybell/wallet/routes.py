@@ -126,8 +126,10 @@ def wallet_routes(service: WalletService, merchant_id: str) -> Router:
             *WITH_A_BODY, UnknownCurrency, InsufficientScope, WalletExists, OutcomeUnknown
         ),
     )
-    async def open_wallet(data: JSONBody[NewWallet]) -> WalletView:
-        return view(await service.open(data.user_id, data.pay_password, check_currency(data.currency)))
+    async def open_wallet(request: Caller, data: JSONBody[NewWallet]) -> WalletView:
+        currency = check_currency(data.currency)
+        opened_by = request.user.user_id
+        return view(await service.open(data.user_id, data.pay_password, currency, opened_by=opened_by))
 
     @get(
         "/{user_id:str}",

@@ -1,6 +1,6 @@
 """Wallets as their users see them: open, top up, read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from paybell.idempotency.errors import IdempotencyKeyReused
@@ -34,8 +34,15 @@ class WalletService:
         self._database = database
         self._pepper = pepper
 
-    async def open(self, user_id: str, pay_password: str, currency: str = DEFAULT_CURRENCY) -> Wallet:
-        """Open an empty wallet.
+    async def open(
+        self,
+        user_id: str,
+        pay_password: str,
+        currency: str = DEFAULT_CURRENCY,
+        *,
+        opened_by: str | None = None,
+    ) -> Wallet:
+        """Open an empty wallet; ``opened_by`` is whose token asked for it.
 
         Raises:
             InvalidRequest: the pay password has not six digits, or the currency is unknown.
@@ -47,8 +54,22 @@ class WalletService:
             account = await tx.fetch_one(_SQL["open_wallet"], user_id, currency, tx.now)
             if account is None:
                 raise WalletExists
-            await tx.execute(_SQL["set_pay_password"], account["id"], stored)
+            await tx.execute(_SQL["set_pay_password"], account["id"], stored, opened_by)
         return Wallet(user_id, 0, currency)
+
+    async def opened_with(
+        self, opener: str, pay_password: str, owners: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], bool]:
+        """Say of those of these (user id, currency) wallets that exist who has them: this opener, or another.
+
+        True: ``opener`` opened it and its pay password is still this one. No try is counted.
+        """
+        users, currencies = [user for user, _ in owners], [currency for _, currency in owners]
+        return {
+            (row["owner_id"], row["currency"]): row["opened_by"] == opener
+            and self._pepper.matches(row["pay_password"], pay_password)
+            for row in await self._database.fetch(_SQL["find_openers"], users, currencies)
+        }
 
     async def read(self, user_id: str, currency: str | None = None) -> Wallet:
         """Return a wallet; without a currency the CNY one, else the user's first.
