@@ -150,9 +150,9 @@ async def _answer(
         # Read before the answer begins, so that a refusal is one.
         await statements.page(owner, asked.period, asked.after, 1)
         return Stream(_csv(statements, owner, asked.period), media_type=CSV)
-    lines = await statements.page(owner, asked.period, asked.after, asked.limit)
-    following = lines[-1].place.text if len(lines) == asked.limit else None
-    return Response(StatementView([_view(line) for line in lines], following))
+    page = await statements.page(owner, asked.period, asked.after, asked.limit)
+    following = None if page.next is None else page.next.text
+    return Response(StatementView([_view(line) for line in page.lines], following))
 
 
 def _view(line: Line) -> TransferView:

@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Literal
 
 from paybell.errors import InvalidRequest
@@ -15,16 +16,33 @@ PAGE_MAX = 1_000
 _STREAM_PAGE = 5_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ALWAYS = datetime(9999, 1, 1, tzinfo=UTC)
-_CURSOR = re.compile(r"([0-9]{1,17})-([0-9]{1,19})", re.ASCII)
+_ID_MAX = (1 << 63) - 1
+# After earlier releases a place alone; since then with the moment and the snapshot of the first page.
+_CURSOR = re.compile(
+    r"([0-9]{1,17})-([0-9]{1,19})(?:-([0-9]{1,17})-([0-9]{1,19}:[0-9]{1,19}:[0-9,]{0,4000}))?", re.ASCII
+)
 Side = Literal["wallet", "merchant"]
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """When a statement's first page was read: all its pages show what was committed then.
+
+    ``snapshot`` is PostgreSQL's, so that a transfer that commits between two pages, with a time before the
+    cursor's, is not skipped by one statement and shown by another of the same reading.
+    """
+
+    at: datetime
+    snapshot: str
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
-    """Where in an account's history: after this transfer."""
+    """Where in an account's history: after this transfer, in a reading that has begun or in a new one."""
 
     at: datetime = _EPOCH
     transfer_id: int = 0
+    reading: Reading | None = None
 
     @classmethod
     def parse(cls, cursor: str) -> "Place":
@@ -34,14 +52,36 @@ class Place:
             InvalidRequest: it is none.
         """
         match = _CURSOR.fullmatch(cursor)
-        if match is None or int(match[2]) >= 1 << 63:
+        if match is None or int(match[2]) > _ID_MAX or not _is_snapshot(match[4] or "1:1:"):
             raise InvalidRequest("cursor: use the one of the page before.", field="cursor")
-        return cls(_EPOCH + timedelta(microseconds=int(match[1])), int(match[2]))
+        reading = Reading(_moment(match[3]), match[4]) if match[4] else None
+        return cls(_moment(match[1]), int(match[2]), reading)
 
     @property
     def text(self) -> str:
         """The cursor for clients."""
-        return f"{(self.at - _EPOCH) // timedelta(microseconds=1)}-{self.transfer_id}"
+        place = f"{_micros(self.at)}-{self.transfer_id}"
+        if self.reading is None:
+            return place
+        return f"{place}-{_micros(self.reading.at)}-{self.reading.snapshot}"
+
+
+def _moment(micros: str) -> datetime:
+    return _EPOCH + timedelta(microseconds=int(micros))
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _is_snapshot(text: str) -> bool:
+    """Say whether this is a snapshot as PostgreSQL writes one: its begin, its end, what ran in between."""
+    begin, end, running = text.split(":")
+    try:
+        ids = [int(begin), *(int(one) for one in running.split(",") if running), int(end)]
+    except ValueError:
+        return False
+    return ids[0] > 0 and ids[-1] <= _ID_MAX and all(a <= b for a, b in pairwise(ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +98,13 @@ class Line:
     currency: str
     reference: str
 
-    @property
-    def place(self) -> Place:
-        """Where the next page begins."""
-        return Place(self.at, self.id)
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some lines, and where the next page begins, if there is one."""
+
+    lines: list[Line]
+    next: Place | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,24 +131,28 @@ class Statements:
         """Read the pay database."""
         self._database = database
 
-    async def page(self, owner: Owner, period: Period, after: Place, most: int) -> list[Line]:
-        """Return up to ``most`` lines after a place.
+    async def page(self, owner: Owner, period: Period, after: Place, most: int) -> Page:
+        """Return up to ``most`` lines after a place, as its reading saw them.
 
         Raises:
             WalletNotFound: there is no such account.
         """
-        return await self._lines(await self._account(owner), period, after, most)
+        return await self._page(await self._account(owner), period, after, most)
 
     async def stream(self, owner: Owner, period: Period) -> AsyncIterator[Sequence[Line]]:
-        """Go through all lines of a period, in flat memory.
+        """Go through all lines of a period as they were when it began, in flat memory.
+
+        No transaction is open meanwhile, however slowly somebody reads.
 
         Raises:
             WalletNotFound: there is no such account.
         """
-        account, after = await self._account(owner), Place()
-        while lines := await self._lines(account, period, after, _STREAM_PAGE):
-            yield lines
-            after = lines[-1].place
+        account = await self._account(owner)
+        after: Place | None = Place()
+        while after is not None:
+            page = await self._page(account, period, after, _STREAM_PAGE)
+            yield page.lines
+            after = page.next
 
     async def _account(self, owner: Owner) -> Record:
         row = await self._database.fetch_one(_SQL["find_account"], owner.owner_id, owner.side, owner.currency)
@@ -113,13 +160,21 @@ class Statements:
             raise WalletNotFound
         return row
 
-    async def _lines(self, account: Record, period: Period, after: Place, most: int) -> list[Line]:
+    async def _page(self, account: Record, period: Period, after: Place, most: int) -> Page:
+        reading = after.reading or Reading(account["taken_at"], account["snapshot"])
         # The moment before the period: no transfer has the id 0.
         begin = max(after, Place(period.start, 0), key=lambda place: (place.at, place.transfer_id))
         rows = await self._database.fetch(
-            _SQL["transfers_after"], account["id"], begin.at, begin.transfer_id, period.end, most
+            _SQL["transfers_after"],
+            account["id"],
+            begin.at,
+            begin.transfer_id,
+            period.end,
+            most,
+            reading.at,
+            reading.snapshot,
         )
-        return [
+        lines = [
             Line(
                 id=row["id"],
                 at=row["created_at"],
@@ -130,3 +185,5 @@ class Statements:
             )
             for row in rows
         ]
+        following = Place(lines[-1].at, lines[-1].id, reading) if len(lines) == most else None
+        return Page(lines, following)
