@@ -8,15 +8,16 @@ from collections.abc import Awaitable, Sequence
 
 import pytest
 from shop import shop
-from support import PEPPER, PaySide, codes, connected, payment
+from support import PEPPER, PaySide, codes, connected, payment, seeded
 
 from paybell.clock import SystemClock
 from paybell.messaging.outbox import Outbox
 from paybell.pay.model import Application
 from paybell.pay.overdue import OverdueCloser
-from paybell.storage import Database
+from paybell.storage import Database, Query
 from paybell.testing import FrozenClock
 from paybell.tokens import Principal
+from paybell.trade import store
 from paybell.trade.model import Purchase
 from paybell.wallet.pay_password_service import PayPasswordService
 
@@ -110,6 +111,29 @@ async def test_waiting_for_a_row_that_somebody_holds_takes_no_session(pay_url: s
             assert codes([await side.attempt(other.id, "8")]) == ["paid"]
             assert not stalled.done()
             assert {getattr(outcome, "code", "done") for outcome in await stalled} == {"busy"}
+
+
+async def test_linking_orders_and_marking_them_paid_never_deadlock(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """They name the same orders in other orders, again and again."""
+    async with shop(pay_database, trade_database) as here:
+        numbers = list(range(1, 201))
+        await asyncio.gather(*(here.trade.create(Purchase(n, "7", 100, "CNY", "茶"), "") for n in numbers))
+
+    async def link(chosen: Sequence[int]) -> None:
+        async with trade_database.transaction() as tx:
+            await store.link(tx, [(number, number) for number in chosen])
+
+    async def mark(chosen: Sequence[int]) -> None:
+        async with trade_database.transaction() as tx:
+            await store.mark_paid(tx, chosen)
+
+    again = Query("UPDATE orders SET pay_order_id = NULL, status = 'UNPAID', paid_at = NULL")
+    rng = seeded()
+    for _ in range(40):
+        await trade_database.fetch(again)
+        await asyncio.gather(*(act(rng.sample(numbers, len(numbers))) for act in (link, mark, link, mark)))
 
 
 async def test_a_pay_order_that_somebody_holds_keeps_no_other_from_closing(pay_url: str) -> None:

@@ -131,9 +131,7 @@ async def test_whatever_is_changed_by_hand_is_found_and_named(
     rng = seeded()
     side = PaySide(pay_database)
     await books(side)
-    sealer = TransferSealer(pay_database)
-    await sealer.run_once()
-    await sealer.run_once()
+    await seal(pay_database)
     table, change = KINDS[kind]
     async with by_hand(pay_url) as rows:
         # Of pay orders the paid ones: what nobody has paid has no counterpart yet.

@@ -13,7 +13,7 @@ from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from paybell.idempotency.keys import IdempotencyKey
 from paybell.ids import new_traceparent
 from paybell.money import AMOUNT_MAX, TOTAL_MAX
-from paybell.pay.model import Application
+from paybell.pay.model import Application, PayOrder
 from paybell.storage import ConstraintViolated, Database, Query
 from paybell.tokens import Principal
 from paybell.verification.ledger_check import trial_balance
@@ -175,27 +175,134 @@ async def test_folding_while_payments_run_keeps_the_books_exact(pay_database: Da
     assert await pay_database.fetch(Query("SELECT FROM pending_postings")) == []
 
 
-async def test_paying_does_not_wait_for_the_merchants_row(pay_database: Database, pay_url: str) -> None:
-    """A folder, or a report, that holds the row of a popular merchant stops nobody from paying."""
+@pytest.mark.parametrize("lock", ["FOR NO KEY UPDATE", "FOR UPDATE"])
+async def test_paying_does_not_wait_for_the_merchants_row(
+    pay_database: Database, pay_url: str, lock: str
+) -> None:
+    """Whoever holds the row of a popular merchant, however firmly, keeps nobody from applying or paying."""
     side = PaySide(pay_database)
     await side.fund("7", 1_000)
     order = await side.order(5001, "7", 100)
 
     async with connected(pay_url) as connection, connection.transaction():
-        await connection.execute("UPDATE accounts SET credits = credits WHERE kind = 'merchant'")
+        await connection.execute(f"SELECT FROM accounts WHERE kind = 'merchant' {lock}")
         async with asyncio.timeout(BOUND_SECONDS):
             assert codes([await side.attempt(order.id, "7")]) == ["paid"]
             await side.order(5002, "7", 100)
 
 
-async def test_topping_up_does_not_wait_for_the_funding_row(pay_database: Database, pay_url: str) -> None:
+@pytest.mark.parametrize("lock", ["FOR NO KEY UPDATE", "FOR UPDATE"])
+async def test_topping_up_does_not_wait_for_the_funding_row(
+    pay_database: Database, pay_url: str, lock: str
+) -> None:
     side = PaySide(pay_database)
     await side.fund("7", 1_000)
 
     async with connected(pay_url) as connection, connection.transaction():
-        await connection.execute("UPDATE accounts SET debits = debits WHERE kind = 'funding'")
+        await connection.execute(f"SELECT FROM accounts WHERE kind = 'funding' {lock}")
         async with asyncio.timeout(BOUND_SECONDS):
             await side.fund("8", 1_000)
+
+
+async def merchants(side: PaySide, *merchant_ids: str) -> list[PayOrder]:
+    """Return a pay order of 10 that "7" has paid to each of these merchants."""
+    orders = []
+    for number, merchant_id in enumerate(merchant_ids, 1):
+        order, _ = await side.pay.apply(Application(merchant_id, number, "7", 10, "CNY", "", 600))
+        assert codes([await side.attempt(order.id, "7")]) == ["paid"]
+        orders.append(order)
+    return orders
+
+
+async def credits_of(database: Database) -> dict[str, int]:
+    """Return what merchants' rows say they were credited, without what is pending."""
+    rows = await database.fetch(Query("SELECT owner_id, credits FROM accounts WHERE kind = 'merchant'"))
+    return {row["owner_id"]: row["credits"] for row in rows}
+
+
+async def test_an_account_whose_totals_are_full_stops_no_other(
+    pay_database: Database, pay_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its postings stay where they are, and those behind them are folded all the same."""
+    monkeypatch.setattr(ledger, "FOLD_MAX", 2)
+    side, folder = PaySide(pay_database), PostingFolder(pay_database)
+    await side.fund("7", 1_000)
+    while await folder.run_once():
+        pass
+    orders = await merchants(side, "1", "1", "1", "other")
+    async with connected(pay_url) as rows:
+        await rows.execute(
+            "UPDATE accounts SET credits = $1, debits = $1 WHERE owner_id = '1'", TOTAL_MAX - 5
+        )
+    for _ in range(6):
+        await folder.run_once()
+
+    assert await credits_of(pay_database) == {"1": TOTAL_MAX - 5, "other": 10}
+    pending = await pay_database.fetch(Query("SELECT account_id, credits FROM pending_postings"))
+    assert [tuple(row) for row in pending] == [(orders[0].payee_account, 10)] * 3
+    refunded = await side.refund(orders[0].id, 1)
+    assert codes([refunded]) == ["merchant_insufficient_balance"]
+
+
+async def test_a_merchant_whose_row_is_held_keeps_its_postings_and_no_others(
+    pay_database: Database, pay_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "FOLD_MAX", 2)
+    side, folder = PaySide(pay_database), PostingFolder(pay_database)
+    await side.fund("7", 1_000)
+    await merchants(side, "held", "held", "held", "other")
+
+    async with connected(pay_url) as stranger, stranger.transaction():
+        await stranger.execute("SELECT FROM accounts WHERE owner_id = 'held' FOR UPDATE")
+        async with asyncio.timeout(BOUND_SECONDS):
+            for _ in range(6):
+                await folder.run_once()
+        assert await credits_of(pay_database) == {"held": 0, "other": 10}
+    for _ in range(6):
+        await folder.run_once()
+    assert await credits_of(pay_database) == {"held": 30, "other": 10}
+    assert await trial_balance(pay_database)
+
+
+NAMING = {
+    "a transfer's debit": "INSERT INTO transfers (kind, reference, debit_account, credit_account, amount,"
+    " created_at) SELECT 'payment', 'x', 999999, min(id), 1, now() FROM accounts",
+    "a transfer's credit": "INSERT INTO transfers (kind, reference, debit_account, credit_account, amount,"
+    " created_at) SELECT 'payment', 'x', min(id), 999999, 1, now() FROM accounts",
+    "a posting": "INSERT INTO pending_postings (account_id, debits, credits) VALUES (999999, 1, 0)",
+    "a pay order": "INSERT INTO pay_orders (id, merchant_id, biz_order_no, payer_id, payee_account, amount,"
+    " currency, subject, status, version, created_at, expires_at)"
+    " VALUES (1, '1', 1, '7', 999999, 1, 'CNY', '', 1, 1, now(), now() + interval '1 h')",
+}
+
+
+@pytest.mark.parametrize("statement", NAMING.values(), ids=NAMING)
+async def test_what_names_an_account_names_one_that_exists(
+    pay_database: Database, pay_url: str, statement: str
+) -> None:
+    """Without a foreign key, whose check would lock the account's row."""
+    await PaySide(pay_database).fund("7", 1_000)
+
+    async with connected(pay_url) as rows:
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            await rows.execute(statement)
+
+
+async def test_an_account_is_never_removed_and_never_becomes_another(
+    pay_database: Database, pay_url: str
+) -> None:
+    await PaySide(pay_database).fund("7", 1_000)
+
+    async with connected(pay_url) as rows:
+        for change in (
+            "DELETE FROM accounts",
+            "TRUNCATE accounts CASCADE",
+            "UPDATE accounts SET id = DEFAULT",
+            "UPDATE accounts SET owner_id = '8'",
+            "UPDATE accounts SET kind = 'merchant'",
+        ):
+            with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="append-only"):
+                await rows.execute(change)
 
 
 async def test_a_top_up_is_made_once_for_each_key(pay_database: Database) -> None:

@@ -106,7 +106,7 @@ async def test_a_refund_never_blocks_payments_of_the_same_merchant(
     order = await paid(side)
     async with connected(pay_url) as holding:
         async with holding.transaction():
-            await holding.execute("SELECT FROM accounts WHERE kind = 'merchant' FOR NO KEY UPDATE")
+            await holding.execute("LOCK TABLE refunds IN SHARE MODE")  # the refund stops with what it holds
             refunding = asyncio.ensure_future(side.refund(order.id, PRICE))
             await until(partial(waiting_for_locks, holding, 1))
             await side.fund("8", PRICE)

@@ -66,19 +66,28 @@ WHERE order_checks.order_id = planned.order_id;
 DELETE FROM order_checks WHERE order_id = ANY($1::bigint[]);
 
 -- name: note_paid_though_cancelled
+-- Of orders that `mark_paid` has locked.
 UPDATE orders SET paid_at = $2 WHERE id = ANY($1::bigint[]) AND status = 'CANCELLED' AND paid_at IS NULL;
 
 -- name: link_pay_orders
+-- Locked in id order first, as everywhere: whatever order the rows are changed in, nobody waits for us in another.
+WITH locked AS MATERIALIZED (
+    SELECT id FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
+)
 UPDATE orders
 SET pay_order_id = linked.pay_order_id
-FROM unnest($1::bigint[], $2::bigint[]) AS linked (id, pay_order_id)
+FROM unnest($1::bigint[], $2::bigint[]) AS linked (id, pay_order_id) JOIN locked USING (id)
 WHERE orders.id = linked.id AND orders.pay_order_id IS NULL;
 
 -- name: mark_paid
--- Guarded by status: a message that comes again, or late, revives nothing.
+-- Guarded by status: a message that comes again, or late, revives nothing. Locked in id order.
+WITH locked AS MATERIALIZED (
+    SELECT id FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
+)
 UPDATE orders SET status = 'PAID', paid_at = $2
-WHERE id = ANY($1::bigint[]) AND status = 'UNPAID'
-RETURNING id;
+FROM locked
+WHERE orders.id = locked.id AND status = 'UNPAID'
+RETURNING orders.id;
 
 -- name: mark_cancelled
 UPDATE orders SET status = 'CANCELLED', cancelled_at = $2

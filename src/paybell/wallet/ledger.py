@@ -9,10 +9,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+import structlog
+
 from paybell.errors import Busy
 from paybell.storage import Database, Record, Transaction, load_queries
 from paybell.wallet.pay_password import PayPassword
 
+log = structlog.get_logger()
 _SQL = load_queries(__package__)
 
 # Postings folded in one transaction: a few milliseconds under the lock of a merchant's row.
@@ -164,22 +167,40 @@ async def lock_merchant(tx: Transaction, account_id: int) -> int:
 
     What was appended for it is folded first. Paying goes on meanwhile: it appends, and never waits for
     this lock.
+
+    Raises:
+        Busy: somebody else holds it.
     """
-    await tx.execute(_SQL["fold_account"], account_id)
-    row = await tx.fetch_one(_SQL["lock_account"], account_id)
+    if await tx.fetch_one(_SQL["lock_account"], account_id) is None:
+        raise Busy
+    row = await tx.fetch_one(_SQL["fold_account"], account_id)
     assert row is not None, "accounts are never deleted"
     return int(row["balance"])
 
 
 class PostingFolder:
-    """Folds what was appended for merchants and funding into their accounts' rows."""
+    """Folds what was appended for merchants and funding into their accounts' rows.
+
+    It goes round: what has to be left alone is not in the way of what comes after it.
+    """
 
     def __init__(self, database: Database) -> None:
         """Work on the pay database."""
         self._database = database
+        self._last_id = 0
+        self._full: frozenset[int] = frozenset()
 
     async def run_once(self) -> int:
-        """Fold one bounded batch and return how many postings it had."""
+        """Look at one bounded batch; return how many postings it had."""
         async with self._database.transaction() as tx:
-            row = await tx.fetch_one(_SQL["fold_postings"], FOLD_MAX)
-        return int(row["postings"]) if row else 0
+            row = await tx.fetch_one(_SQL["fold_postings"], FOLD_MAX, self._last_id)
+        assert row is not None
+        self._last_id = row["last_id"] if row["postings"] == FOLD_MAX else 0
+        self._report(frozenset(row["full_accounts"]))
+        return int(row["postings"])
+
+    def _report(self, full: frozenset[int]) -> None:
+        """Say once of an account that its postings stay where they are, and count all the same."""
+        if new := full - self._full:
+            log.error("account_full", accounts=sorted(new))
+        self._full |= full

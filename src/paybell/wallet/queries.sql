@@ -101,36 +101,58 @@ WHERE accounts.id = sides.account_id
   AND (accounts.kind = 'wallet' OR accounts.kind = 'merchant' AND sides.debits > 0);
 
 -- name: fold_postings
--- Move appended postings into their accounts' rows; several folders share the work.
-WITH taken AS (
+-- Move appended postings, the next ones after an id, into their accounts' rows; several processes share the work.
+-- An account that somebody holds, or whose totals would leave 64 bits, keeps its own and stops no other.
+WITH candidates AS (
+    SELECT ctid AS place, id, account_id, debits, credits
+    FROM pending_postings WHERE id > $2 ORDER BY id LIMIT $1
+    FOR UPDATE SKIP LOCKED
+), sums AS (
+    SELECT account_id, sum(debits) AS debits, sum(credits) AS credits FROM candidates GROUP BY account_id
+), free AS (
+    SELECT accounts.id, sums.debits, sums.credits
+    FROM accounts JOIN sums ON sums.account_id = accounts.id
+    WHERE greatest(accounts.debits + sums.debits, accounts.credits + sums.credits) <= 9223372036854775807
+    FOR NO KEY UPDATE OF accounts SKIP LOCKED
+), taken AS (
     DELETE FROM pending_postings
-    WHERE ctid = ANY(ARRAY(SELECT ctid FROM pending_postings ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
-    RETURNING account_id, debits, credits
+    WHERE ctid = ANY(ARRAY(SELECT place FROM candidates JOIN free ON free.id = candidates.account_id))
+    RETURNING id
 ), folded AS (
     UPDATE accounts
-    SET debits = accounts.debits + sums.debits, credits = accounts.credits + sums.credits
-    FROM (
-        SELECT account_id, sum(debits)::bigint AS debits, sum(credits)::bigint AS credits
-        FROM taken GROUP BY account_id
-    ) AS sums
-    WHERE accounts.id = sums.account_id
+    SET debits = accounts.debits + free.debits, credits = accounts.credits + free.credits
+    FROM free WHERE accounts.id = free.id
 )
-SELECT count(*) AS postings FROM taken;
-
--- name: fold_account
--- The postings of one account, waiting for a folder that holds some; locked in the folders' order.
-WITH taken AS (
-    DELETE FROM pending_postings
-    WHERE ctid = ANY(ARRAY(SELECT ctid FROM pending_postings WHERE account_id = $1 ORDER BY id FOR UPDATE))
-    RETURNING debits, credits
-)
-UPDATE accounts
-SET debits = accounts.debits + sums.debits, credits = accounts.credits + sums.credits
-FROM (SELECT sum(debits)::bigint AS debits, sum(credits)::bigint AS credits FROM taken) AS sums
-WHERE accounts.id = $1 AND sums.credits IS NOT NULL;
+SELECT count(*) AS postings, max(id) AS last_id,
+       ARRAY(
+           SELECT accounts.id FROM accounts JOIN sums ON sums.account_id = accounts.id
+           WHERE greatest(accounts.debits + sums.debits, accounts.credits + sums.credits) > 9223372036854775807
+       ) AS full_accounts
+FROM candidates;
 
 -- name: lock_account
-SELECT credits - debits AS balance FROM accounts WHERE id = $1 FOR NO KEY UPDATE;
+-- No row where somebody else holds it.
+SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: fold_account
+-- The postings of one account that is locked, as long as its totals fit; then what it holds.
+WITH candidates AS (
+    SELECT ctid AS place, debits, credits FROM pending_postings WHERE account_id = $1 ORDER BY id FOR UPDATE
+), sums AS (
+    SELECT coalesce(sum(debits), 0) AS debits, coalesce(sum(credits), 0) AS credits FROM candidates
+), fitting AS (
+    SELECT sums.debits, sums.credits
+    FROM sums JOIN accounts ON accounts.id = $1
+    WHERE greatest(accounts.debits + sums.debits, accounts.credits + sums.credits) <= 9223372036854775807
+), taken AS (
+    DELETE FROM pending_postings
+    WHERE ctid = ANY(ARRAY(SELECT place FROM candidates)) AND EXISTS (SELECT FROM fitting)
+)
+UPDATE accounts
+SET debits = accounts.debits + coalesce((SELECT debits FROM fitting), 0),
+    credits = accounts.credits + coalesce((SELECT credits FROM fitting), 0)
+WHERE accounts.id = $1
+RETURNING credits - debits AS balance;
 
 -- name: find_top_up
 SELECT 1 AS found FROM transfers WHERE kind = 'top_up' AND reference = $1;
