@@ -25,6 +25,7 @@ from paybell.serving.databases import SCHEMAS, databases, is_embedded, named
 from paybell.settings import ROLES, Settings, read_settings, service_links
 from paybell.settings.secrets import with_secrets
 from paybell.storage import Database, Query, migrate
+from paybell.storage.runtime_role import owned_tables
 from paybell.storage.schema import Schema
 from paybell.tokens import Tokens
 from paybell.trade.errors import PayServiceUnavailable
@@ -151,7 +152,8 @@ async def _databases(settings: Settings, roles: frozenset[str], clock: Clock) ->
             if is_embedded(settings, names):
                 yield Finding("databases", "ok", f"the embedded PostgreSQL, in {settings.home}")
             for name in urls:
-                async for finding in _database(name, urls[name], clock):
+                embedded = is_embedded(settings, [name])
+                async for finding in _database(name, urls[name], clock, embedded=embedded):
                     yield finding
                 with suppress(PaybellError):  # whatever it is, it has been said
                     async for finding in _room(name, urls[name], settings.database_connections, clock):
@@ -176,6 +178,8 @@ async def _database(name: str, url: str, clock: Clock) -> AsyncIterator[Finding]
                 await database.check()
                 yield Finding(part, "ok", "answers, schema as needed")
                 yield await _clock(part, database, clock)
+                if not embedded:
+                    yield await _role(part, database)
     except PaybellError as error:
         yield _error(part, error)
 
@@ -196,6 +200,19 @@ async def _clock(part: str, database: Database, clock: Clock) -> Finding:
         what = f"this machine and the {part}'s differ by {abs(off):.1f} s"
         return Finding("clock", "error", what, "Synchronise both with NTP (timedatectl, chronyc).")
     return Finding("clock", "ok", f"agrees with the {part}'s")
+
+
+async def _role(part: str, database: Database) -> Finding:
+    """Whoever owns the tables can rewrite history whatever its triggers say."""
+    role, tables = await owned_tables(database)
+    if not tables:
+        return Finding(part, "ok", f"{role} owns no table: it cannot change history")
+    return Finding(
+        part,
+        "warning",
+        f"{role} owns {tables} tables, so it can change or empty the history of payments",
+        "As the owner run paybell migrate --runtime-role NAME, and let the service's URL name NAME.",
+    )
 
 
 async def _room(name: str, url: str, connections: int, clock: Clock) -> AsyncIterator[Finding]:

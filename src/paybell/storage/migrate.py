@@ -54,7 +54,7 @@ async def migrate(url: str, schema: Schema) -> tuple[str | None, str]:
         DatabaseUnavailable: the server does not answer, or a lock is not free; going on is safe.
         Misconfigured: it refuses us, or a script that was applied has changed since.
     """
-    async with _session(url) as connection:
+    async with migration_session(url) as connection:
         with _explained(schema, "its versions"):
             await _wait_for_turn(connection)
             await connection.execute(_SQL["create_versions"])
@@ -73,7 +73,7 @@ async def migrate(url: str, schema: Schema) -> tuple[str | None, str]:
 async def revision(url: str, schema: Schema) -> Revision:
     """Return where a schema stands; errors as in `migrate`."""
     needed = schema.scripts()[-1].version
-    async with _session(url) as connection:
+    async with migration_session(url) as connection:
         try:
             row = await connection.fetchrow(_SQL["read_revision"], schema.name)
         except asyncpg.UndefinedTableError:
@@ -121,7 +121,8 @@ async def _wait_for_turn(connection: Session) -> None:
 
 
 @asynccontextmanager
-async def _session(url: str) -> AsyncIterator[Session]:
+async def migration_session(url: str) -> AsyncIterator[Session]:
+    """Yield a session with the limits of a migration; errors as in `revision`."""
     try:
         connection = await open_session(
             url, timeout=_CONNECT_TIMEOUT_SECONDS, server_settings=_SERVER_SETTINGS

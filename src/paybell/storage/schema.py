@@ -46,6 +46,10 @@ class Schema:
     name: str
     folder: Traversable
 
+    def rights(self) -> str:
+        """Return the statements that give ``:role`` what a process of ours needs in these tables."""
+        return self.folder.joinpath("rights.sql").read_text(encoding="utf-8")
+
     def scripts(self) -> Sequence[Script]:
         """Return all scripts in order."""
         found = [
