@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from serving import PEPPER_SETTING, SECRET, fresh_databases, fresh_user, in_process, run
+from serving import PEPPER_SETTING, SECRET, SETTINGS, fresh_databases, fresh_user, in_process, run
 from support import Databases, connected, until
 
+from paybell.verification.anchors import read_anchors
+
+KEYS = "1:a key of thirty-two bytes or of more"
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
@@ -19,12 +23,15 @@ async def test_the_books_are_right_until_somebody_changes_one(postgres: Database
         "trade_database_url": urls["trade"],
         "jwt_secret": SECRET,
         "pin_pepper": PEPPER_SETTING,
+        "seal_keys": KEYS,
     }
+    anchors = tmp_path / "anchors"
 
     async def verify(*arguments: str) -> tuple[int, str]:
         return await run("verify", *arguments, log=tmp_path / "log", **settings)
 
-    async with in_process(urls) as service, connected(urls["pay"]) as rows:
+    keyed = msgspec.structs.replace(SETTINGS, seal_keys=KEYS)
+    async with in_process(urls, keyed) as service, connected(urls["pay"]) as rows:
         client, user = service.client, fresh_user()
         await client.fund(user, 1_000)
         order = await client.order(user, 100)
@@ -38,12 +45,12 @@ async def test_the_books_are_right_until_somebody_changes_one(postgres: Database
             )
 
         await until(sealed)
-        right, said = await verify("--json")
+        right, said = await verify("--json", "--anchor", str(anchors))
         await rows.execute("SET session_replication_role = replica")
         changed = await rows.fetchval(
             "UPDATE transfers SET amount = amount + 1 WHERE kind = 'payment' RETURNING id"
         )
-        wrong, found = await verify("--json")
+        wrong, found = await verify("--json", "--anchor", str(anchors))
         _, table = await verify()
 
     summary = json.loads(said.splitlines()[-1])
@@ -53,6 +60,8 @@ async def test_the_books_are_right_until_somebody_changes_one(postgres: Database
     findings = json.loads(found.splitlines()[-1])["findings"]
     assert {"table": "transfers", "row": str(changed), "what": "sealed_row_changed", "detail": ""} in findings
     assert "sealed row changed" in table
+    assert f"The chain is keyed from block 1 to {summary['head']}." in " ".join(table.split())
+    assert (summary["keyedFrom"], len(read_anchors(anchors))) == ("1", 1)
 
 
 @pytest.mark.slow

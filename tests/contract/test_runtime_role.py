@@ -132,13 +132,13 @@ async def test_history_and_schema_are_out_of_the_serving_roles_reach(roles: Role
             await rows.execute(statement)
 
 
-async def test_every_table_has_rights_of_its_own(roles: Roles) -> None:
-    """A new table must say what the serving role may do with it."""
+async def test_every_table_and_view_has_rights_of_its_own(roles: Roles) -> None:
+    """A new one must say what the serving role may do with it."""
     for url in roles.owner.values():
         async with connected(url) as rows:
             missing = await rows.fetch(
-                "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() "
-                "AND NOT has_table_privilege($1, format('%I.%I', schemaname, tablename), 'SELECT')",
+                "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+                "AND relkind IN ('r', 'v') AND NOT has_table_privilege($1, oid, 'SELECT')",
                 ROLE,
             )
         assert missing == []

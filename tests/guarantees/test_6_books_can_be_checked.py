@@ -15,16 +15,18 @@ from relaying import pay
 from support import PaySide, connected, seeded, until
 
 from paybell.clock import SystemClock
-from paybell.errors import DatabaseUnavailable
+from paybell.errors import DatabaseUnavailable, Misconfigured
 from paybell.pay.model import Application
 from paybell.pay.tables import SCHEMA
 from paybell.storage import Database, Query, Transaction
 from paybell.storage.embedded import PAY_DATABASE, embedded_postgres
 from paybell.storage.migrate import migrate
 from paybell.verification import ledger_check
+from paybell.verification.anchors import note_anchor, read_anchors
 from paybell.verification.ledger_check import LedgerFault, Progress, verify
 from paybell.wallet import ledger
 from paybell.wallet.ledger import Transfer, TransferKind
+from paybell.wallet.seal_keys import UNKEYED, SealKeys
 from paybell.wallet.sealing import TransferSealer
 
 ORDERS, CORRUPTIONS = 300, 10
@@ -239,6 +241,85 @@ async def test_of_books_that_are_wrong_throughout_all_rows_are_counted_and_some_
 
     assert len(last.findings) == 10
     assert last.kinds["payment_differs"] == ORDERS
+
+
+KEYS = SealKeys("1:a key of thirty-two bytes or of more")
+
+
+async def keyed_books(database: Database, *keys: SealKeys, prefix: str = "u") -> None:
+    """One sealed block for each of these, of one top-up each."""
+    side = PaySide(database)
+    for number, key in enumerate(keys):
+        await side.fund(f"{prefix}{number}", 1)
+        sealer = TransferSealer(database, key)
+        await until(partial(_seals, sealer))
+
+
+async def _seals(sealer: TransferSealer) -> bool:
+    return await sealer.run_once() > 0
+
+
+async def test_a_chain_is_keyed_from_the_block_on_that_has_the_first_mac(pay_database: Database) -> None:
+    """Keys rotate; a release without them, or none at all, has sealed what is before."""
+    another = "2:another key of thirty-two bytes or more"
+    rotated = SealKeys(f"{another},1:a key of thirty-two bytes or of more")
+    await keyed_books(pay_database, UNKEYED, UNKEYED, KEYS, rotated)
+
+    found = await verify(pay_database, lambda _: None, rotated)
+
+    assert (found.findings, found.keyed_from) == ([], 3)
+    assert found.head is not None
+    assert found.head.block == 4
+    only_the_newest = await verify(pay_database, lambda _: None, SealKeys(another))
+    assert [(one.row, one.what) for one in only_the_newest.findings] == [(3, "seal_key_unknown")]
+    with pytest.raises(Misconfigured, match="set PAYBELL_SEAL_KEYS"):
+        await keyed_books(pay_database, UNKEYED, prefix="v")
+
+
+@pytest.mark.parametrize("with_mac", [False, True])
+async def test_a_chain_that_is_sealed_anew_by_the_databases_owner_has_no_valid_macs(
+    pay_database: Database, pay_url: str, with_mac: bool
+) -> None:
+    """The hashes agree with what the transfers say now; the MACs cannot."""
+    await keyed_books(pay_database, KEYS, KEYS)
+    async with by_hand(pay_url) as rows:
+        macs = [row["mac"] for row in await rows.fetch("SELECT mac FROM transfer_seals ORDER BY id")]
+        await rows.execute("UPDATE transfers SET reference = 'another' WHERE id = 1; TRUNCATE transfer_seals")
+        await seal(pay_database)
+        await rows.execute("UPDATE transfer_seals SET mac = $1", macs[-1] if with_mac else None)
+
+    found = await verify(pay_database, lambda _: None, KEYS)
+
+    if with_mac:
+        assert found.kinds == {"seal_forged": 1}
+    else:  # what is left to see is that it is not keyed any more
+        assert (found.findings, found.keyed_from) == ([], None)
+
+
+async def test_a_chain_that_was_rewritten_or_cut_off_differs_from_its_anchors(
+    pay_database: Database, pay_url: str, tmp_path: Path
+) -> None:
+    """Also one without keys: the heads stand in a file the database's owner cannot write."""
+    file = tmp_path / "anchors"
+    await keyed_books(pay_database, UNKEYED)
+    for user in ("8", "9"):
+        head = (await verify(pay_database, lambda _: None, anchors=read_anchors(file))).head
+        assert head is not None
+        note_anchor(file, head)
+        await PaySide(pay_database).fund(user, 1)
+        await until(partial(_seals, TransferSealer(pay_database)))
+    anchors = read_anchors(file)
+    assert [one.block for one in anchors] == [1, 2]
+    assert (await verify(pay_database, lambda _: None, anchors=anchors)).findings == []
+
+    async with by_hand(pay_url) as rows:
+        await rows.execute("DELETE FROM transfer_seals WHERE id > 1; DELETE FROM transfers WHERE id = 2")
+    await seal(pay_database)
+    found = await verify(pay_database, lambda _: None, anchors=anchors)
+    assert [one.row for one in found.findings if one.what == "anchor_differs"] == [2]
+    file.write_text("no anchor")
+    with pytest.raises(Misconfigured, match="something else than anchors"):
+        read_anchors(file)
 
 
 async def top_up(tx: Transaction, user_id: str) -> None:

@@ -80,5 +80,5 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 def test_the_scripts_of_each_schema_are_numbered_without_gaps_or_doubles() -> None:
     """Two of one number: the schema would have only one of them."""
     for folder in SOURCE.glob("*/migrations"):
-        numbers = sorted(int(script.name[:4]) for script in folder.glob("*.sql"))
+        numbers = sorted(int(script.name[:4]) for script in folder.glob("[0-9]*.sql"))
         assert numbers == list(range(1, len(numbers) + 1)), folder.parent.name

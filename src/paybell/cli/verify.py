@@ -1,6 +1,7 @@
 """``paybell verify``: are the books of pay right, to the last row."""
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -13,40 +14,59 @@ from paybell.clock import SystemClock
 from paybell.serving.databases import prepared
 from paybell.settings import read_settings
 from paybell.storage import READING, Database
+from paybell.verification.anchors import note_anchor, read_anchors
 from paybell.verification.ledger_check import LedgerFault, Progress
 from paybell.verification.ledger_check import verify as check
+from paybell.wallet.seal_keys import SealKeys
 
 # Rows a person is shown; programs are told all that are kept.
 SHOWN_MAX = 50
 
 
-async def verify(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+async def verify(*, anchor: Path | None = None, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     """Check ledger, pay orders, refunds, outbox and the chain over transfers; exit code 0 when all is right.
 
     Payments go on meanwhile: everything is read as it was when it began.
 
     Args:
+        anchor: a file, out of the database owner's reach, of heads of the chain: each that it holds
+            must still be in the chain, and the newest is added when all is right.
         json: end with one JSON line.
     """
     started = time.monotonic()
-    clock = SystemClock()
+    clock, settings = SystemClock(), read_settings()
+    keys = SealKeys(settings.seal_keys)
+    noted = read_anchors(anchor) if anchor else ()
     async with (
-        prepared(read_settings(), clock, ["pay"]) as urls,
+        prepared(settings, clock, ["pay"]) as urls,
         Database.open(urls["pay"], clock, connections=2, limits=READING) as database,
     ):
         with Bar(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True) as bar:
             task = bar.add_task("Reading the books …")
-            found = await check(database, lambda state: bar.update(task, description=_sentence(state)))
+            found = await check(
+                database, lambda state: bar.update(task, description=_sentence(state)), keys, noted
+            )
+    if anchor and found.head and not found.findings and found.head not in noted:
+        note_anchor(anchor, found.head)
     if json:
         print_json(_summary(found, time.monotonic() - started))
     else:
-        _show(found)
+        _show(found, keys)
     return 1 if found.findings else 0
 
 
 def _sentence(state: Progress) -> str:
     rows = ", ".join(f"{count:,} {table.replace('_', ' ')}" for table, count in state.rows.items())
     return f"{rows}: {state.kinds.total():,} wrong …"
+
+
+def _chain(found: Progress, keys: SealKeys) -> str:
+    if found.head is None:
+        return "Nothing is sealed yet."
+    if found.keyed_from is None:
+        return "The chain is not keyed: set PAYBELL_SEAL_KEYS for the background role."
+    checked = "" if keys else " Their MACs were not checked: PAYBELL_SEAL_KEYS is empty."
+    return f"The chain is keyed from block {found.keyed_from} to {found.head.block}.{checked}"
 
 
 def _summary(found: Progress, seconds: float) -> dict[str, object]:
@@ -58,6 +78,8 @@ def _summary(found: Progress, seconds: float) -> dict[str, object]:
         "payOrders": found.rows["pay_orders"],
         "refunds": found.rows["refunds"],
         "events": found.rows["outbox"],
+        "keyedFrom": None if found.keyed_from is None else str(found.keyed_from),
+        "head": None if found.head is None else str(found.head.block),
         "seconds": round(seconds, 2),
         "kinds": found.kinds,
         "findings": [_members(one) for one in found.findings],
@@ -69,7 +91,7 @@ def _members(one: LedgerFault) -> dict[str, object]:
     return {"table": one.table, "row": str(one.row), "what": one.what, "detail": one.detail}
 
 
-def _show(found: Progress) -> None:
+def _show(found: Progress, keys: SealKeys) -> None:
     if found.findings:
         table = Table("table", "row", "what", "detail")
         for one in found.findings[:SHOWN_MAX]:
@@ -77,5 +99,6 @@ def _show(found: Progress) -> None:
         out.print(table)
         say_how_many_more(found.kinds.total(), SHOWN_MAX, len(found.findings))
     out.print(_sentence(found).removesuffix(" …") + ".")
+    out.print(_chain(found, keys))
     if found.findings:
         out.print("Compare the rows with a backup; nothing here changes a book.")

@@ -109,6 +109,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"
             "a secret alone has the id 1. Each is as long as PAYBELL_JWT_SECRET."
         ),
     ] = ""
+    seal_keys: Annotated[
+        str,
+        Meta(
+            description="Keys of the seals over transfers, as id:secret of at least 32 bytes, newest first, "
+            "separated by commas, for the background role and paybell verify; empty: seals are not keyed."
+        ),
+    ] = ""
     event_keys: Annotated[
         str,
         Meta(

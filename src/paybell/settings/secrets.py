@@ -15,6 +15,7 @@ from paybell.settings import Settings
 # RFC 7518 section 3.2: a key for HS256 has at least 256 bits.
 SECRET_BYTES_MIN = 32
 _JWT_SECRET, _PIN_PEPPER = "PAYBELL_JWT_SECRET", "PAYBELL_PIN_PEPPER"
+_SEAL_KEYS = "PAYBELL_SEAL_KEYS"
 EVENT_KEYS = "PAYBELL_EVENT_KEYS"
 # A key of a setting that holds several: its id stands beside what was made with it.
 _KEY = re.compile(r"(?:([A-Za-z0-9]{1,32}):)?([^:]+)")
@@ -57,6 +58,9 @@ def with_secrets(settings: Settings) -> Settings:
     if settings.needs_real_secrets:
         for key_id, key in keys_of(_PIN_PEPPER, pin_pepper).items():
             _check_length(f"{_PIN_PEPPER}, key {key_id}", key)
+    if settings.seal_keys and settings.needs_real_secrets:
+        for key_id, key in keys_of(_SEAL_KEYS, settings.seal_keys).items():
+            _check_length(f"{_SEAL_KEYS}, key {key_id}", key)
     return msgspec.structs.replace(
         settings, jwt_secret=jwt_secret, pin_pepper=pin_pepper, event_keys=event_keys
     )

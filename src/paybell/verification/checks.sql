@@ -6,9 +6,14 @@ FROM unnest('{enable_hashjoin,enable_mergejoin,enable_seqscan,enable_material,en
 
 -- name: seals
 -- The next blocks of the chain, each with the chain as it should be.
-SELECT id, last_id, chain, sha256(coalesce(lag(chain) OVER (ORDER BY last_id), $2::bytea) || digest) = chain AS chained,
+SELECT id, last_id, chain, mac, sealed_at, sha256(coalesce(lag(chain) OVER (ORDER BY last_id), $2::bytea) || digest) = chain AS chained,
        cardinality(ids) AS transfers, coalesce(lag(last_id) OVER (ORDER BY last_id), $1::bigint) AS after
 FROM (SELECT * FROM transfer_seals WHERE last_id > $1 ORDER BY last_id LIMIT $3) AS next;
+
+-- name: anchored
+-- Which of these heads are in the chain as they were noted.
+SELECT last_id FROM unnest($1::bigint[], $2::bytea[]) AS noted (last_id, chain)
+JOIN transfer_seals USING (last_id, chain);
 
 -- name: broken_seals
 -- Blocks whose transfers are not what was sealed.

@@ -4,10 +4,12 @@ Everything is read in pages by id, so memory stays flat and every statement is s
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from paybell.storage import Database, Query, Transaction, load_queries
+from paybell.storage import Database, Query, Record, Transaction, load_queries
+from paybell.verification.anchors import Anchor
+from paybell.wallet.seal_keys import UNKEYED, SealKeys
 
 _SQL = load_queries(__package__, "checks.sql")
 # Rows of one statement: some 200 ms.
@@ -32,12 +34,15 @@ class LedgerFault:
 class Progress:
     """How far a check has come: rows looked at by table, what was found, and how often.
 
-    ``findings`` holds the first `FINDINGS_MAX`; ``kinds`` counts all of them.
+    ``findings`` holds the first `FINDINGS_MAX`; ``kinds`` counts all of them. ``keyed_from`` is the block
+    with the first MAC of the chain, ``head`` the last block.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     findings: list[LedgerFault] = field(default_factory=list)
+    keyed_from: int | None = None
+    head: Anchor | None = None
 
     def add(self, found: Iterable[LedgerFault]) -> None:
         """Count findings, and keep what there is room for."""
@@ -64,8 +69,19 @@ _CHECKS = (
 )
 
 
-async def verify(database: Database, tell: Callable[[Progress], object]) -> Progress:
-    """Check everything; ``tell`` hears of each page.
+async def verify(
+    database: Database,
+    tell: Callable[[Progress], object],
+    keys: SealKeys = UNKEYED,
+    anchors: Sequence[Anchor] = (),
+) -> Progress:
+    """Check everything.
+
+    Args:
+        database: pay's.
+        tell: is called after each page.
+        keys: the seals'; without them their MACs are not checked.
+        anchors: heads of the chain that were noted elsewhere, which must still be in it.
 
     Raises:
         DatabaseUnavailable: the server does not answer.
@@ -73,8 +89,9 @@ async def verify(database: Database, tell: Callable[[Progress], object]) -> Prog
     progress = Progress()
     async with database.snapshot() as tx:
         await tx.fetch(_SQL["plan_as_written"])
-        async for _ in _chain(tx, progress):
+        async for _ in _chain(tx, keys, progress):
             tell(progress)
+        await _anchored(tx, anchors, progress)
         async for _ in _sums(tx, progress):
             tell(progress)
         for check in _CHECKS:
@@ -119,13 +136,34 @@ async def _sums(tx: Transaction, progress: Progress) -> AsyncIterator[None]:
         yield
 
 
-async def _chain(tx: Transaction, progress: Progress) -> AsyncIterator[None]:
+async def _anchored(tx: Transaction, anchors: Sequence[Anchor], progress: Progress) -> None:
+    """Find every head that was noted and is not in the chain any more: it was rewritten, or cut off."""
+    rows = await tx.fetch(_SQL["anchored"], [one.last_id for one in anchors], [one.chain for one in anchors])
+    there = {row["last_id"] for row in rows}
+    progress.add(
+        LedgerFault("transfer_seals", one.block, "anchor_differs", f"noted {one.at:%Y-%m-%d %H:%M:%S} UTC")
+        for one in anchors
+        if one.last_id not in there
+    )
+
+
+def _keyed(seals: Sequence[Record], keys: SealKeys, progress: Progress) -> Iterator[LedgerFault]:
+    for seal in seals:
+        keyed = progress.keyed_from is not None
+        if fault := keys.fault(seal["mac"], seal["last_id"], seal["chain"], keyed=keyed):
+            yield LedgerFault("transfer_seals", seal["id"], fault)
+        if seal["mac"] is not None and not keyed:
+            progress.keyed_from = seal["id"]
+
+
+async def _chain(tx: Transaction, keys: SealKeys, progress: Progress) -> AsyncIterator[None]:
     """Follow the chain block by block; of a broken block name the rows."""
     after, chain = 0, b""
     while seals := await tx.fetch(_SQL["seals"], after, chain, _SEALS):
         progress.add(
             LedgerFault("transfer_seals", seal["id"], "chain_broken") for seal in seals if not seal["chained"]
         )
+        progress.add(_keyed(seals, keys, progress))
         ids, afters = [seal["id"] for seal in seals], [seal["after"] for seal in seals]
         broken = {row["id"] for row in await tx.fetch(_SQL["broken_seals"], ids, afters)}
         for seal in seals:
@@ -133,6 +171,7 @@ async def _chain(tx: Transaction, progress: Progress) -> AsyncIterator[None]:
                 progress.add(await _named(tx, seal["id"], seal["after"], seal["last_id"]))
         progress.rows["sealed transfers"] += sum(seal["transfers"] for seal in seals)
         after, chain = seals[-1]["last_id"], seals[-1]["chain"]
+        progress.head = Anchor(seals[-1]["id"], after, chain, seals[-1]["sealed_at"])
         yield
 
 

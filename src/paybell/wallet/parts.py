@@ -7,6 +7,7 @@ from paybell.wallet.pay_password_routes import pay_password_routes
 from paybell.wallet.pay_password_service import PayPasswordService
 from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.routes import wallet_routes
+from paybell.wallet.seal_keys import SealKeys
 from paybell.wallet.sealing import SEAL_MAX, TransferSealer
 from paybell.wallet.service import WalletService
 from paybell.wallet.statement_routes import statement_routes
@@ -46,7 +47,7 @@ async def wallet_parts(host: Host) -> Parts:
             ),
             Loop(
                 "transfer-sealer",
-                TransferSealer(database).run_once,
+                TransferSealer(database, SealKeys(host.settings.seal_keys)).run_once,
                 idle_seconds=_SEAL_IDLE_SECONDS,
                 full=SEAL_MAX,
                 rest_seconds=_SEAL_IDLE_SECONDS,

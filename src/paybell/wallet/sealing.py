@@ -11,7 +11,9 @@ runs can have that very id.
 from dataclasses import dataclass
 from datetime import datetime
 
-from paybell.storage import Database, Transaction, load_queries
+from paybell.errors import Misconfigured
+from paybell.storage import Database, Record, Transaction, load_queries
+from paybell.wallet.seal_keys import UNKEYED, SealKeys
 
 _SQL = load_queries(__package__, "sealing.sql")
 BLOCK_MAX = 1_000
@@ -32,15 +34,20 @@ class _Look:
 class TransferSealer:
     """Seals transfers; any number may run, one at a time works."""
 
-    def __init__(self, database: Database) -> None:
-        """Work on the pay database."""
+    def __init__(self, database: Database, keys: SealKeys = UNKEYED) -> None:
+        """Work on the pay database; with keys each block gets a MAC that the database cannot make."""
         self._database = database
+        self._keys = keys
         self._looks: list[_Look] = []
         self._horizon = 0
         self._server: datetime | None = None
 
     async def run_once(self) -> int:
-        """Seal a bounded number of transfers; return how many."""
+        """Seal a bounded number of transfers; return how many.
+
+        Raises:
+            Misconfigured: the chain is keyed, and we have no keys.
+        """
         sealed = 0
         async with self._database.transaction() as tx:
             horizon = await self._advance(tx)
@@ -48,11 +55,21 @@ class TransferSealer:
             if lock is None or not lock["locked"]:
                 return 0
             for _ in range(SEAL_MAX // BLOCK_MAX):
-                block = await tx.fetch_one(_SQL["seal_block"], horizon, BLOCK_MAX, tx.now)
+                block = await tx.fetch_one(_SQL["next_block"], horizon, BLOCK_MAX)
                 if block is None:
                     break
-                sealed += block["transfers"]
+                await self._insert(tx, block)
+                sealed += len(block["ids"])
         return sealed
+
+    async def _insert(self, tx: Transaction, block: Record) -> None:
+        mac = self._keys.mac(block["last_id"], block["chain"])
+        if block["keyed"] and mac is None:
+            raise Misconfigured(
+                "The chain of seals is keyed; set PAYBELL_SEAL_KEYS for the background role too."
+            )
+        columns = [block[name] for name in ("last_id", "ids", "row_digests", "digest", "chain")]
+        await tx.execute(_SQL["insert_seal"], *columns, mac, tx.now)
 
     async def _advance(self, tx: Transaction) -> int:
         """Return up to which id every transfer is written, and look again where there are newer ones."""

@@ -14,11 +14,12 @@ SELECT pg_current_xact_id()::text::bigint AS id, pg_logical_emit_message(true, '
 -- name: try_lock_sealing
 SELECT pg_try_advisory_xact_lock(hashtextextended('paybell transfer seals', 0)) AS locked;
 
--- name: seal_block
+-- name: next_block
 -- The next transfers in the order of ids, as one block that continues the chain.
 WITH before AS (
     SELECT coalesce(max(last_id), 0) AS last_id,
-           coalesce((SELECT chain FROM transfer_seals ORDER BY last_id DESC LIMIT 1), ''::bytea) AS chain
+           coalesce((SELECT chain FROM transfer_seals ORDER BY last_id DESC LIMIT 1), ''::bytea) AS chain,
+           coalesce((SELECT mac FROM transfer_seals ORDER BY last_id DESC LIMIT 1), '') <> '' AS keyed
     FROM transfer_seals
 ), rows AS (
     SELECT transfers.id, transfer_digest(transfers) AS digest
@@ -31,7 +32,10 @@ WITH before AS (
            sha256(string_agg(digest, ''::bytea ORDER BY id)) AS digest
     FROM rows HAVING count(*) > 0
 )
-INSERT INTO transfer_seals (last_id, ids, row_digests, digest, chain, sealed_at)
-SELECT block.last_id, block.ids, block.row_digests, block.digest, sha256(before.chain || block.digest), $3
-FROM block, before
-RETURNING cardinality(ids) AS transfers;
+SELECT block.last_id, block.ids, block.row_digests, block.digest, sha256(before.chain || block.digest) AS chain,
+       before.keyed
+FROM block, before;
+
+-- name: insert_seal
+INSERT INTO transfer_seals (last_id, ids, row_digests, digest, chain, mac, sealed_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7);

@@ -3,4 +3,5 @@ GRANT SELECT, INSERT, UPDATE (status, pay_order_id, paid_at, cancelled_at, versi
 GRANT SELECT, INSERT, UPDATE, DELETE ON order_checks TO :role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON owed_refunds TO :role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON node_leases TO :role;
+GRANT SELECT, INSERT, UPDATE, DELETE ON listening_processes TO :role;
 GRANT USAGE ON SEQUENCE node_numbers TO :role;
