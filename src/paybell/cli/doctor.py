@@ -165,7 +165,7 @@ async def _databases(settings: Settings, roles: frozenset[str], clock: Clock) ->
         yield _error("database", error)
 
 
-async def _database(name: str, url: str, clock: Clock) -> AsyncIterator[Finding]:
+async def _database(name: str, url: str, clock: Clock, *, embedded: bool) -> AsyncIterator[Finding]:
     part = f"{name} database"
     try:
         with named(name):
