@@ -37,7 +37,6 @@ class SnowflakeIds:
     """Identifiers from a clock, a node number and a sequence."""
 
     def __init__(self, clock: Clock, node: int, valid_until: float = math.inf) -> None:
-        """Begin with a number; see `use`."""
         self._clock = clock
         self._last = 0
         self.use(node, valid_until)

@@ -100,7 +100,6 @@ class Host:
         metrics: Metrics,
         stack: AsyncExitStack,
     ) -> None:
-        """Serve these roles; ``urls`` are those of the migrated databases ``pay`` and ``trade``."""
         self.settings = settings
         self.roles = roles
         self.clock = clock

@@ -103,7 +103,6 @@ class Replayer:
         bars: Progress,
         concurrency: int,
     ) -> None:
-        """Pay with ``client``; ``find_wallets`` says which there are, and whether `REPLAYER` has them."""
         self._work = work
         self._client = client
         self._find_wallets = find_wallets

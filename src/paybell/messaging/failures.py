@@ -117,7 +117,6 @@ class FailureStore:
     """What people do with failures: look at them and replay the dead ones."""
 
     def __init__(self, database: Database) -> None:
-        """Work on a database with listeners."""
         self._database = database
 
     async def list(

@@ -68,7 +68,6 @@ class LocalBroker:
     """Exchanges and queues in memory, for everything in one process."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._exchanges: dict[str, Exchange] = {}
         self._queues: dict[str, _Queue] = {}
         self._bindings: set[Binding] = set()

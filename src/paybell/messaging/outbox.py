@@ -40,7 +40,6 @@ class Outbox:
     """The sending side's table of events that nobody has been told of yet."""
 
     def __init__(self, database: Database) -> None:
-        """Work on the pay database."""
         self._database = database
         self._wakes: list[Callable[[], object]] = []
 

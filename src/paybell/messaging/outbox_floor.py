@@ -21,7 +21,6 @@ class OutboxFloor:
     """
 
     def __init__(self, database: Database) -> None:
-        """Work on the pay database."""
         self._database = database
         self._newest = 0
         self._writers: frozenset[str] | None = None

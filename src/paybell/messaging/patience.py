@@ -36,7 +36,6 @@ class Patience:
     """What a listener does while its database is away: it keeps what it has in hand, and tries again."""
 
     def __init__(self, database: Database, clock: Clock, listener: str) -> None:
-        """Wait for this database; ``listener`` is who waits, for the log."""
         self._database = database
         self._clock = clock
         self._listener = listener

@@ -63,7 +63,6 @@ class Publishing:
         clock: Clock,
         deadline_seconds: float,
     ) -> None:
-        """Declare this topology when needed; a confirm that takes longer than the deadline is unknown."""
         self._broker = broker
         self._topology = topology
         self._observer = observer

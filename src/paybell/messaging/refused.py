@@ -63,7 +63,6 @@ class RefusedEvents:
     """The tables of what was set aside."""
 
     def __init__(self, database: Database) -> None:
-        """Work on the pay database."""
         self._database = database
 
     async def routes(self) -> list[RefusedRoute]:

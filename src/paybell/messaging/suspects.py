@@ -60,7 +60,6 @@ class Suspects:
     """What a listener has in hand, on disk."""
 
     def __init__(self, database: Database, listener: str) -> None:
-        """Keep it beside the listener's inbox."""
         self._database = database
         self._listener = listener
 

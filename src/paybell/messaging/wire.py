@@ -28,7 +28,6 @@ class Wire:
     """Turns one event into its messages: the typed one, and the article's bare number beside it."""
 
     def __init__(self, keys: EventKeys, content_type: str) -> None:
-        """Sign both, and send bare numbers under this content type."""
         self._keys = keys
         self._content_type = content_type
 

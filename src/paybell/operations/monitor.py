@@ -15,7 +15,6 @@ class Monitor:
     """``look`` is the step of a loop."""
 
     def __init__(self, take: Callable[[], Awaitable[Sample]]) -> None:
-        """Keep what this takes."""
         self._take = take
         self._history: deque[Sample] = deque(maxlen=KEPT)
         self._changed = asyncio.Condition()

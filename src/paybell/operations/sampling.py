@@ -53,7 +53,6 @@ class Sampler:
         *,
         settle_time: SettleTime | None,
     ) -> None:
-        """Look at these."""
         self._pay = pay
         self._trade = trade
         self._broker = broker

@@ -76,7 +76,6 @@ class Timelines:
     """Reads both databases; changes nothing."""
 
     def __init__(self, pay: Database, trade: Database) -> None:
-        """Read these."""
         self._pay = pay
         self._trade = trade
 

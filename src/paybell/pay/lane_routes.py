@@ -40,7 +40,6 @@ class PayLane:
     """An ASGI application before another one."""
 
     def __init__(self, app: ASGIApp, service: PayService, tokens: Tokens) -> None:
-        """Take payments for ``service``; everything else is for ``app``."""
         self._app = app
         self._service = service
         self._tokens = tokens

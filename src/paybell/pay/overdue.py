@@ -19,7 +19,6 @@ class OverdueCloser:
     """Takes up deadlines; any number may run."""
 
     def __init__(self, database: Database, outbox: Outbox) -> None:
-        """Work on the pay database."""
         self._database = database
         self._outbox = outbox
 

@@ -33,7 +33,6 @@ class RefundService:
     """Gives money back: transfer, order and event in one transaction."""
 
     def __init__(self, database: Database, outbox: Outbox, ids: Ids) -> None:
-        """Work on the pay database."""
         self._database = database
         self._outbox = outbox
         self._ids = ids

@@ -17,7 +17,6 @@ class Acknowledgements:
     """Those of one merchant's purchases."""
 
     def __init__(self, database: Database, merchant_id: str) -> None:
-        """Work on the pay database."""
         self._database = database
         self._merchant_id = merchant_id
 

@@ -29,7 +29,6 @@ class PastEvents:
     """The newest event of each pay order that was paid, closed or refunded in a period, for one queue."""
 
     def __init__(self, database: Database, broker: Broker, wire: Wire, clock: Clock) -> None:
-        """Read the pay database and publish there."""
         self._database = database
         self._broker = broker
         self._wire = wire

@@ -23,7 +23,6 @@ class PayBooks:
     """One merchant's pay orders as entries. Reads in small statements that lock nothing."""
 
     def __init__(self, database: Database, outbox: Outbox, merchant_id: str) -> None:
-        """Read the pay database."""
         self._database = database
         self._outbox = outbox
         self._merchant_id = merchant_id

@@ -32,7 +32,6 @@ class PeriodicReconciler:
         window_seconds: float,
         republished_max: int = REPUBLISHED_MAX,
     ) -> None:
-        """Take turns in the pay database, which also keeps how many differences the last comparison had."""
         self._reconciler = reconciler
         self._pay = pay
         self._clock = clock

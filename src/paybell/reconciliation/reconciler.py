@@ -70,7 +70,6 @@ class Reconciler:
     def __init__(
         self, pay: PayBooks, trade: TradeBooks, acknowledgements: Acknowledgements, clock: Clock
     ) -> None:
-        """Work on both sides."""
         self.acknowledgements = acknowledgements
         self._pay = pay
         self._trade = trade

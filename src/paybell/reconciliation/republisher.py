@@ -17,7 +17,6 @@ class Republisher:
     """Publishes events again, and waits to see whether that helped."""
 
     def __init__(self, pay: PayBooks, trade: TradeBooks, clock: Clock) -> None:
-        """Work on both sides."""
         self._pay = pay
         self._trade = trade
         self._clock = clock

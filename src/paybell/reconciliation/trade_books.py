@@ -18,7 +18,6 @@ class TradeBooks:
     """The orders as entries. Reads in small statements that lock nothing."""
 
     def __init__(self, database: Database) -> None:
-        """Read the trade database."""
         self._database = database
 
     async def buckets(self, after: int, last: int, width: int) -> Mapping[int, Bucket]:

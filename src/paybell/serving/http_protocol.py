@@ -50,7 +50,6 @@ class BoundedConnection(HttpToolsProtocol):
     """One client's connection; `check` is called once a second."""
 
     def __init__(self, connections: Connections, **server: Any) -> None:
-        """Be one of these connections, of this server."""
         super().__init__(**server)
         self._connections = connections
         self._received, self._parsed = b"", 0

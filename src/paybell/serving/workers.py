@@ -26,7 +26,6 @@ class Supervisor:
     """Keeps a number of workers running; the kernel hands each connection to one of them."""
 
     def __init__(self, command: list[str], environment: Mapping[str, str], inherited: Sequence[int]) -> None:
-        """Take the command of a worker and the socket and pipe it inherits."""
         self._command = command
         self._environment = environment
         self._inherited = inherited

@@ -57,7 +57,6 @@ class ConstraintViolated(PaybellError):
     """A rule of the schema refused the change; ``name`` is the constraint's."""
 
     def __init__(self, name: str) -> None:
-        """Keep the constraint's name; the context's own store knows what it means."""
         super().__init__(f"constraint {name} violated")
         self.name = name
 

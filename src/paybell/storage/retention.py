@@ -25,7 +25,6 @@ class Cleaner:
     """Removes a piece at a time; any number may run."""
 
     def __init__(self, database: Database, rules: tuple[Rule, ...]) -> None:
-        """Work on a database by its rules."""
         self._database = database
         self._rules = rules
 

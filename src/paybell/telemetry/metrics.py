@@ -74,7 +74,6 @@ class Metrics(Observer):
     """One process's counters, in a registry of its own."""
 
     def __init__(self) -> None:
-        """Start at zero."""
         self.registry = CollectorRegistry()
         self.payments = self._counter("payments", "Payments tried, by outcome.", outcome=_PAYMENTS)
         self.settle_batch = self._histogram("settle_batch_size", "Payments in one transaction.", _BATCH_SIZES)

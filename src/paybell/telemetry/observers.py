@@ -61,7 +61,6 @@ class Observers(Observer):
     """Several observers as one."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
-        """Report to these, in order."""
         self._observers = observers
 
     def settling(self, traceparents: Sequence[str]) -> AbstractContextManager[object]:

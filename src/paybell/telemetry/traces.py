@@ -43,7 +43,6 @@ class Traces(Observer):
     """Makes spans and sends them by OTLP over HTTP; the standard variables say how many and where."""
 
     def __init__(self) -> None:
-        """Set the SDK up; imported here, so that it costs nothing where it is not wanted."""
         from opentelemetry import trace  # noqa: PLC0415
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415

@@ -13,7 +13,6 @@ class FrozenClock:
     """Time that moves only when told to; sleeping moves it."""
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
-        """Begin at ``start``."""
         self._now = start
 
     def now(self) -> datetime:
@@ -38,7 +37,6 @@ class SequentialIds:
     """Ids that count up from a start."""
 
     def __init__(self, start: int = 1) -> None:
-        """Begin with ``start``."""
         self._next = start
 
     def next(self) -> int:
@@ -55,7 +53,6 @@ class FaultyBroker:
     """
 
     def __init__(self, broker: Broker) -> None:
-        """Stand in front of a working broker."""
         self.broker = broker
         self.down = False
         self.lose_confirms = False

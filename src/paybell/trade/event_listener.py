@@ -32,7 +32,6 @@ class EventProof:
     """Makes sure of typed events: by our signature, and without one by asking pay."""
 
     def __init__(self, merchant_id: str, keys: EventKeys, pay: PayClient) -> None:
-        """Take who we are, the keys of the signatures and the service to ask."""
         self._merchant_id = merchant_id
         self._keys = keys
         self._pay = pay

@@ -43,7 +43,6 @@ class OrderChecker:
     """Takes up checks that are due; any number may run."""
 
     def __init__(self, database: Database, pay: PayClient) -> None:
-        """Work on the trade database; ask pay."""
         self._database = database
         self._pay = pay
 

@@ -23,7 +23,6 @@ class PaymentProof:
     """
 
     def __init__(self, database: Database, merchant_id: str, keys: EventKeys, pay: PayClient) -> None:
-        """Take the trade database, who we are, the keys of the signatures and the service to ask."""
         self._database = database
         self._merchant_id = merchant_id
         self._keys = keys

@@ -28,7 +28,6 @@ class Presence:
     """The rows of one process."""
 
     def __init__(self, database: Database, queues: Sequence[str]) -> None:
-        """Say in this database that the process listens on these queues."""
         self._database = database
         self._queues = queues
         self._process = secrets.randbits(63)
@@ -66,7 +65,6 @@ class ForeignConsumers:
     """Finds them; ``look`` is the step of a loop, and says it in the log when their number has changed."""
 
     def __init__(self, database: Database, broker: Queues, queues: Sequence[str]) -> None:
-        """Look at these queues."""
         self._database = database
         self._broker = broker
         self._queues = queues

@@ -24,7 +24,6 @@ class RefundSender:
     """Takes up debts that are due; any number may run."""
 
     def __init__(self, database: Database, pay: PayClient) -> None:
-        """Work on the trade database; ask pay."""
         self._database = database
         self._pay = pay
 

@@ -19,7 +19,6 @@ class TradeService:
     """Creates, reads and cancels orders. Our own row comes first, so that nothing paid is unknown here."""
 
     def __init__(self, database: Database, pay: PayClient, ids: Ids) -> None:
-        """Work on the trade database."""
         self._database = database
         self._pay = pay
         self._ids = ids

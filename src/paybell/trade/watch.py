@@ -26,7 +26,6 @@ class OrderWatch:
     """Follows orders for those who wait for them; ``look`` is the step of a loop that ``wake`` hurries."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
-        """Work on the trade database."""
         self._database = database
         self._clock = clock
         self._waiting: dict[int, dict[asyncio.Future[Order], OrderStatus]] = {}

@@ -185,7 +185,6 @@ class PostingFolder:
     """
 
     def __init__(self, database: Database) -> None:
-        """Work on the pay database."""
         self._database = database
         self._last_id = 0
         self._full: frozenset[int] = frozenset()

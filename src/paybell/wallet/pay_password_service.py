@@ -20,7 +20,6 @@ class PayPasswordService:
     """Changes, resets and unlocks the pay passwords of a user's wallets."""
 
     def __init__(self, database: Database, pepper: Pepper) -> None:
-        """Work on the pay database."""
         self._database = database
         self._pepper = pepper
 

@@ -35,7 +35,6 @@ class TransferSealer:
     """Seals transfers; any number may run, one at a time works."""
 
     def __init__(self, database: Database, keys: SealKeys = UNKEYED) -> None:
-        """Work on the pay database; with keys each block gets a MAC that the database cannot make."""
         self._database = database
         self._keys = keys
         self._looks: list[_Look] = []

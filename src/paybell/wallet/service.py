@@ -30,7 +30,6 @@ class WalletService:
     """Opens wallets and puts money into them."""
 
     def __init__(self, database: Database, pepper: Pepper) -> None:
-        """Work on the pay database."""
         self._database = database
         self._pepper = pepper
 

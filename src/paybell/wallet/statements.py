@@ -128,7 +128,6 @@ class Statements:
     """Reads what moved on an account."""
 
     def __init__(self, database: Database) -> None:
-        """Read the pay database."""
         self._database = database
 
     async def page(self, owner: Owner, period: Period, after: Place, most: int) -> Page:

@@ -41,7 +41,6 @@ class ErrorHandlers:
     """Answers errors as a table of problem types says."""
 
     def __init__(self, types: ProblemTypes) -> None:
-        """Answer with these statuses and sentences."""
         self._types = types
 
     @property

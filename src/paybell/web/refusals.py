@@ -83,7 +83,6 @@ class ProblemTypes:
     """How each kind of error is answered; one that is not listed is answered as its base class is."""
 
     def __init__(self, types: Mapping[type[PaybellError], ProblemType]) -> None:
-        """Take a table that ends in `PaybellError`."""
         self._types = types
 
     def __or__(self, more: "ProblemTypes | Mapping[type[PaybellError], ProblemType]") -> "ProblemTypes":

@@ -68,7 +68,6 @@ class ConfirmLedger:
     """The books of one channel in confirm mode: tags count up from 1 with each publish."""
 
     def __init__(self) -> None:
-        """Begin with nothing published."""
         self._last_tag = 0
         self._waiting: deque[Published] = deque()
         self._returned: set[str] = set()

@@ -35,7 +35,6 @@ class ChannelRefused(Exception):
     """RabbitMQ has closed a channel because of what was asked on it."""
 
     def __init__(self, code: int, text: str) -> None:
-        """Take the reply code (AMQP 0-9-1, 1.7) and text."""
         super().__init__(text)
         self.code = code
 

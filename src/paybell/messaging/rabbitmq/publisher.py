@@ -20,7 +20,6 @@ class ChannelEnded(Exception):
     """RabbitMQ has ended the channel because of one of the messages."""
 
     def __init__(self, refusal: ChannelRefused, confirms: Sequence[Confirm]) -> None:
-        """Take why, and the answers that came before."""
         super().__init__(str(refusal))
         self.refusal = refusal
         self.confirms = confirms
