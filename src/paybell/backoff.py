@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from itertools import count
 
 
-def exponential(*, first: float, most: float, jitter: random.Random | None = None) -> Iterator[float]:
-    """Yield waits in seconds that double from ``first`` up to ``most``.
+def exponential(*, first: float, limit: float, jitter: random.Random | None = None) -> Iterator[float]:
+    """Yield waits in seconds that double from ``first`` up to ``limit``.
 
     With ``jitter`` each wait is drawn from the upper half of its step, so that
     many clients of one broken server do not come back in the same instant.
     """
     for step in count():
-        wait = min(most, first * 2.0 ** min(step, 32))
+        wait = min(limit, first * 2.0 ** min(step, 32))
         yield wait if jitter is None else wait * (0.5 + jitter.random() / 2)
 
 

@@ -46,7 +46,7 @@ class Task:
 
 async def run_loop(loop: Loop, stop: asyncio.Event, clock: Clock) -> None:
     """Repeat a loop's step until stopped; a step that has begun is finished."""
-    idle = exponential(first=BUSY_SECONDS, most=loop.idle_seconds)
+    idle = exponential(first=BUSY_SECONDS, limit=loop.idle_seconds)
     trouble = _trouble()
     while not stop.is_set():
         try:
@@ -57,7 +57,7 @@ async def run_loop(loop: Loop, stop: asyncio.Event, clock: Clock) -> None:
             continue
         trouble = _trouble()
         if found:
-            idle = exponential(first=BUSY_SECONDS, most=loop.idle_seconds)
+            idle = exponential(first=BUSY_SECONDS, limit=loop.idle_seconds)
             if found < loop.full:
                 await _pause(loop.rest_seconds, stop, None, clock)
         else:
@@ -79,7 +79,7 @@ async def run_task(task: Task, stop: asyncio.Event, clock: Clock) -> None:
 
 
 def _trouble() -> Iterator[float]:
-    return exponential(first=RETRY_FIRST_SECONDS, most=RETRY_MOST_SECONDS, jitter=random.Random())  # noqa: S311
+    return exponential(first=RETRY_FIRST_SECONDS, limit=RETRY_MOST_SECONDS, jitter=random.Random())  # noqa: S311
 
 
 def _report(name: str, error: Exception) -> None:

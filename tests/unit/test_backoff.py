@@ -9,18 +9,18 @@ from paybell.backoff import LISTENER_RETRY_SECONDS, exponential, listener_retry
 
 
 def test_waits_double_up_to_the_most() -> None:
-    assert list(islice(exponential(first=0.1, most=1.0), 6)) == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert list(islice(exponential(first=0.1, limit=1.0), 6)) == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
 
 
 def test_waits_stay_at_the_most_however_long_it_takes() -> None:
     """The ten-thousandth step does not overflow."""
-    assert next(islice(exponential(first=0.1, most=2.0), 10_000, None)) == 2.0
+    assert next(islice(exponential(first=0.1, limit=2.0), 10_000, None)) == 2.0
 
 
 def test_jitter_takes_the_upper_half_of_each_step() -> None:
     """Many clients come back at different moments, and none of them at once."""
-    steps = list(islice(exponential(first=0.1, most=2.0), 200))
-    waits = list(islice(exponential(first=0.1, most=2.0, jitter=random.Random(1)), 200))
+    steps = list(islice(exponential(first=0.1, limit=2.0), 200))
+    waits = list(islice(exponential(first=0.1, limit=2.0, jitter=random.Random(1)), 200))
 
     assert all(step / 2 <= wait <= step for step, wait in zip(steps, waits, strict=True))
     assert len(set(waits)) == 200

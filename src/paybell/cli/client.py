@@ -183,7 +183,7 @@ class PaybellClient:
         """Send a request until it is answered; raise `Unavailable` when patience is at its end."""
         url = URL(self._url + path, encoded=True)
         data = None if body is None else msgspec.json.encode(body)
-        waits = exponential(first=_RETRY_FIRST_SECONDS, most=_RETRY_MOST_SECONDS, jitter=self._jitter)
+        waits = exponential(first=_RETRY_FIRST_SECONDS, limit=_RETRY_MOST_SECONDS, jitter=self._jitter)
         deadline = 0.0
         while True:
             try:

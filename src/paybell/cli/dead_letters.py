@@ -65,7 +65,7 @@ async def list_(
         json: end with one JSON line.
     """
     async with _failures(listeners) as store:
-        rows = await store.list(Chosen(reason=reason), state=state, most=most)
+        rows = await store.list(Chosen(reason=reason), state=state, limit=most)
     if json:
         print_json([_members(row) for row in rows])
         return 0

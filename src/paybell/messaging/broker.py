@@ -146,8 +146,8 @@ class Queues(Protocol):
 class Consumer(Protocol):
     """A subscription to one queue. Deliveries that are not settled come again, here or elsewhere."""
 
-    async def receive(self, most: int) -> Sequence[Delivery]:
-        """Wait for deliveries and return what is there, 1 to ``most``, in order.
+    async def receive(self, limit: int) -> Sequence[Delivery]:
+        """Wait for deliveries and return what is there, 1 to ``limit``, in order.
 
         Raises:
             BrokerUnavailable: the subscription is gone; unsettled deliveries come again.

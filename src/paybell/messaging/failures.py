@@ -27,10 +27,10 @@ REPLAY_MAX = 1_000
 TAKEN_SECONDS = 60.0
 
 
-async def take_due(database: Database, listener: str, now: datetime, most: int) -> list[Arrival]:
+async def take_due(database: Database, listener: str, now: datetime, limit: int) -> list[Arrival]:
     """Take failures that are due, so that no other process does for `TAKEN_SECONDS`."""
     async with database.transaction() as tx:
-        rows = await tx.fetch(_SQL["take_due_failures"], listener, now, most, TAKEN_SECONDS)
+        rows = await tx.fetch(_SQL["take_due_failures"], listener, now, limit, TAKEN_SECONDS)
     return [
         Arrival(_delivery(row), row["id"], row["event_id"], row["attempts"], row["first_failed_at"])
         for row in sorted(rows, key=lambda row: int(row["id"]))
@@ -120,11 +120,11 @@ class FailureStore:
         self._database = database
 
     async def list(
-        self, chosen: "Chosen", *, state: str | None = "dead", after: int = 0, most: int = 100
+        self, chosen: "Chosen", *, state: str | None = "dead", after: int = 0, limit: int = 100
     ) -> Sequence[Record]:
         """Return failures without their bodies, oldest first, after a row id."""
         return await self._database.fetch(
-            _SQL["list_failures"], state, chosen.reason, after, most, chosen.listener
+            _SQL["list_failures"], state, chosen.reason, after, limit, chosen.listener
         )
 
     async def groups(self) -> Sequence[Record]:
@@ -135,29 +135,29 @@ class FailureStore:
         """Return one failure with its body and headers."""
         return await self._database.fetch_one(_SQL["find_failure"], row_id)
 
-    async def replay(self, chosen: "Chosen", who: str, *, most: int = REPLAY_MAX) -> int:
+    async def replay(self, chosen: "Chosen", who: str, *, limit: int = REPLAY_MAX) -> int:
         """Make dead letters due now and write down who did; return how many. Call again for the rest.
 
         Args:
             chosen: which; what died after ``chosen.until`` is left, or a replay might never end.
             who: the operator.
-            most: at most so many, `REPLAY_MAX` at the most.
+            limit: at most so many, `REPLAY_MAX` at the most.
         """
-        return await self._act("replay", chosen, who, most)
+        return await self._act("replay", chosen, who, limit)
 
-    async def acknowledge(self, chosen: "Chosen", who: str, *, most: int = REPLAY_MAX) -> int:
+    async def acknowledge(self, chosen: "Chosen", who: str, *, limit: int = REPLAY_MAX) -> int:
         """Give dead letters up: they count no more, and are removed after a time. As `replay`."""
-        return await self._act("acknowledge", chosen, who, most)
+        return await self._act("acknowledge", chosen, who, limit)
 
     async def _act(
-        self, action: Literal["replay", "acknowledge"], chosen: "Chosen", who: str, most: int
+        self, action: Literal["replay", "acknowledge"], chosen: "Chosen", who: str, limit: int
     ) -> int:
         async with self._database.transaction() as tx:
             rows = await tx.fetch(
                 _SQL[f"{action}_failures"],
                 None if chosen.ids is None else list(chosen.ids),
                 chosen.reason,
-                min(most, REPLAY_MAX),
+                min(limit, REPLAY_MAX),
                 tx.now,
                 chosen.listener,
                 chosen.until,
@@ -196,6 +196,6 @@ def _jsonable(value: object) -> object:
     return int(value) if isinstance(value, int) else _clean(str(value), _ERROR_MAX)
 
 
-def _clean(text: str, most: int = _TEXT_MAX) -> str:
+def _clean(text: str, limit: int = _TEXT_MAX) -> str:
     """Make a stranger's text fit for PostgreSQL, which knows no NUL and no lone surrogate."""
-    return text[:most].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+    return text[:limit].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

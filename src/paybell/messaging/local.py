@@ -183,8 +183,8 @@ class _LocalConsumer:
         self._last_tag = 0
         self._unsettled: dict[int, _Published] = {}
 
-    async def receive(self, most: int) -> Sequence[Delivery]:
-        while not (room := min(most, self._prefetch - len(self._unsettled), len(self._queue.ready))):
+    async def receive(self, limit: int) -> Sequence[Delivery]:
+        while not (room := min(limit, self._prefetch - len(self._unsettled), len(self._queue.ready))):
             self._queue.changed.clear()
             await self._queue.changed.wait()
         return [self._deliver() for _ in range(room)]

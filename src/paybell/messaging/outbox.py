@@ -63,9 +63,9 @@ class Outbox:
         for wake in self._wakes:
             tx.after_commit(wake)
 
-    async def claim(self, token: UUID, lease_seconds: float, most: int) -> list[OutboxEvent]:
-        """Take up to ``most`` of the oldest events nobody holds, oldest first."""
-        rows = await self._database.fetch(_SQL["claim_events"], token, lease_seconds, most)
+    async def claim(self, token: UUID, lease_seconds: float, limit: int) -> list[OutboxEvent]:
+        """Take up to ``limit`` of the oldest events nobody holds, oldest first."""
+        rows = await self._database.fetch(_SQL["claim_events"], token, lease_seconds, limit)
         return sorted((OutboxEvent(*row.values()) for row in rows), key=lambda event: event.id)
 
     async def finish(

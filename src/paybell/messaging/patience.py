@@ -88,7 +88,7 @@ class Patience:
 
 
 def _waits() -> Iterator[float]:
-    return exponential(first=0.1, most=2.0)
+    return exponential(first=0.1, limit=2.0)
 
 
 def _culprit(error: Exception) -> Exception:

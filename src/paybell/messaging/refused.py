@@ -30,7 +30,7 @@ class DueRoute:
 
     route: Route
     refusals: int
-    most: int
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class RefusedRoute:
 
 def wait_seconds(reason: str, refusals: int) -> float:
     """Return the wait after this many refusals in a row."""
-    most = COPYING_WAIT_MOST_SECONDS if reason == "refused" else WAIT_MOST_SECONDS
-    return min(most, FIRST_WAIT_SECONDS * 2.0 ** min(refusals - 1, 16))
+    limit = COPYING_WAIT_MOST_SECONDS if reason == "refused" else WAIT_MOST_SECONDS
+    return min(limit, FIRST_WAIT_SECONDS * 2.0 ** min(refusals - 1, 16))
 
 
 class RefusedEvents:
@@ -102,9 +102,9 @@ class RefusedEvents:
         row = await self._database.fetch_one(_SQL["take_due_route"], token, lease_seconds)
         return DueRoute((row["exchange"], row["routing_key"]), row["refusals"], row["most"]) if row else None
 
-    async def events(self, route: Route, most: int) -> list[RefusedEvent]:
+    async def events(self, route: Route, limit: int) -> list[RefusedEvent]:
         """Return events of a route, those that were tried longest ago first."""
-        rows = await self._database.fetch(_SQL["refused_events"], *route, most)
+        rows = await self._database.fetch(_SQL["refused_events"], *route, limit)
         return [RefusedEvent(OutboxEvent(*row[:7]), row["confirmed"]) for row in rows]
 
     async def settle(
@@ -155,9 +155,9 @@ class RefusedEvents:
             plan = (due.refusals + 1, 1, wait, here.reason, here.detail)
             await tx.execute(_SQL["plan_refusing_route"], *due.route, *plan)
         elif outcome.unknown:
-            await tx.execute(_SQL["plan_route"], *due.route, due.refusals, due.most, FIRST_WAIT_SECONDS)
+            await tx.execute(_SQL["plan_route"], *due.route, due.refusals, due.limit, FIRST_WAIT_SECONDS)
         elif (await tx.fetch(_SQL["waits_for_route"], *due.route))[0]["waits"]:
-            await tx.execute(_SQL["plan_route"], *due.route, due.refusals, 2 * due.most, 0.0)
+            await tx.execute(_SQL["plan_route"], *due.route, due.refusals, 2 * due.limit, 0.0)
         elif due.refusals:
             await tx.execute(_SQL["plan_route"], *due.route, 0, 1, QUIET_SECONDS)
         else:

@@ -130,7 +130,7 @@ class Retrier:
         due = await self._refused.take_due_route(token, self._lease_seconds)
         if due is None:
             return 0
-        waiting = await self._refused.events(due.route, min(due.most, self._batch_max))
+        waiting = await self._refused.events(due.route, min(due.limit, self._batch_max))
         batches = [
             [
                 one

@@ -21,11 +21,11 @@ class OperatorDesk:
     reconciler: Reconciler
     databases: Mapping[str, Database]
 
-    async def actions(self, most: int) -> list[tuple[str, OperatorAction]]:
+    async def actions(self, limit: int) -> list[tuple[str, OperatorAction]]:
         """Return what operators did last, each with the name of its database, newest first."""
         found = [
             (name, action)
             for name, database in self.databases.items()
-            for action in await list_actions(database, most)
+            for action in await list_actions(database, limit)
         ]
-        return sorted(found, key=lambda one: one[1].at, reverse=True)[:most]
+        return sorted(found, key=lambda one: one[1].at, reverse=True)[:limit]

@@ -32,10 +32,10 @@ class Monitor:
             self._changed.notify_all()
         return 0
 
-    async def follow(self, most: int | None = None) -> AsyncGenerator[tuple[str, object], None]:
-        """Yield what is kept as ``history``, then ``most`` new ones (None: for ever), each as ``sample``."""
+    async def follow(self, limit: int | None = None) -> AsyncGenerator[tuple[str, object], None]:
+        """Yield what is kept as ``history``, then ``limit`` new ones (None: for ever), each as ``sample``."""
         yield "history", self.history
-        for _ in count() if most is None else range(most):
+        for _ in count() if limit is None else range(limit):
             async with self._changed:
                 await self._changed.wait()
             yield "sample", self._history[-1]

@@ -175,7 +175,7 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
             raise InvalidRequest("state: dead, retry or acknowledged.", field="state")
         chosen = Chosen(reason=reason, listener=listener)
         begin = parse_id(after) if after else 0
-        rows = await desk.failures.list(chosen, state=which, after=begin, most=PAGE_MAX)
+        rows = await desk.failures.list(chosen, state=which, after=begin, limit=PAGE_MAX)
         following = str(rows[-1]["id"]) if len(rows) == PAGE_MAX else None
         groups = [FailureGroup(**row) for row in await desk.failures.groups()]
         return FailurePage([_view(row) for row in rows], groups, following)
@@ -200,7 +200,7 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
         responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidText),
     )
     async def replay(request: Caller, data: JSONBody[Replay]) -> Replayed:
-        return Replayed(await desk.failures.replay(_chosen(data), request.user.user_id, most=data.most))
+        return Replayed(await desk.failures.replay(_chosen(data), request.user.user_id, limit=data.most))
 
     @post(
         "/failures/acknowledge",
@@ -210,7 +210,7 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
         responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidText),
     )
     async def acknowledge(request: Caller, data: JSONBody[Replay]) -> AcknowledgedFailures:
-        done = await desk.failures.acknowledge(_chosen(data), request.user.user_id, most=data.most)
+        done = await desk.failures.acknowledge(_chosen(data), request.user.user_id, limit=data.most)
         return AcknowledgedFailures(done)
 
     return [failures, failure, replay, acknowledge]

@@ -112,6 +112,6 @@ async def insert_refund(tx: Transaction, refund: Refund) -> None:
     )
 
 
-async def take_due(tx: Transaction, most: int) -> list[int]:
+async def take_due(tx: Transaction, limit: int) -> list[int]:
     """Take the deadlines that have passed, oldest first; return their pay orders' ids."""
-    return [row["pay_order_id"] for row in await tx.fetch(_SQL["take_due_deadlines"], tx.now, most)]
+    return [row["pay_order_id"] for row in await tx.fetch(_SQL["take_due_deadlines"], tx.now, limit)]

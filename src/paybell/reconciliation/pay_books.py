@@ -27,13 +27,13 @@ class PayBooks:
         self._outbox = outbox
         self._merchant_id = merchant_id
 
-    async def buckets(self, after: int, most: int, width: int) -> tuple[Mapping[int, Bucket], int | None]:
-        """Cut the next ``most`` pay orders after an id into buckets ``width`` ids wide.
+    async def buckets(self, after: int, limit: int, width: int) -> tuple[Mapping[int, Bucket], int | None]:
+        """Cut the next ``limit`` pay orders after an id into buckets ``width`` ids wide.
 
         Returns:
             The buckets by number (``id // width``), and the last id in them; None after the last one.
         """
-        rows = await self._database.fetch(_SQL["pay_buckets"], self._merchant_id, after, most, width)
+        rows = await self._database.fetch(_SQL["pay_buckets"], self._merchant_id, after, limit, width)
         buckets = {row["bucket"]: Bucket(row["orders"], row["digest"]) for row in rows if row["orders"]}
         return buckets, rows[-1]["last_id"] if rows else None
 
@@ -51,7 +51,7 @@ class PayBooks:
         refunded_at = {row["pay_order_id"]: row["refunded_at"] for row in rows}
         return {order.biz_order_no: _entry(order, refunded_at.get(order.id)) for order in orders.values()}
 
-    async def changed_since(self, since: datetime, older: int, most: int) -> AsyncIterator[set[int]]:
+    async def changed_since(self, since: datetime, older: int, limit: int) -> AsyncIterator[set[int]]:
         """Go through older pay orders that were paid, refunded or closed since, by business order number.
 
         Found by their transfers, and by an index on what is closed: nothing is written down for this when
@@ -60,18 +60,18 @@ class PayBooks:
         Args:
             since: when it changed at the earliest.
             older: only pay orders with ids up to this one.
-            most: rows that one statement reads.
+            limit: rows that one statement reads.
         """
         row = await self._database.fetch_one(_SQL["transfer_before"], since - _TRANSFER_DISORDER)
         after = row["id"] if row else 0
         while (page := await self._database.fetch_one(
-            _SQL["money_moved"], self._merchant_id, after, older, most
+            _SQL["money_moved"], self._merchant_id, after, older, limit
         )) and page["last_id"] is not None:  # fmt: skip
             yield set(page["numbers"])
             after = page["last_id"]
         closed_at, after = since, 0
         while rows := await self._database.fetch(
-            _SQL["closed_since"], self._merchant_id, closed_at, after, older, most
+            _SQL["closed_since"], self._merchant_id, closed_at, after, older, limit
         ):
             yield {row["biz_order_no"] for row in rows}
             closed_at, after = rows[-1]["closed_at"], rows[-1]["id"]

@@ -61,15 +61,15 @@ class PeriodicReconciler:
 class _Turns:
     """Who is republished when a run cannot hold all: nobody again before all others had their turn."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._left = 0
         self._had: set[int] = set()
 
     def begin(self) -> None:
         if self._left:
             self._had.clear()
-        self._left = self._most
+        self._left = self._limit
 
     def choose(self, differences: Sequence[Difference]) -> Sequence[Difference]:
         chosen = [one for one in differences if one.number not in self._had][: self._left]

@@ -50,7 +50,7 @@ class Republisher:
         """
         left = await comparison.still(republished)
         deadline = self._clock.monotonic() + patience_seconds
-        waits = exponential(first=0.05, most=0.5)
+        waits = exponential(first=0.05, limit=0.5)
         while left and self._clock.monotonic() < deadline:
             await self._clock.sleep(next(waits))
             now = await comparison.still(left)

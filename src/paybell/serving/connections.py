@@ -42,9 +42,9 @@ def connections_max(settings: Settings) -> int:
 class Connections:
     """The open connections of one listening socket."""
 
-    def __init__(self, most: int, metrics: Metrics) -> None:
-        """Keep at most ``most`` open."""
-        self.most = most
+    def __init__(self, limit: int, metrics: Metrics) -> None:
+        """Keep at most ``limit`` open."""
+        self.limit = limit
         self._metrics = metrics
         self._open = 0
         self._reported = float("-inf")
@@ -53,11 +53,11 @@ class Connections:
         """Count one more; say whether it is one too many."""
         self._open += 1
         self._metrics.connections.inc()
-        if self._open <= self.most:
+        if self._open <= self.limit:
             return True
         if now - self._reported >= _REPORT_SECONDS:
             self._reported = now
-            log.warning("connections_full", most=self.most)
+            log.warning("connections_full", limit=self.limit)
         return False
 
     def closed(self) -> None:

@@ -148,18 +148,18 @@ async def serving(
         app = _answering(_app(runtime))
         if runtime.traces is not None:
             app = runtime.traces.around(app)
-        most, metrics = connections_max(settings), runtime.host.metrics
+        limit, metrics = connections_max(settings), runtime.host.metrics
         if inner is not None:  # counted alone: strangers outside leave the way from trade to pay open
             await stack.enter_async_context(
-                _http(app, inner, INNER_GRACE_SECONDS, Connections(most, metrics))
+                _http(app, inner, INNER_GRACE_SECONDS, Connections(limit, metrics))
             )
         await stack.enter_async_context(_loops(runtime))
         if watched is not None:
             shown: ASGIApp = create_metrics_app(runtime.parts, metrics)
             await stack.enter_async_context(
-                _http(shown, watched, INNER_GRACE_SECONDS, Connections(most, metrics))
+                _http(shown, watched, INNER_GRACE_SECONDS, Connections(limit, metrics))
             )
-        outer = _http(app, listening, REQUESTS_GRACE_SECONDS, Connections(most, metrics))
+        outer = _http(app, listening, REQUESTS_GRACE_SECONDS, Connections(limit, metrics))
         served = Served(runtime, await stack.enter_async_context(outer))
         stack.callback(runtime.host.streams.close)  # first of all: a stream is no request that ends by itself
         yield served

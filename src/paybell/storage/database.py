@@ -163,7 +163,7 @@ class Database:
         Raises:
             Busy: the row was not free for some two seconds; and what the work raises.
         """
-        for pause in islice(exponential(first=_BUSY_FIRST_SECONDS, most=_BUSY_MOST_SECONDS), _BUSY_TRIES):
+        for pause in islice(exponential(first=_BUSY_FIRST_SECONDS, limit=_BUSY_MOST_SECONDS), _BUSY_TRIES):
             try:
                 return await work()
             except Busy:

@@ -35,6 +35,6 @@ async def note_action(tx: Transaction, who: str, action: str, selection: str, ro
     await tx.execute(_SQL["note_action"], tx.now, who, action, selection, rows)
 
 
-async def list_actions(database: Database, most: int) -> list[OperatorAction]:
+async def list_actions(database: Database, limit: int) -> list[OperatorAction]:
     """Return what was done last, newest first."""
-    return [OperatorAction(**row) for row in await database.fetch(_SQL["list_actions"], most)]
+    return [OperatorAction(**row) for row in await database.fetch(_SQL["list_actions"], limit)]

@@ -66,10 +66,10 @@ async def note_paid_though_cancelled(tx: Transaction, order_ids: Sequence[int]) 
 
 
 async def take_owed_refunds(
-    tx: Transaction, first_wait_seconds: float, most_wait_seconds: float, most: int
+    tx: Transaction, first_wait_seconds: float, most_wait_seconds: float, limit: int
 ) -> list[int]:
     """Take debts that are due; each is due again after a wait that doubles."""
-    rows = await tx.fetch(_SQL["take_owed_refunds"], tx.now, first_wait_seconds, most_wait_seconds, most)
+    rows = await tx.fetch(_SQL["take_owed_refunds"], tx.now, first_wait_seconds, most_wait_seconds, limit)
     return [row["order_id"] for row in rows]
 
 
@@ -83,9 +83,9 @@ async def insert_checks(tx: Transaction, order_ids: Sequence[int], due_at: datet
     await tx.execute(_SQL["insert_checks"], order_ids, due_at)
 
 
-async def take_due_checks(tx: Transaction, lease_seconds: float, most: int) -> dict[int, int]:
+async def take_due_checks(tx: Transaction, lease_seconds: float, limit: int) -> dict[int, int]:
     """Take checks that are due; return how often pay has answered about each order."""
-    rows = await tx.fetch(_SQL["take_due_checks"], tx.now, lease_seconds, most)
+    rows = await tx.fetch(_SQL["take_due_checks"], tx.now, lease_seconds, limit)
     return {row["order_id"]: row["asked"] for row in rows}
 
 

@@ -130,13 +130,13 @@ class Statements:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def page(self, owner: Owner, period: Period, after: Place, most: int) -> Page:
-        """Return up to ``most`` lines after a place, as its reading saw them.
+    async def page(self, owner: Owner, period: Period, after: Place, limit: int) -> Page:
+        """Return up to ``limit`` lines after a place, as its reading saw them.
 
         Raises:
             WalletNotFound: there is no such account.
         """
-        return await self._page(await self._account(owner), period, after, most)
+        return await self._page(await self._account(owner), period, after, limit)
 
     async def stream(self, owner: Owner, period: Period) -> AsyncIterator[Sequence[Line]]:
         """Go through all lines of a period as they were when it began, in flat memory.
@@ -159,7 +159,7 @@ class Statements:
             raise WalletNotFound
         return row
 
-    async def _page(self, account: Record, period: Period, after: Place, most: int) -> Page:
+    async def _page(self, account: Record, period: Period, after: Place, limit: int) -> Page:
         reading = after.reading or Reading(account["taken_at"], account["snapshot"])
         # The moment before the period: no transfer has the id 0.
         begin = max(after, Place(period.start, 0), key=lambda place: (place.at, place.transfer_id))
@@ -169,7 +169,7 @@ class Statements:
             begin.at,
             begin.transfer_id,
             period.end,
-            most,
+            limit,
             reading.at,
             reading.snapshot,
         )
@@ -184,5 +184,5 @@ class Statements:
             )
             for row in rows
         ]
-        following = Place(lines[-1].at, lines[-1].id, reading) if len(lines) == most else None
+        following = Place(lines[-1].at, lines[-1].id, reading) if len(lines) == limit else None
         return Page(lines, following)

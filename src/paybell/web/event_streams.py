@@ -34,13 +34,13 @@ class Streams:
     def __init__(
         self,
         *,
-        most: int = STREAMS_MAX,
+        limit: int = STREAMS_MAX,
         most_per_caller: int = STREAMS_PER_CALLER_MAX,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         lifetime_seconds: float = LIFETIME_SECONDS,
     ) -> None:
-        """Keep at most ``most`` open, and of one caller its share, each for at most its lifetime."""
-        self._most = most
+        """Keep at most ``limit`` open, and of one caller its share, each for at most its lifetime."""
+        self._limit = limit
         self._most_per_caller = most_per_caller
         self._heartbeat_seconds = heartbeat_seconds
         self._lifetime_seconds = lifetime_seconds
@@ -66,13 +66,13 @@ class Streams:
         who = caller.merchant_id, caller.user_id
         if self._open[who] >= self._most_per_caller:
             raise TooManyStreams
-        if self.open >= self._most or self._closing.is_set():
+        if self.open >= self._limit or self._closing.is_set():
             raise Overloaded
         return Stream(self._send(source, who), media_type="text/event-stream", headers=_HEADERS)
 
     async def _send(self, source: Source, who: tuple[str, str]) -> AsyncIterator[bytes]:
         # Others may have come between the answer and its body.
-        if self.open >= self._most or self._open[who] >= self._most_per_caller:
+        if self.open >= self._limit or self._open[who] >= self._most_per_caller:
             return
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._lifetime_seconds

@@ -142,7 +142,7 @@ class _RabbitConsumer:
         self._ready.append(delivery)
         self._arrived.set()
 
-    async def receive(self, most: int) -> Sequence[Delivery]:
+    async def receive(self, limit: int) -> Sequence[Delivery]:
         while not self._ready:
             self._raise_if_lost()
             self._arrived.clear()
@@ -152,7 +152,7 @@ class _RabbitConsumer:
             except TimeoutError:
                 if self._settled_tag == self._received_tag:  # a new subscription has a prefetch of its own
                     await self._subscribe()
-        received = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+        received = [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
         self._received_tag = received[-1].tag
         return received
 

@@ -52,15 +52,15 @@ def write_message(channel: int, message: Message, frame_max: int) -> bytes:
         OverflowError: a name or a property has no room; see `encode_properties`.
     """
     properties, body = encode_properties(message), message.body
-    most = frame_max - _FRAME.size - 1
+    limit = frame_max - _FRAME.size - 1
     parts = [
         _publish(channel, message.exchange, message.routing_key, message.must_route),
         _CONTENT.pack(_HEADER, channel, _CONTENT_SIZE + len(properties), _BASIC, 0, len(body)),
         properties,
         _MARK,
     ]
-    for start in range(0, len(body), most):
-        piece = body[start : start + most]
+    for start in range(0, len(body), limit):
+        piece = body[start : start + limit]
         parts += (_FRAME.pack(_BODY, channel, len(piece)), piece, _MARK)
     return b"".join(parts)
 

@@ -212,9 +212,9 @@ class Channel:
             raise BrokerUnavailable("The connection to RabbitMQ was lost.")
         self._connection.send(self._raw.channel_number, messages)
 
-    async def prefetch(self, most: int) -> None:
+    async def prefetch(self, limit: int) -> None:
         """Have each subscription hold so many unsettled deliveries at most."""
-        await self._ask(self._raw.basic_qos, prefetch_count=most)
+        await self._ask(self._raw.basic_qos, prefetch_count=limit)
 
     def on_cancel(self, callback: Callable[[], object]) -> None:
         """Hear that the broker has ended a subscription."""
