@@ -189,6 +189,7 @@ async def test_without_the_order_service_payments_succeed_and_it_hears_of_them_l
 
         async def told() -> bool:
             await running.run_once()
+            await running.retry_once()
             return await pending(side) == 0
 
         await until(told)
