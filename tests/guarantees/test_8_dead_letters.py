@@ -588,7 +588,7 @@ async def test_a_dead_letter_is_on_disk_before_its_delivery_is_settled(trade_url
     async with notebook(trade_url, FrozenClock(), broker) as book:
         book.fails[1] = RuntimeError("poison")
         await broker.declare(Topology([BINDING.exchange], [BINDING]))
-        publishing = asyncio.create_task(broker.publish([bare(1)], 10))
+        publishing = asyncio.create_task(broker.publish([bare(1)], 60))
         async with broker.consume(BINDING.queue.name, 10) as crashing:
             await book.runner.apply(await crashing.receive(10))
         async with connected(trade_url) as connection:
