@@ -20,7 +20,7 @@ from paybell.messaging.arrivals import Arrival, Failure, dead, failed, identity,
 from paybell.messaging.broker import MESSAGE_BODY_MAX, Delivery
 from paybell.messaging.events import Unreadable, signature_of
 from paybell.messaging.listener import Event, Listener, Rejected, Verdict
-from paybell.messaging.patience import HandlerTooSlow, Patience
+from paybell.messaging.patience import HandlerTooSlow, Patience, with_traceback
 from paybell.messaging.signatures import EventKeys
 from paybell.storage import Database, Transaction, load_queries
 from paybell.telemetry.observers import ListenerObserver
@@ -244,7 +244,7 @@ class EventProcessor(Generic[Event]):
                 listener=self._listener.name,
                 count=len(failing),
                 some=some,
-                exc_info=trace,
+                **with_traceback(trace),
             )
 
     def name(self, arrival: Arrival) -> str:

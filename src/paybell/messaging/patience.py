@@ -5,6 +5,7 @@ process that dies of it end a transaction as an outage does. What tells them apa
 database answers to somebody else.
 """
 
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
@@ -76,7 +77,9 @@ class Patience:
         code = error.code if isinstance(error, PaybellError) else "internal_error"
         trace = None if isinstance(error, PaybellError) else error
         cause = f"{error} ({error.__cause__!r})" if error.__cause__ else str(error)
-        log.warning("listener_waits", listener=self._listener, code=code, detail=cause, exc_info=trace)
+        log.warning(
+            "listener_waits", listener=self._listener, code=code, detail=cause, **with_traceback(trace)
+        )
 
     async def _answers(self) -> bool:
         """Say whether the database can be read and written."""
@@ -85,6 +88,15 @@ class Patience:
         except Exception:  # noqa: BLE001 - however it refuses, nobody can work with it
             return False
         return row is not None and bool(row["writable"])
+
+
+def with_traceback(error: BaseException | None) -> dict[str, str]:
+    """Return what a log line gets of an error: its traceback as text, nothing if there is none.
+
+    As text, because the logger of a program that sets up none renders each local variable beside it,
+    which takes a second and shows what no log may hold.
+    """
+    return {} if error is None else {"exception": "".join(traceback.format_exception(error)).rstrip()}
 
 
 def _waits() -> Iterator[float]:
