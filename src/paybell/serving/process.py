@@ -20,7 +20,6 @@ from paybell.serving.application import create_app, create_metrics_app
 from paybell.serving.connections import Connections, connections_max, raise_descriptor_limit
 from paybell.serving.http_protocol import UNREAD_BYTES_MAX, BoundedConnection
 from paybell.settings import Settings
-from paybell.telemetry.metrics import remove_counts_at_exit
 from paybell.web.error_handlers import cut_off
 from paybell.worker import run_loop, run_task
 
@@ -252,7 +251,6 @@ def _stop_event(parent_pipe: int | None) -> asyncio.Event:
 
         def parent_ended() -> None:
             loop.remove_reader(parent_pipe)
-            remove_counts_at_exit()
             stop.set()
 
         loop.add_reader(parent_pipe, parent_ended)

@@ -1,8 +1,6 @@
 """What Paybell counts, for Prometheus; `docs/operations.md` lists the same."""
 
-import atexit
 import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,12 +68,6 @@ class Measured(NamedTuple):
 def forget_worker(pid: int, folder: str) -> None:
     """Leave a dead worker's gauges out of what the workers of this folder add up to."""
     multiprocess.mark_process_dead(pid, folder)
-
-
-def remove_counts_at_exit() -> None:
-    """Remove the folder of the workers' counts when this worker ends, should nobody else do it any more."""
-    if folder := os.environ.get(MULTIPROCESS_VARIABLE):
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 class Metrics(Observer):
