@@ -267,7 +267,7 @@ async def state(service: Service) -> list[object]:
                 "operator_actions",
             ),
         ),
-        ("trade", ("orders", "failed_deliveries")),
+        ("trade", ("orders", "(SELECT * FROM failed_deliveries WHERE state = 'dead')")),
     ):
         async with connected(service.urls[name]) as rows:
             for table in tables:

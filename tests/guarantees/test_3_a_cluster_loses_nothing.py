@@ -116,8 +116,9 @@ async def traffic(urls: list[str], pay_database: Database, trade_url: str) -> As
             publishing, consuming = RabbitBroker(hosts), RabbitBroker(hosts)
             stack.push_async_callback(publishing.close)
             stack.push_async_callback(consuming.close)
-            step = relay(side.outbox, publishing, declares=declares, lease_seconds=8).run_once
-            group.create_task(run_loop(Loop("relay", step), over, clock))
+            publisher = relay(side.outbox, publishing, declares=declares, lease_seconds=8)
+            for name, step in (("relay", publisher.run_once), ("retries", publisher.retry_once)):
+                group.create_task(run_loop(Loop(name, step), over, clock))
             book = await stack.enter_async_context(notebook(trade_url, clock, consuming, binding=QUEUE))
             group.create_task(run_task(Task("listener", book.runner.run), over, clock))
             books.append(book)
