@@ -12,6 +12,7 @@ Chinese sentences stand beside the routes (``problems.py``). Bugs are assertions
 not caught.
 """
 
+import traceback
 from typing import ClassVar
 
 
@@ -154,3 +155,12 @@ class PayOrderClosed(Refused):
 
     code = "pay_order_closed"
     detail = "The pay order is closed or its time has run out; create a new order."
+
+
+def with_traceback(error: BaseException | None) -> dict[str, str]:
+    """Return what a log line gets of an error: its traceback as text, nothing if there is none.
+
+    As text, because the logger of a program that sets up none renders each local variable beside it,
+    which takes a second and shows what no log may hold.
+    """
+    return {} if error is None else {"exception": "".join(traceback.format_exception(error)).rstrip()}

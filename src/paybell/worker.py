@@ -12,7 +12,7 @@ import structlog
 
 from paybell.backoff import exponential
 from paybell.clock import Clock
-from paybell.errors import PaybellError, Unavailable
+from paybell.errors import PaybellError, Unavailable, with_traceback
 
 log = structlog.get_logger()
 # Polling: this fast right after work, this slow when there has long been none.
@@ -88,7 +88,7 @@ def _report(name: str, error: Exception) -> None:
     elif isinstance(error, PaybellError):
         log.error("loop_refused", loop=name, code=error.code, detail=str(error))
     else:
-        log.error("loop_failed", loop=name, exc_info=error)
+        log.error("loop_failed", loop=name, **with_traceback(error))
 
 
 async def _pause(seconds: float, stop: asyncio.Event, wake: asyncio.Event | None, clock: Clock) -> None:

@@ -171,7 +171,7 @@ async def test_events_that_nobody_relays(sound: dict[str, Any], pay_url: str) ->
 
     assert set(found) == {"outbox"}
     assert re.match("1 events wait, the oldest for [0-9]+ s ", found["outbox"])
-    assert "--role relay" in found["outbox"]
+    assert "--role background" in found["outbox"]
 
 
 async def test_messages_that_rabbitmq_refuses(sound: dict[str, Any], pay_url: str) -> None:

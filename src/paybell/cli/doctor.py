@@ -238,7 +238,7 @@ _WORDS: Mapping[str, tuple[str, State, str, str]] = {
         "outbox",
         "error",
         "{pending:,} events wait, the oldest for {figure:.0f} s",
-        "Start a relay (paybell serve --role relay) and see that it reaches the broker.",
+        "Start a relay (paybell serve --role background) and see that it reaches the broker.",
     ),
     "messages_refused": (
         "refused messages",

@@ -14,13 +14,13 @@ import structlog
 
 from paybell.batching import bisect
 from paybell.clock import Clock
-from paybell.errors import PaybellError, Unavailable
+from paybell.errors import PaybellError, Unavailable, with_traceback
 from paybell.messaging import failures
 from paybell.messaging.arrivals import Arrival, Failure, dead, failed, identity, postponed
 from paybell.messaging.broker import MESSAGE_BODY_MAX, Delivery
 from paybell.messaging.events import Unreadable, signature_of
 from paybell.messaging.listener import Event, Listener, Rejected, Verdict
-from paybell.messaging.patience import HandlerTooSlow, Patience, with_traceback
+from paybell.messaging.patience import HandlerTooSlow, Patience
 from paybell.messaging.signatures import EventKeys
 from paybell.storage import Database, Transaction, load_queries
 from paybell.telemetry.observers import ListenerObserver

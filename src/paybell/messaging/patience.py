@@ -5,7 +5,6 @@ process that dies of it end a transaction as an outage does. What tells them apa
 database answers to somebody else.
 """
 
-import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
@@ -13,7 +12,7 @@ import structlog
 
 from paybell.backoff import exponential
 from paybell.clock import Clock
-from paybell.errors import Outage, PaybellError, Unavailable
+from paybell.errors import Outage, PaybellError, Unavailable, with_traceback
 from paybell.storage import Database, load_queries
 
 log = structlog.get_logger()
@@ -88,15 +87,6 @@ class Patience:
         except Exception:  # noqa: BLE001 - however it refuses, nobody can work with it
             return False
         return row is not None and bool(row["writable"])
-
-
-def with_traceback(error: BaseException | None) -> dict[str, str]:
-    """Return what a log line gets of an error: its traceback as text, nothing if there is none.
-
-    As text, because the logger of a program that sets up none renders each local variable beside it,
-    which takes a second and shows what no log may hold.
-    """
-    return {} if error is None else {"exception": "".join(traceback.format_exception(error)).rstrip()}
 
 
 def _waits() -> Iterator[float]:

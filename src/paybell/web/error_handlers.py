@@ -20,6 +20,7 @@ from paybell.errors import (
     PaybellError,
     Refused,
     Unavailable,
+    with_traceback,
 )
 from paybell.tracecontext import trace_id_of
 from paybell.web.errors import BodyTooLarge, MethodNotAllowed, MissingField, NotFound
@@ -89,7 +90,7 @@ class ErrorHandlers:
         return self._problem(request, kind(), headers)
 
     def _bug(self, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        log.error("request_failed", **_where(request), exc_info=error)
+        log.error("request_failed", **_where(request), **with_traceback(error))
         return self._problem(request, PaybellError())
 
     def _problem(
