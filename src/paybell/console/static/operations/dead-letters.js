@@ -3,22 +3,38 @@
 import { $, send } from "../shared/api.js";
 import { count, el, line, notice, rows, text, when } from "./widgets.js";
 
-const state = { group: {}, failures: [], next: null, dead: 0, selected: new Set(), open: null };
+const state = { group: {}, failures: [], next: null, dead: 0, selected: new Set(), open: null, loading: null };
 // The service reads up to 200 ids in one request.
 const PIECE = 100;
 
 const dead = (group) => group.state === "dead";
 
+/** Read a page: the first, or the one after a row. What a newer load has overtaken is dropped, errors too. */
 async function load(after = "") {
-  const { reason, listener } = state.group;
-  const query = new URLSearchParams(Object.entries({ reason, listener, after }).filter(([, value]) => value));
-  const page = await send("GET", `/ops/failures?${query}`);
+  const mine = Symbol("load");
+  state.loading = mine;
+  $("more").hidden = true;
+  const overtaken = () => state.loading !== mine;
+  try {
+    const { reason, listener } = state.group;
+    const query = new URLSearchParams(Object.entries({ reason, listener, after }).filter(([, value]) => value));
+    const [page, { actions }] = await Promise.all([send("GET", `/ops/failures?${query}`), send("GET", "/ops/actions")]);
+    if (!overtaken()) showPage(page, after, actions);
+  } catch (error) {
+    if (!overtaken()) throw error;
+  } finally {
+    if (!overtaken()) {
+      state.loading = null;
+      show();
+    }
+  }
+}
+
+function showPage(page, after, actions) {
   state.failures = after ? [...state.failures, ...page.failures] : page.failures;
   state.next = page.next;
-  showGroups(page.groups.filter(dead));
   if (!after) state.selected.clear();
-  show();
-  const { actions } = await send("GET", "/ops/actions");
+  showGroups(page.groups.filter(dead));
   const made = actions.map((one) => el("li", text.action(one, when(one.at))));
   $("actions").replaceChildren(...(made.length ? made : [el("li", text.noActions)]));
 }
@@ -47,7 +63,7 @@ function showGroups(groups) {
 
 function show() {
   rows("failures", state.failures.map(row), text.noDead, 7);
-  $("more").hidden = !state.next;
+  $("more").hidden = !state.next || state.loading !== null;
   $("replay-selected").textContent = text.replaySelected(state.selected.size);
   $("replay-selected").disabled = !state.selected.size;
   $("acknowledge-selected").textContent = text.acknowledgeSelected(state.selected.size);
