@@ -1,0 +1,284 @@
+"""One attempt to take money from elsewhere, and the decision about it: pure, as a table one can read.
+
+What a channel says is turned into what is written; no I/O, no clock. Two rules carry everything: an outcome
+is never guessed, so that only a channel's certain word makes an attempt final; and a final state is never
+overwritten by a lesser answer, except that money which has moved after all is always believed.
+"""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from paybell.channels.channel import (
+    Closed,
+    Kind,
+    NotFound,
+    NotSent,
+    Opened,
+    Paid,
+    Refused,
+    Said,
+    Unknown,
+    Waiting,
+)
+
+# After how many seconds an attempt in doubt is queried. A call: then a person has to look. A window: the last
+# wait repeats while it is open.
+CALL_SCHEDULE = (2.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, *(86_400.0,) * 7)
+WINDOW_SCHEDULE = (5.0, 10.0, 20.0, 40.0, 60.0)
+# Clocks differ, and requests are under way: a window that its channel does not know is over only this much
+# later.
+DEADLINE_MARGIN = timedelta(seconds=60)
+# A window about which its channel has said nothing certain for so long after its end is a person's.
+WINDOW_PATIENCE = timedelta(days=7)
+
+
+class AttemptState(StrEnum):
+    """Where an attempt stands; the same words are in the database."""
+
+    PREPARED = "PREPARED"  # committed, and nothing sent
+    SENT = "SENT"  # committed before the call: from here on it may have happened
+    OPEN = "OPEN"  # a window is open
+    UNKNOWN = "UNKNOWN"  # no certain answer yet; it is queried
+    MANUAL = "MANUAL"  # a person has to look; a certain answer is still taken
+    SUCCEEDED = "SUCCEEDED"  # its money has paid the order
+    REFUSED = "REFUSED"  # a certain no
+    CLOSED = "CLOSED"  # the channel has confirmed that it can never be paid
+    LATE_SUCCESS = "LATE_SUCCESS"  # its money came twice or late, and goes back
+
+
+LIVE = frozenset(
+    {
+        AttemptState.PREPARED,
+        AttemptState.SENT,
+        AttemptState.OPEN,
+        AttemptState.UNKNOWN,
+        AttemptState.MANUAL,
+    }
+)
+RECEIVED = frozenset({AttemptState.SUCCEEDED, AttemptState.LATE_SUCCESS})
+_UNANSWERED = frozenset({AttemptState.PREPARED, AttemptState.SENT})
+
+_S = AttemptState
+# Every move there is; the database refuses all others, too.
+MOVES: dict[AttemptState, frozenset[AttemptState]] = {
+    _S.PREPARED: frozenset({_S.SENT, _S.REFUSED}),
+    _S.SENT: frozenset(
+        {_S.OPEN, _S.UNKNOWN, _S.MANUAL, _S.SUCCEEDED, _S.REFUSED, _S.CLOSED, _S.LATE_SUCCESS}
+    ),
+    _S.OPEN: frozenset({_S.UNKNOWN, _S.MANUAL, _S.SUCCEEDED, _S.REFUSED, _S.CLOSED, _S.LATE_SUCCESS}),
+    _S.UNKNOWN: frozenset({_S.OPEN, _S.MANUAL, _S.SUCCEEDED, _S.REFUSED, _S.CLOSED, _S.LATE_SUCCESS}),
+    _S.MANUAL: frozenset({_S.SUCCEEDED, _S.REFUSED, _S.CLOSED, _S.LATE_SUCCESS}),
+    _S.REFUSED: RECEIVED,
+    _S.CLOSED: RECEIVED,
+    _S.SUCCEEDED: frozenset(),
+    _S.LATE_SUCCESS: frozenset(),
+}
+
+
+class Call(StrEnum):
+    """Which question a channel's word answers; a notice answers none, and counts as a query."""
+
+    OPEN = "open"
+    QUERY = "query"
+    CLOSE = "close"
+
+
+class Effect(StrEnum):
+    """What has to happen in the same transaction."""
+
+    NONE = "none"
+    PAY = "pay"
+    GIVE_BACK = "give_back"
+
+
+class Attempt(msgspec.Struct, frozen=True, gc=False):
+    """An attempt as it is stored; amounts in minor units, columns in table order."""
+
+    id: int
+    pay_order_id: int
+    channel: str
+    kind: Kind
+    state: AttemptState
+    amount: int
+    currency: str
+    merchant: str
+    created_at: datetime
+    expires_at: datetime
+    changed_at: datetime
+    next_query_at: datetime | None
+    queries: int
+    reference: str
+    qr_code: str
+    redirect_url: str
+    transaction_id: str | None
+    code: str
+    detail: str
+    traceparent: str
+
+    @property
+    def live(self) -> bool:
+        """Say whether its outcome is not final."""
+        return self.state in LIVE
+
+    @property
+    def moves_money(self) -> bool:
+        """Say whether it may be moving money at this moment, so that nothing else may try."""
+        return self.live and self.kind is Kind.CALL
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """An attempt as it is to be written, what else has to happen with it, and what an operator must read."""
+
+    attempt: Attempt
+    effect: Effect = Effect.NONE
+    alarm: str = ""
+
+
+def decide(
+    attempt: Attempt,
+    call: Call,
+    said: Said,
+    *,
+    payable: bool,
+    schedule: tuple[float, ...],
+    now: datetime,
+    jitter: float = 1.0,
+) -> Verdict:
+    """Decide what a channel's word makes of an attempt that is locked together with its pay order.
+
+    Args:
+        attempt: as it is.
+        call: what was asked.
+        said: what was answered.
+        payable: whether the pay order has neither been paid nor closed.
+        schedule: the channel's; see `Channel`.
+        now: the transaction's time.
+        jitter: by what the next wait is multiplied.
+    """
+    if isinstance(said, Paid):
+        return _paid(attempt, said, payable=payable, now=now)
+    if not attempt.live:
+        return Verdict(attempt)
+    if never := _never(attempt, call, said, now):
+        return Verdict(never)
+    at = next_query(attempt, schedule, now, jitter)
+    return Verdict(_waits(attempt, call, said, now, at))
+
+
+def _never(attempt: Attempt, call: Call, said: Said, now: datetime) -> Attempt | None:
+    """Return the attempt as refused or closed, if this word makes that certain."""
+    match said:
+        case Refused(code, words):
+            return _final(attempt, AttemptState.REFUSED, now, code, words)
+        case Closed():
+            return _final(attempt, AttemptState.CLOSED, now, "closed")
+        case NotSent(reason) if call is Call.OPEN and attempt.state in _UNANSWERED:
+            return _final(attempt, AttemptState.REFUSED, now, "not_sent", reason)
+        case NotFound() if _is_over(attempt, now):
+            return _final(attempt, AttemptState.CLOSED, now, "never_seen")
+    return None
+
+
+def _is_over(attempt: Attempt, now: datetime) -> bool:
+    """Say whether "I do not know it" is final: never of a call, which may still be on its way."""
+    return attempt.kind is Kind.WINDOW and now >= attempt.expires_at + DEADLINE_MARGIN
+
+
+def _paid(attempt: Attempt, said: Paid, *, payable: bool, now: datetime) -> Verdict:
+    differs = _difference(attempt, said)
+    if differs:
+        return Verdict(attempt, alarm=differs)
+    if attempt.state in RECEIVED:
+        return Verdict(attempt)
+    state, effect = (
+        (AttemptState.SUCCEEDED, Effect.PAY) if payable else (AttemptState.LATE_SUCCESS, Effect.GIVE_BACK)
+    )
+    received = msgspec.structs.replace(attempt, transaction_id=said.transaction_id)
+    return Verdict(_final(received, state, now), effect)
+
+
+def _difference(attempt: Attempt, said: Paid) -> str:
+    """Say how what was paid is not what was asked for; empty if it is."""
+    if (said.amount, said.currency) != (attempt.amount, attempt.currency):
+        return (
+            f"the channel says {said.amount} {said.currency} were paid, "
+            f"asked were {attempt.amount} {attempt.currency}"
+        )
+    if said.merchant != attempt.merchant:
+        return f"the channel says it was paid to {said.merchant}, asked was {attempt.merchant}"
+    if attempt.transaction_id is not None and said.transaction_id != attempt.transaction_id:
+        return f"the channel says it was paid as {said.transaction_id} and as {attempt.transaction_id}"
+    return ""
+
+
+def _final(attempt: Attempt, state: AttemptState, now: datetime, code: str = "", detail: str = "") -> Attempt:
+    return msgspec.structs.replace(
+        attempt,
+        state=state,
+        changed_at=now,
+        next_query_at=None,
+        qr_code="",
+        redirect_url="",
+        code=code,
+        detail=detail,
+    )
+
+
+def _waits(attempt: Attempt, call: Call, said: Said, now: datetime, at: datetime | None) -> Attempt:
+    """Return an attempt that is not final yet, to be queried next at this time; None: a person's."""
+    if attempt.state is AttemptState.MANUAL:
+        return attempt
+    state = _state_after(attempt, said)
+    detail = said.reason if isinstance(said, Unknown | NotSent) else ""
+    if at is None:
+        state = AttemptState.MANUAL
+    after = msgspec.structs.replace(
+        attempt,
+        state=state,
+        changed_at=now if state is not attempt.state else attempt.changed_at,
+        next_query_at=at,
+        queries=attempt.queries + (call is not Call.CLOSE),  # which follows a query that is counted
+        code="" if at is not None else "schedule_used_up",
+        detail=detail,
+    )
+    if isinstance(said, Opened):
+        return msgspec.structs.replace(
+            after, reference=said.reference, qr_code=said.qr_code, redirect_url=said.redirect_url, queries=0
+        )
+    return after
+
+
+def _state_after(attempt: Attempt, said: Said) -> AttemptState:
+    if attempt.kind is Kind.WINDOW and isinstance(said, Opened | Waiting):
+        return AttemptState.OPEN
+    return attempt.state if attempt.state is AttemptState.OPEN else AttemptState.UNKNOWN
+
+
+def next_query(
+    attempt: Attempt, schedule: tuple[float, ...], now: datetime, jitter: float = 1.0
+) -> datetime | None:
+    """Return when an attempt in doubt is queried next, None if a person has to look."""
+    if attempt.kind is Kind.CALL:
+        if attempt.queries >= len(schedule):
+            return None
+        return now + timedelta(seconds=schedule[attempt.queries] * jitter)
+    if not schedule or now >= attempt.expires_at + WINDOW_PATIENCE:
+        return None
+    wait = timedelta(seconds=schedule[min(attempt.queries, len(schedule) - 1)] * jitter)
+    if now < attempt.expires_at:
+        return min(now + wait, attempt.expires_at)
+    # What its channel leaves in doubt after the end is queried ever more rarely.
+    return now + max(wait, now - attempt.expires_at)
+
+
+def closes_after(attempt: Attempt, said: Said, *, payable: bool, now: datetime) -> bool:
+    """Say whether the channel is asked to close an attempt after a query was answered so.
+
+    A call whose channel does not know it is reversed: only that keeps it from happening later. A window is
+    closed at its end, or as soon as nothing is left to pay.
+    """
+    if attempt.kind is Kind.CALL:
+        return isinstance(said, NotFound)
+    return isinstance(said, Waiting | NotFound) and (now >= attempt.expires_at or not payable)
