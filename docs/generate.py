@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -9,6 +10,7 @@ import msgspec
 
 from paybell.cli import app
 from paybell.clock import SystemClock
+from paybell.environment.reading import variable_of
 from paybell.messaging.broker import Exchange
 from paybell.messaging.events import (
     CLOUDEVENTS_JSON,
@@ -31,15 +33,27 @@ from paybell.tokens import Tokens
 DOCS = Path(__file__).parent
 
 
+# What is set first, first; each owner's settings stand apart in the code. What is not named here comes last.
+SETTINGS_ORDER = """
+    home host port metrics_port database_url trade_database_url database_connections http_connections
+    broker_url queue_type broker_declare article_queue legacy_content_type
+    jwt_secret pin_pepper seal_keys event_keys event_key_of_tokens
+    merchant_id pay_url pay_url_plain_http order_ttl_seconds settle_batch_max
+    relay_batch_max relay_lease_seconds publish_deadline_seconds listener_batch_max
+    reconcile_seconds reconcile_window_seconds inbox_days dead_letter_days idempotency_days log_format log_level
+"""
+
+
 def settings_page() -> str:
     """Return one row for each setting: variable, form, default, meaning."""
     hints = get_type_hints(Settings, include_extras=True)
+    places = {name: place for place, name in enumerate(SETTINGS_ORDER.split())}
     rows = []
-    for field in msgspec.structs.fields(Settings):
+    for field in sorted(fields(Settings), key=lambda field: places.get(field.name, len(places))):
         annotation = hints[field.name]
         description = next(meta.description for meta in annotation.__metadata__ if meta.description)
         default = str(field.default) or "(empty)"
-        rows.append(f"| `{field.encode_name}` | {_form(annotation)} | `{default}` | {description} |")
+        rows.append(f"| `{variable_of(field.name)}` | {_form(annotation)} | `{default}` | {description} |")
     return "\n".join(
         [
             "# Settings",

@@ -16,8 +16,8 @@ from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.messaging.refused import RefusedEvents
+from paybell.messaging.settings import MessagingSettings
 from paybell.messaging.signatures import EventKeys
-from paybell.settings import Settings
 from paybell.storage import WATCHING, Database
 from paybell.storage.node_numbers import RENEW_SECONDS, NodeNumber
 from paybell.telemetry.metrics import Measured, Metrics
@@ -32,6 +32,7 @@ Check = Callable[[], Awaitable[None]]
 Measure = Callable[[], Awaitable[Sequence[Measured]]]
 Opened = TypeVar("Opened")
 Service = TypeVar("Service")
+Section = TypeVar("Section")
 # A broker that is started together with us is up within this; longer is a mistake a person must see.
 BROKER_WAIT_SECONDS = 8.0
 _BROKER_POLL_SECONDS = 0.5
@@ -91,7 +92,7 @@ class Host:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: MessagingSettings,
         *,
         roles: frozenset[str],
         urls: Mapping[str, str],
@@ -117,6 +118,11 @@ class Host:
         self._watching: dict[str, Database] = {}
         self._outbox: Outbox | None = None
         self._broker: LocalBroker | RabbitBroker | None = None
+
+    def settings_of(self, kind: type[Section]) -> Section:
+        """Return the settings of this process as one owner's, which sees no others."""
+        assert isinstance(self.settings, kind), f"{kind.__name__} is no base of Settings"
+        return self.settings
 
     async def open(self, part: AbstractAsyncContextManager[Opened]) -> Opened:
         """Enter a context until the process ends."""

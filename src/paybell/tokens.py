@@ -7,8 +7,8 @@ from datetime import timedelta
 import jwt
 
 from paybell.clock import Clock
+from paybell.environment.common import CommonSettings
 from paybell.errors import InsufficientScope, NotAuthenticated
-from paybell.settings import Settings
 
 # A verified token is kept by its text; past this many the oldest goes. 20,000 of about
 # 300 bytes are 6 MB: the active buyers of a busy minute.
@@ -51,7 +51,7 @@ class Tokens:
         self._remembered: dict[str, tuple[Principal, float]] = {}
 
     @classmethod
-    def from_settings(cls, settings: Settings, clock: Clock) -> "Tokens":
+    def from_settings(cls, settings: CommonSettings, clock: Clock) -> "Tokens":
         """Return what mints and verifies tokens under these settings; with real secrets they must expire."""
         return cls(
             settings.jwt_secret,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -32,7 +33,7 @@ STEPS = [
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def own(postgres: Databases) -> AsyncIterator[Service]:
     """A service of this module's own: the console shows everything, and repairs only what it is told."""
-    settings = msgspec.structs.replace(SETTINGS, reconcile_seconds=0)
+    settings = replace(SETTINGS, reconcile_seconds=0)
     async with in_process(await fresh_databases(postgres), settings) as running:
         yield running
 

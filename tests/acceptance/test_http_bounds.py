@@ -4,6 +4,7 @@ import asyncio
 import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import msgspec
@@ -249,7 +250,7 @@ async def test_a_client_that_reads_nothing_is_not_worked_for_and_cut_off(
 
 
 async def test_one_client_too_many_is_told_and_counted_and_those_inside_go_on(postgres: Databases) -> None:
-    few = msgspec.structs.replace(SETTINGS, http_connections=16)
+    few = replace(SETTINGS, http_connections=16)
     async with in_process(await fresh_databases(postgres), few) as service:
         client = service.client
         assert (await client.get("/healthz")).status == 200  # one connection, kept

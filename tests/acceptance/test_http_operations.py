@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import msgspec
 import pytest
 from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
@@ -387,7 +387,7 @@ async def test_the_openapi_document_says_what_a_body_and_a_header_must_look_like
 
 
 async def test_metrics_that_others_can_reach_need_a_token_with_their_scope(postgres: Databases) -> None:
-    settings = msgspec.structs.replace(SETTINGS, host="0.0.0.0")
+    settings = replace(SETTINGS, host="0.0.0.0")
     async with in_process(await fresh_databases(postgres), settings, frozenset({"api"})) as api:
         client = api.client
         replies = [
@@ -437,7 +437,7 @@ async def test_who_reads_the_metrics_waits_for_no_payment_and_no_payment_for_the
     postgres: Databases,
 ) -> None:
     """Each session for payments is in somebody's hands."""
-    settings = msgspec.structs.replace(SETTINGS, database_connections=2)
+    settings = replace(SETTINGS, database_connections=2)
     async with in_process(await fresh_databases(postgres), settings) as service:
         database = service.served.runtime.host._databases["pay"]
         async with database.transaction(), database.transaction():

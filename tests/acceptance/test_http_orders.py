@@ -3,10 +3,10 @@
 import asyncio
 import re
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import aiohttp
 import pytest
-from msgspec.structs import replace
 from serving import SETTINGS, Client, fresh_databases, fresh_number, fresh_user, in_process
 from support import Databases, connected, until
 

@@ -5,9 +5,9 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 import pytest_asyncio
 from browser import DESK, page_of
@@ -67,7 +67,7 @@ async def origin(
     """The roles as two processes are, behind one address; and the address of the same below a path."""
     urls = await fresh_databases(postgres)
     async with in_process(urls, roles=frozenset({"api"})) as api:
-        settings = msgspec.structs.replace(SETTINGS, pay_url=api.client.url)
+        settings = replace(SETTINGS, pay_url=api.client.url)
         async with in_process(urls, settings, frozenset({"background", "trade", "ops"})) as rest:
             port, below = free_port(), free_port()
             servers = CONFIGURATION.read_text(encoding="utf-8")

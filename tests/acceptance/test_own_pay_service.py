@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 import structlog
 from aiohttp import web
 from amqp import stranger
-from msgspec.structs import replace
 from serving import SETTINGS, fresh_databases, fresh_user, in_process
 from support import Databases, until
 

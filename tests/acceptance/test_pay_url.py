@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import structlog
-from msgspec.structs import replace
 from serving import SETTINGS, fresh_databases, in_process
 from support import Databases
 

@@ -1,18 +1,18 @@
 """``paybell reconcile`` beside a running service: what differs is found, repaired, and then gone."""
 
 import json
+from dataclasses import replace
 from getpass import getuser
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from serving import PEPPER_SETTING, SECRET, SETTINGS, fresh_databases, fresh_user, in_process, run
 from support import Databases, connected, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 # The commands alone repair: on a busy machine the schedule's next turn would come first.
-UNSCHEDULED = msgspec.structs.replace(SETTINGS, reconcile_seconds=0)
+UNSCHEDULED = replace(SETTINGS, reconcile_seconds=0)
 
 
 async def test_orders_that_never_heard_are_found_and_mended(postgres: Databases, tmp_path: Path) -> None:

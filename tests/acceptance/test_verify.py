@@ -1,10 +1,10 @@
 """``paybell verify`` beside a running service."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from serving import PEPPER_SETTING, SECRET, SETTINGS, fresh_databases, fresh_user, in_process, run
 from support import Databases, connected, until
@@ -30,7 +30,7 @@ async def test_the_books_are_right_until_somebody_changes_one(postgres: Database
     async def verify(*arguments: str) -> tuple[int, str]:
         return await run("verify", *arguments, log=tmp_path / "log", **settings)
 
-    keyed = msgspec.structs.replace(SETTINGS, seal_keys=KEYS)
+    keyed = replace(SETTINGS, seal_keys=KEYS)
     async with in_process(urls, keyed) as service, connected(urls["pay"]) as rows:
         client, user = service.client, fresh_user()
         await client.fund(user, 1_000)

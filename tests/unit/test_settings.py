@@ -4,17 +4,20 @@ import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import fields, replace
 from pathlib import Path
 
 import jwt
-import msgspec
 import pytest
 
+from paybell.environment.common import CommonSettings
+from paybell.environment.keys import SECRET_BYTES_MIN
+from paybell.environment.reading import variables_of
 from paybell.errors import Misconfigured, NotAuthenticated
+from paybell.messaging.broker_url import broker_places
 from paybell.messaging.signatures import EventKeys
 from paybell.settings import Settings, read_settings
-from paybell.settings.broker_url import broker_places
-from paybell.settings.secrets import SECRET_BYTES_MIN, with_secrets
+from paybell.settings.secrets import with_secrets
 from paybell.testing import FrozenClock
 from paybell.tokens import Tokens
 
@@ -61,9 +64,26 @@ def test_a_command_line_option_wins_over_the_environment() -> None:
     assert (settings.port, settings.host) == (9001, "::1")
 
 
-@pytest.mark.parametrize("field", msgspec.structs.fields(Settings), ids=lambda field: field.name)
-def test_every_setting_has_its_variable(field: msgspec.structs.FieldInfo) -> None:
-    assert field.encode_name == f"PAYBELL_{field.name.upper()}"
+def test_the_variables_of_some_settings_give_these_settings_again() -> None:
+    """A service that we start has exactly ours; each variable is named after its setting."""
+    settings = read_settings({}, port=9000, seal_keys="1:key", reconcile_seconds=0.5)
+
+    assert set(variables_of(settings)) == {f"PAYBELL_{one.name.upper()}" for one in fields(Settings)}
+    assert read_settings(variables_of(settings)) == settings
+
+
+def test_every_setting_has_one_owner_and_every_owner_is_collected() -> None:
+    """A setting that two declare, or an owner that `Settings` forgot, would be read from one place only."""
+    owners = subclasses_of(CommonSettings) - {Settings}
+
+    assert owners == set(Settings.__mro__[1:]) - {CommonSettings, object}
+    declared = [name for owner in (CommonSettings, *owners) for name in owner.__annotations__]
+    assert sorted(declared) == sorted(one.name for one in fields(Settings))
+
+
+def subclasses_of(kind: type[CommonSettings]) -> set[type[CommonSettings]]:
+    below = set(kind.__subclasses__())
+    return below.union(*(subclasses_of(one) for one in below))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +197,7 @@ def test_each_key_is_long_enough_as_soon_as_other_machines_are_involved(
 def test_a_token_must_expire_as_soon_as_other_machines_are_involved(elsewhere: dict[str, str]) -> None:
     endless = jwt.encode({"sub": "7"}, "x" * 32, algorithm="HS256")
     for settings, is_refused in ((read_settings({}), False), (read_settings({}, **elsewhere), True)):
-        tokens = Tokens.from_settings(msgspec.structs.replace(settings, jwt_secret="x" * 32), FrozenClock())
+        tokens = Tokens.from_settings(replace(settings, jwt_secret="x" * 32), FrozenClock())
         with pytest.raises(NotAuthenticated) if is_refused else nullcontext():
             tokens.verify(endless)
 

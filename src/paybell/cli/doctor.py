@@ -14,6 +14,7 @@ from rich.table import Table
 from paybell.cli.output import out, print_json
 from paybell.cli.roles import Role, databases_of, roles_of
 from paybell.clock import Clock, SystemClock
+from paybell.environment.reading import service_links
 from paybell.errors import BrokerUnavailable, Misconfigured, PaybellError
 from paybell.messaging.broker import Confirm, Denied, Message
 from paybell.messaging.events import PAY_EVENTS, TRADE_QUEUE, topology, trade_topology
@@ -22,7 +23,7 @@ from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.operations import samples, sampling, troubles
 from paybell.serving.databases import SCHEMAS, databases, is_embedded, named
-from paybell.settings import ROLES, Settings, read_settings, service_links
+from paybell.settings import ROLES, Settings, read_settings
 from paybell.settings.secrets import with_secrets
 from paybell.storage import Database, Query, migrate
 from paybell.storage.runtime_role import owned_tables

@@ -6,11 +6,11 @@ import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Annotated
 
-import msgspec
 import structlog
 import uvloop
 from cyclopts import Parameter, validators
@@ -18,11 +18,12 @@ from cyclopts import Parameter, validators
 from paybell.cli.output import announce
 from paybell.cli.roles import Role, databases_of, roles_of
 from paybell.clock import SystemClock
+from paybell.environment.reading import service_links
 from paybell.errors import Misconfigured
+from paybell.messaging.broker_url import broker_places
 from paybell.serving.databases import databases, is_embedded, prepare
 from paybell.serving.logs import configure_logs
-from paybell.settings import ROLES, Settings, read_settings, service_links
-from paybell.settings.broker_url import broker_places
+from paybell.settings import ROLES, Settings, read_settings
 from paybell.settings.secrets import with_secrets
 
 log = structlog.get_logger()
@@ -63,7 +64,7 @@ def serve(
     names = databases_of(roles)
     with _stopped_by_sigterm(), ExitStack() as stack:
         sockets = [stack.enter_context(one) for one in _sockets(settings, inherited[1:])]
-        settings = msgspec.structs.replace(settings, port=sockets[0].getsockname()[1])
+        settings = replace(settings, port=sockets[0].getsockname()[1])
         # The web framework loads while the embedded database starts; both take about as long.
         loading = ThreadPoolExecutor(1).submit(_load_server)
         urls = stack.enter_context(databases(settings, names))

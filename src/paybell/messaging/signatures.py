@@ -9,10 +9,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from paybell.environment.keys import SECRET_BYTES_MIN, keys_of
+from paybell.environment.reading import read_section
 from paybell.errors import Misconfigured
-from paybell.settings import Settings, read_settings
-from paybell.settings.secrets import EVENT_KEYS, SECRET_BYTES_MIN, keys_of
+from paybell.messaging.settings import MessagingSettings
 
+_EVENT_KEYS = "PAYBELL_EVENT_KEYS"
 # The id of the key derived from the token secret; its signatures name no key.
 _DERIVED = ""
 
@@ -43,17 +45,17 @@ class EventKeys:
         Raises:
             Misconfigured: an id twice, a secret of less than 32 bytes, another form, or no key at all.
         """
-        secrets = {name: one.encode() for name, one in keys_of(EVENT_KEYS, ring).items()} if ring else {}
+        secrets = {name: one.encode() for name, one in keys_of(_EVENT_KEYS, ring).items()} if ring else {}
         for name, one in secrets.items():
             if len(one) < SECRET_BYTES_MIN:
                 raise Misconfigured(
-                    f"{EVENT_KEYS}, key {name}: at least {SECRET_BYTES_MIN} random bytes are needed."
+                    f"{_EVENT_KEYS}, key {name}: at least {SECRET_BYTES_MIN} random bytes are needed."
                 )
         if token_secret:
             secrets[_DERIVED] = token_secret.encode()
         if not secrets:
             raise Misconfigured(
-                f"Set {EVENT_KEYS} to the keys (id:secret) that the pay service signs events with; "
+                f"Set {_EVENT_KEYS} to the keys (id:secret) that the pay service signs events with; "
                 "paybell serve on embedded databases keeps them in .paybell/event-keys."
             )
         self._number_keys = {name: _derive(one, b"paybell pay.success v1") for name, one in secrets.items()}
@@ -63,7 +65,7 @@ class EventKeys:
         self._prefix = f"{newest}:" if newest else ""
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "EventKeys":
+    def from_settings(cls, settings: MessagingSettings) -> "EventKeys":
         """Return the keys of these settings.
 
         Raises:
@@ -79,7 +81,7 @@ class EventKeys:
         Raises:
             Misconfigured: as above.
         """
-        return cls.from_settings(read_settings(environ))
+        return cls.from_settings(read_section(MessagingSettings, environ))
 
     def sign(self, paid: PaidOrder) -> str:
         """Return the signature of a bare order number, for the header ``paybell-signature``."""

@@ -15,6 +15,7 @@ from paybell.reconciliation.acknowledgements import Acknowledgements
 from paybell.reconciliation.pay_books import PayBooks, found_last
 from paybell.reconciliation.periodic import RECONCILE, PeriodicReconciler
 from paybell.reconciliation.reconciler import Reconciler
+from paybell.reconciliation.settings import ReconciliationSettings
 from paybell.reconciliation.trade_books import TradeBooks
 from paybell.telemetry.metrics import Measured
 from paybell.worker import Loop
@@ -28,7 +29,7 @@ async def operations_parts(host: Host) -> Parts:
     parts = Parts(problems=PROBLEMS)
     if "ops" not in host.roles:
         return parts
-    settings = host.settings
+    settings = host.settings_of(ReconciliationSettings)
     pay, trade = await host.database("pay"), await host.database("trade")
     pay_books = PayBooks(pay, await host.outbox(), settings.merchant_id)
     watching = await host.watching("pay")

@@ -17,6 +17,7 @@ from paybell.pay.refund_routes import refund_routes
 from paybell.pay.refunds import RefundService
 from paybell.pay.routes import pay_order_routes
 from paybell.pay.service import PayService
+from paybell.pay.settings import PaySettings
 from paybell.pay.tables import retention_rules
 from paybell.storage.retention import CLEAN_IDLE_SECONDS, Cleaner
 from paybell.wallet.pay_password import Pepper
@@ -41,7 +42,8 @@ async def pay_parts(host: Host) -> Parts:
 
 
 async def _add_api(host: Host, parts: Parts) -> None:
-    settings, database, outbox = host.settings, await host.database("pay"), await host.outbox()
+    settings = host.settings_of(PaySettings)
+    database, outbox = await host.database("pay"), await host.outbox()
     ids = await host.ids("pay")
     pay = PayService(
         database,
@@ -58,7 +60,8 @@ async def _add_api(host: Host, parts: Parts) -> None:
 
 
 async def _add_background(host: Host, parts: Parts) -> None:
-    settings, database, outbox = host.settings, await host.database("pay"), await host.outbox()
+    settings = host.settings_of(PaySettings)
+    database, outbox = await host.database("pay"), await host.outbox()
     await host.declare(relay_topology(settings.queue_type, settings.article_queue))
     refused = RefusedEvents(database)
     parts.loops += _relay_lanes(host, outbox, refused)

@@ -7,13 +7,13 @@ import sys
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
-import msgspec
 
 from paybell.clock import Clock
+from paybell.environment.reading import variables_of
 from paybell.errors import Misconfigured, Unavailable
 from paybell.settings import Settings
 from paybell.testing.ports import free_port
@@ -46,7 +46,7 @@ async def running_service(settings: Settings, clock: Clock) -> AsyncIterator[Ser
         Misconfigured: it did not start; the sentence is its own.
         Unavailable: it was not ready in time, or ended while it was needed.
     """
-    settings = msgspec.structs.replace(settings, host="127.0.0.1", port=free_port(), pay_url="")
+    settings = replace(settings, host="127.0.0.1", port=free_port(), pay_url="")
     log = settings.home / "service.log"
     url = f"http://{settings.host}:{settings.port}"
     started = clock.monotonic()
@@ -87,9 +87,8 @@ async def _start(settings: Settings, log: Path) -> Process:
 
 def _environment(settings: Settings) -> Mapping[str, str]:
     """Return our environment with exactly these settings; no ``PAYBELL_`` of the outer one is left."""
-    names = zip(settings.__struct_encode_fields__, settings.__struct_fields__, strict=True)
     outer = {name: value for name, value in os.environ.items() if not name.startswith("PAYBELL_")}
-    return outer | {name: str(getattr(settings, field)) for name, field in names}
+    return outer | variables_of(settings)
 
 
 async def _until_ready(url: str, process: Process, log: Path, clock: Clock) -> None:

@@ -6,11 +6,10 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
-import msgspec
 import structlog
 import uvicorn
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
@@ -143,7 +142,7 @@ async def serving(
         if {"api", "trade"} <= roles and not settings.pay_url:
             inner = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             url = f"http://127.0.0.1:{inner.getsockname()[1]}"
-            settings = msgspec.structs.replace(settings, pay_url=url)
+            settings = replace(settings, pay_url=url)
         runtime = await stack.enter_async_context(open_runtime(settings, urls, roles))
         app = _answering(_app(runtime))
         if runtime.traces is not None:

@@ -1,40 +1,17 @@
 """The secrets among the settings: long enough where it matters, made for whoever only tries it out."""
 
 import os
-import re
 import secrets
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
+from paybell.environment.keys import SECRET_BYTES_MIN, keys_of
 from paybell.errors import Misconfigured
 from paybell.settings import Settings
 
-# RFC 7518 section 3.2: a key for HS256 has at least 256 bits.
-SECRET_BYTES_MIN = 32
 _JWT_SECRET, _PIN_PEPPER = "PAYBELL_JWT_SECRET", "PAYBELL_PIN_PEPPER"
-_SEAL_KEYS = "PAYBELL_SEAL_KEYS"
-EVENT_KEYS = "PAYBELL_EVENT_KEYS"
-# A key of a setting that holds several: its id stands beside what was made with it.
-_KEY = re.compile(r"(?:([A-Za-z0-9]{1,32}):)?([^:]+)")
-
-
-def keys_of(variable: str, text: str) -> Mapping[str, str]:
-    """Read ``id:secret,id:secret``; a secret alone has the id 1. The order is kept.
-
-    Raises:
-        Misconfigured: empty, an id twice, or of another form.
-    """
-    pairs = [_KEY.fullmatch(part) for part in text.split(",") if part]
-    keys = {pair[1] or "1": pair[2] for pair in pairs if pair}
-    if not pairs or len(keys) != len(pairs):
-        raise Misconfigured(
-            f"{variable} must be secret, or id:secret,id:secret with different ids "
-            "of 1 to 32 letters or digits."
-        )
-    return keys
+_SEAL_KEYS, _EVENT_KEYS = "PAYBELL_SEAL_KEYS", "PAYBELL_EVENT_KEYS"
 
 
 def with_secrets(settings: Settings) -> Settings:
@@ -50,7 +27,7 @@ def with_secrets(settings: Settings) -> Settings:
     event_keys = settings.event_keys
     # Who brings a token secret may have other processes that know no key of ours.
     if not (settings.jwt_secret or event_keys) and settings.embedded and settings.loopback:
-        event_keys = _development_secret(settings, "event-keys", EVENT_KEYS, "1:")
+        event_keys = _development_secret(settings, "event-keys", _EVENT_KEYS, "1:")
     jwt_secret = settings.jwt_secret or _development_secret(settings, "jwt-secret", _JWT_SECRET)
     if settings.needs_real_secrets:
         _check_length(_JWT_SECRET, jwt_secret)
@@ -61,9 +38,7 @@ def with_secrets(settings: Settings) -> Settings:
     if settings.seal_keys and settings.needs_real_secrets:
         for key_id, key in keys_of(_SEAL_KEYS, settings.seal_keys).items():
             _check_length(f"{_SEAL_KEYS}, key {key_id}", key)
-    return msgspec.structs.replace(
-        settings, jwt_secret=jwt_secret, pin_pepper=pin_pepper, event_keys=event_keys
-    )
+    return replace(settings, jwt_secret=jwt_secret, pin_pepper=pin_pepper, event_keys=event_keys)
 
 
 def _check_length(what: str, key: str) -> None:

@@ -5,7 +5,6 @@ import structlog
 from paybell.messaging.events import topology, trade_topology
 from paybell.messaging.tables import listener_rules
 from paybell.parts import Host, Parts
-from paybell.settings import Settings
 from paybell.storage.retention import CLEAN_IDLE_SECONDS, Cleaner
 from paybell.trade.errors import PayServiceUnavailable
 from paybell.trade.listener_parts import add_listeners
@@ -15,6 +14,7 @@ from paybell.trade.problems import PROBLEMS
 from paybell.trade.refund_sender import RefundSender
 from paybell.trade.routes import order_routes
 from paybell.trade.service import TradeService
+from paybell.trade.settings import TradeSettings
 from paybell.trade.watch import POLL_SECONDS, OrderWatch
 from paybell.worker import Loop
 
@@ -26,7 +26,7 @@ async def trade_parts(host: Host) -> Parts:
     parts = Parts(problems=PROBLEMS)
     if "trade" not in host.roles:
         return parts
-    settings = host.settings
+    settings = host.settings_of(TradeSettings)
     for wanted in (topology(settings.queue_type), trade_topology(settings.queue_type)):
         await host.declare(wanted)
     database = await host.database("trade")
@@ -56,7 +56,7 @@ async def _check(pay: PayClient) -> None:
         log.warning("pay_service_away", detail="It does not answer yet; orders wait for it.")
 
 
-def _pay_url(settings: Settings) -> str:
+def _pay_url(settings: TradeSettings) -> str:
     """Return where the pay service is: in this process unless another one is named."""
     if settings.pay_url:
         return settings.pay_url

@@ -10,6 +10,7 @@ from paybell.wallet.routes import wallet_routes
 from paybell.wallet.seal_keys import SealKeys
 from paybell.wallet.sealing import SEAL_MAX, TransferSealer
 from paybell.wallet.service import WalletService
+from paybell.wallet.settings import WalletSettings
 from paybell.wallet.statement_routes import statement_routes
 from paybell.wallet.statements import Statements
 from paybell.worker import Loop
@@ -21,15 +22,15 @@ _SEAL_IDLE_SECONDS = 1.0
 
 async def wallet_parts(host: Host) -> Parts:
     """Return them for the roles of this process."""
-    parts = Parts(problems=PROBLEMS)
+    parts, settings = Parts(problems=PROBLEMS), host.settings_of(WalletSettings)
     if "api" in host.roles:
         database = await host.database("pay")
-        pepper = Pepper(host.settings.pin_pepper)
+        pepper = Pepper(settings.pin_pepper)
         wallets = WalletService(database, pepper)
         pay_passwords = PayPasswordService(database, pepper)
         statements = Statements(database)
         parts.services += [wallets, pay_passwords, statements]
-        merchant_id = host.settings.merchant_id
+        merchant_id = settings.merchant_id
         parts.routers += [
             wallet_routes(wallets, merchant_id),
             pay_password_routes(pay_passwords, merchant_id),
@@ -47,7 +48,7 @@ async def wallet_parts(host: Host) -> Parts:
             ),
             Loop(
                 "transfer-sealer",
-                TransferSealer(database, SealKeys(host.settings.seal_keys)).run_once,
+                TransferSealer(database, SealKeys(settings.seal_keys)).run_once,
                 idle_seconds=_SEAL_IDLE_SECONDS,
                 full=SEAL_MAX,
                 rest_seconds=_SEAL_IDLE_SECONDS,

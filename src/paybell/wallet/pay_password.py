@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from paybell.environment.keys import keys_of
 from paybell.errors import InvalidRequest, Refused
-from paybell.settings.secrets import keys_of
 from paybell.wallet.errors import PayPasswordLocked, WrongPayPassword
 
 TRIES_MAX = 5

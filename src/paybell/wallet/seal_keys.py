@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Literal
 
-from paybell.settings.secrets import keys_of
+from paybell.environment.keys import keys_of
 
 SealFault = Literal["seal_without_key", "seal_key_unknown", "seal_forged"]
 

@@ -13,6 +13,7 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 
 from paybell.errors import Misconfigured
 from paybell.messaging.broker import Message
+from paybell.messaging.broker_url import broker_places
 from paybell.messaging.rabbitmq.frames import (
     Incomplete,
     OnAnswer,
@@ -22,7 +23,6 @@ from paybell.messaging.rabbitmq.frames import (
     read_delivery,
     write_message,
 )
-from paybell.settings.broker_url import broker_places
 
 # For each step of connecting and declaring; a broker nearby takes milliseconds.
 ANSWER_TIMEOUT_SECONDS = 5.0

@@ -1,0 +1,1 @@
+"""How settings are read from the environment, and those that every process has."""
