@@ -11,15 +11,15 @@ from paybell.clock import Clock
 from paybell.errors import BrokerUnavailable, PaybellError
 from paybell.ids import SnowflakeIds
 from paybell.messaging.broker import Topology
-from paybell.messaging.failures import FailureStore
 from paybell.messaging.local import LocalBroker
+from paybell.messaging.measures import measure_failures, measure_outbox
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.rabbitmq.broker import RabbitBroker
-from paybell.messaging.refused import RefusedEvents
 from paybell.messaging.settings import MessagingSettings
 from paybell.messaging.signatures import EventKeys
 from paybell.storage import WATCHING, Database
 from paybell.storage.node_numbers import RENEW_SECONDS, NodeNumber
+from paybell.storage.server_state import oldest_snapshot_seconds
 from paybell.telemetry.metrics import Measured, Metrics
 from paybell.telemetry.observers import Observer
 from paybell.tokens import Tokens
@@ -216,23 +216,8 @@ class Host:
             raise PaybellError("The broker is not connected, or it blocks publishers.")
 
 
-async def _measure_outbox(database: Database) -> Sequence[Measured]:
-    pending, oldest_age_seconds = await Outbox(database).state()
-    routes = await RefusedEvents(database).routes()
-    return [
-        Measured("outbox_pending", pending),
-        Measured("outbox_oldest_age_seconds", oldest_age_seconds),
-        *(Measured("refused_events", one.events, (one.exchange, one.routing_key)) for one in routes),
-    ]
-
-
-async def _measure_failures(database: Database) -> Sequence[Measured]:
-    counts = await FailureStore(database).counts()
-    return [Measured("failed_deliveries", count, (state,)) for state, count in counts.items()]
-
-
 async def _measure_snapshots(name: str, database: Database) -> Sequence[Measured]:
-    return [Measured("oldest_snapshot_seconds", await database.oldest_snapshot_seconds(), (name,))]
+    return [Measured("oldest_snapshot_seconds", await oldest_snapshot_seconds(database), (name,))]
 
 
-_MEASURED_IN = {"pay": _measure_outbox, "trade": _measure_failures}
+_MEASURED_IN = {"pay": measure_outbox, "trade": measure_failures}

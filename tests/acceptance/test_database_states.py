@@ -5,8 +5,8 @@ import structlog
 from serving import SETTINGS, fresh_databases, fresh_user, in_process
 from support import PASSWORD, Databases, admin, connected
 
-from paybell.cli.doctor import examine
 from paybell.clock import SystemClock
+from paybell.diagnosis.examination import examine
 from paybell.serving.databases import SCHEMAS
 from paybell.storage.migrate import migrate
 

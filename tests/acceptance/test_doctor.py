@@ -18,8 +18,9 @@ from relaying import pay, relay
 from serving import PEPPER_SETTING, SECRET, run
 from support import Databases, PaySide, admin, connected
 
-from paybell.cli.doctor import Finding, examine
 from paybell.clock import SystemClock
+from paybell.diagnosis.examination import examine
+from paybell.diagnosis.findings import Finding
 from paybell.messaging.broker import Denied
 from paybell.messaging.events import TRADE_QUEUE, topology
 from paybell.messaging.local import LocalBroker

@@ -10,8 +10,8 @@ import structlog
 from serving import SETTINGS, fresh_databases, in_process
 from support import Databases
 
-from paybell.cli.doctor import examine
 from paybell.clock import SystemClock
+from paybell.diagnosis.examination import examine
 from paybell.errors import Misconfigured, PaybellError
 from paybell.settings import read_settings
 from paybell.tokens import Tokens

@@ -9,8 +9,8 @@ import pytest
 from serving import PEPPER_SETTING, SECRET, Service, fresh_databases, fresh_user, in_process
 from support import PASSWORD, Databases, connected, until
 
-from paybell.cli.doctor import examine
 from paybell.clock import SystemClock
+from paybell.diagnosis.examination import examine
 from paybell.messaging.tables import listener_rules
 from paybell.pay.tables import retention_rules
 from paybell.serving.databases import SCHEMAS

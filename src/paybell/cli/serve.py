@@ -16,12 +16,12 @@ import uvloop
 from cyclopts import Parameter, validators
 
 from paybell.cli.output import announce
-from paybell.cli.roles import Role, databases_of, roles_of
+from paybell.cli.roles import Role, roles_of
 from paybell.clock import SystemClock
 from paybell.environment.reading import service_links
 from paybell.errors import Misconfigured
 from paybell.messaging.broker_url import broker_places
-from paybell.serving.databases import databases, is_embedded, prepare
+from paybell.serving.databases import databases, databases_of, is_embedded, prepare
 from paybell.serving.logs import configure_logs
 from paybell.settings import ROLES, Settings, read_settings
 from paybell.settings.secrets import with_secrets

@@ -23,6 +23,7 @@ from paybell.operations.troubles import troubles
 from paybell.reconciliation.pay_books import found_last
 from paybell.reconciliation.periodic import RECONCILE
 from paybell.storage import Database, load_queries
+from paybell.storage.server_state import oldest_snapshot_seconds
 from paybell.telemetry.percentiles import percentile
 from paybell.trade.presence import ForeignConsumers
 
@@ -75,7 +76,7 @@ class Sampler:
         away: list[str] = []
         rate, overdue = await _or_none(self._payments(since, until), "pay_database", away) or (None, None)
         waiting = await _or_none(self._outbox.state(), "pay_database", away) or (None, None)
-        snapshot = await _or_none(self._pay.oldest_snapshot_seconds(), "pay_database", away)
+        snapshot = await _or_none(oldest_snapshot_seconds(self._pay), "pay_database", away)
         failures = await _or_none(self._failures.counts(), "trade_database", away)
         ways = await _or_none(self._ways(since, until), "trade_database", away) or []
         sample = Sample(

@@ -18,11 +18,21 @@ SCHEMAS: Mapping[str, tuple[Schema, ...]] = {
     "pay": (pay_tables.SCHEMA,),
     "trade": (trade_tables.SCHEMA, listener_tables.SCHEMA),
 }
+# Which roles need which database.
+_USERS: Mapping[str, frozenset[str]] = {
+    "pay": frozenset({"api", "background", "ops"}),
+    "trade": frozenset({"trade", "ops"}),
+}
 VARIABLES: Mapping[str, str] = {"pay": "PAYBELL_DATABASE_URL", "trade": "PAYBELL_TRADE_DATABASE_URL"}
 # A database that is started together with us is up within this; longer is a mistake a person must see.
 WAIT_SECONDS = 8.0
 _POLL_SECONDS = 0.2
 _EMBEDDED: Mapping[str, str] = {"pay": PAY_DATABASE, "trade": TRADE_DATABASE}
+
+
+def databases_of(roles: frozenset[str]) -> list[str]:
+    """Return which of ``pay`` and ``trade`` these roles need."""
+    return [name for name, users in _USERS.items() if roles & users]
 
 
 @contextmanager

@@ -200,21 +200,6 @@ class Database:
         if self._clock.monotonic() < until:
             raise DatabaseUnavailable(words)
 
-    async def sessions_allowed(self) -> int:
-        """Return how many sessions the server lets this user have in this database, whoever opens them."""
-        row = await self.fetch_one(_SQL["read_sessions_allowed"])
-        assert row is not None
-        return int(row["allowed"])
-
-    async def oldest_snapshot_seconds(self) -> float:
-        """Return how long the oldest snapshot is held for which the server keeps what was removed since.
-
-        Only of sessions this user may see: its own, and those of others with ``pg_read_all_stats``.
-        """
-        row = await self.fetch_one(_SQL["read_oldest_snapshot"])
-        assert row is not None
-        return max(0.0, float(row["seconds"]))
-
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         connection = await self._sessions.acquire()

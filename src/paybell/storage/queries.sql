@@ -9,6 +9,9 @@ SELECT pg_is_in_recovery() AS standby, EXISTS (
 -- name: find_waiting_commits
 SELECT pid FROM pg_stat_activity WHERE pid = ANY($1::int[]) AND wait_event = 'SyncRep';
 
+-- name: read_server_time
+SELECT clock_timestamp() AS now;
+
 -- name: read_sessions_allowed
 -- What the server keeps for superusers is nothing for us.
 SELECT least(
