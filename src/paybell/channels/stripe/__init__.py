@@ -1,0 +1,1 @@
+"""Stripe: Checkout sessions over form-encoded calls, webhooks with an HMAC."""

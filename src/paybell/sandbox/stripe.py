@@ -1,0 +1,240 @@
+"""Stripe's API, simulated: Checkout sessions, refunds, webhooks, idempotency keys."""
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from paybell.sandbox.books import BackMoney, Differs, NotPossible, RefundState, Trade, TradeState
+from paybell.sandbox.clock import SandboxClock
+from paybell.sandbox.faults import Fault, Operation
+from paybell.sandbox.pages import pay_page
+from paybell.sandbox.simulator import Reply, Simulator
+
+_STATUS = {TradeState.OPEN: "open", TradeState.PAID: "complete", TradeState.CLOSED: "expired"}
+_REFUND = {RefundState.PENDING: "pending", RefundState.DONE: "succeeded", RefundState.FAILED: "failed"}
+_EXPIRES_MIN, _EXPIRES_MAX = timedelta(minutes=30), timedelta(hours=24)
+Fields = dict[str, str]
+
+
+class StripeSimulator(Simulator):
+    """The API of one account in test mode, and its payment page."""
+
+    name = "stripe"
+
+    def __init__(self, clock: SandboxClock, *, api_keys: list[str], webhook_secrets: list[str]) -> None:
+        """Take these keys; webhooks carry one ``v1`` for each secret."""
+        super().__init__(clock)
+        self._bearers = {f"Bearer {key}" for key in api_keys}
+        self._secrets = webhook_secrets
+        self.webhook_url = ""
+        self._answers: dict[str, tuple[str, Reply]] = {}
+        self._metadata: dict[str, Fields] = {}
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the paths of the API, and the page."""
+        sessions = "/v1/checkout/sessions"
+        return [
+            web.post(sessions, self._route(Operation.OPEN, self._create)),
+            web.get(sessions, self._route(Operation.QUERY, self._list)),
+            web.get(sessions + "/{id}", self._route(Operation.QUERY, self._retrieve)),
+            web.post(sessions + "/{id}/expire", self._route(Operation.CLOSE, self._expire)),
+            web.post("/v1/refunds", self._route(Operation.REFUND, self._refund)),
+            web.get("/v1/refunds", self._route(Operation.QUERY_REFUND, self._refunds)),
+            web.get("/c/pay/{token}", self._page),
+        ]
+
+    def _route(
+        self, operation: Operation, act: Callable[[web.Request, Fields, Fault | None], Reply]
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            body = await request.read()
+            return await self.answer(request, operation, lambda fault: self._act(request, body, fault, act))
+
+        return handle
+
+    def _act(
+        self,
+        request: web.Request,
+        body: bytes,
+        fault: Fault | None,
+        act: Callable[[web.Request, Fields, Fault | None], Reply],
+    ) -> Reply:
+        """Do it once for each idempotency key; what was answered once is answered again, a fault included."""
+        if request.headers.get("Authorization") not in self._bearers:
+            return _fault(401, "invalid_request_error", "")
+        fields = dict(parse_qsl(body.decode() or request.query_string))
+        key = request.headers.get("Idempotency-Key", "") if request.method == "POST" else ""
+        asked = hashlib.sha256(request.path.encode() + b"\n" + body).hexdigest()
+        if key in self._answers:
+            before, reply = self._answers[key]
+            return reply if before == asked else _fault(400, "idempotency_error", "")
+        reply = act(request, fields, fault)
+        if fault is Fault.FAIL_AFTER:
+            reply = self.failure(500)
+        if key and (reply.status == 200 or reply.status >= 500):  # noqa: PLR2004 - validation is not kept
+            self._answers[key] = asked, reply
+        return reply
+
+    def _create(self, _: web.Request, fields: Fields, fault: Fault | None) -> Reply:
+        del fault
+        now = self.clock.now()
+        expires = now + _EXPIRES_MAX
+        if "expires_at" in fields:
+            expires = datetime.fromtimestamp(int(fields["expires_at"]), UTC)
+            if not now + _EXPIRES_MIN <= expires <= now + _EXPIRES_MAX:
+                return _fault(400, "invalid_request_error", "")
+        price = "line_items[0][price_data]"
+        token = f"cs_test_{secrets.token_hex(16)}"
+        # Our own number does not keep a second session from being made: only the key does.
+        trade = self.books.open(
+            Trade(
+                number=fields.get("client_reference_id", token),
+                token=token,
+                transaction_id=f"pi_{secrets.token_hex(12)}",
+                amount=int(fields[f"{price}[unit_amount]"]),
+                currency=fields[f"{price}[currency]"],
+                subject=fields[f"{price}[product_data][name]"],
+                expires_at=expires,
+                notify_url=self.webhook_url,
+                parameters=token.encode(),
+                made_at=now,
+                return_url=fields["success_url"],
+            )
+        )
+        return _ok(self._session(trade))
+
+    def _session(self, trade: Trade, fault: Fault | None = None) -> dict[str, object]:
+        if trade.state is TradeState.OPEN and self.clock.now() >= trade.expires_at:
+            self.books.close(trade)
+        is_open = trade.state is TradeState.OPEN
+        paid = trade.state is TradeState.PAID
+        return {
+            "id": trade.token,
+            "object": "checkout.session",
+            "client_reference_id": trade.number,
+            "status": _STATUS[trade.state],
+            "payment_status": "paid" if paid else "unpaid",
+            "amount_total": trade.amount + (fault is Fault.WRONG_AMOUNT),
+            "currency": trade.currency,
+            "payment_intent": trade.transaction_id if paid else None,
+            "url": f"{self.url}/c/pay/{trade.token}" if is_open else None,
+            "livemode": fault is Fault.WRONG_SELLER,
+            "created": int(trade.made_at.timestamp()),
+            "expires_at": int(trade.expires_at.timestamp()),
+        }
+
+    def _retrieve(self, request: web.Request, _: Fields, fault: Fault | None) -> Reply:
+        trade = self.books.of_token(request.match_info["id"])
+        if trade is None or fault is Fault.NOT_FOUND:
+            return _fault(404, "invalid_request_error", "resource_missing")
+        return _ok(self._session(trade, fault))
+
+    def _list(self, _: web.Request, fields: Fields, fault: Fault | None) -> Reply:
+        newest = sorted(self.books, key=lambda trade: trade.made_at, reverse=True)
+        most = int(fields.get("limit", "10"))
+        page = [self._session(trade, fault) for trade in newest[:most]]
+        return _ok({"object": "list", "data": page, "has_more": len(newest) > most})
+
+    def _expire(self, request: web.Request, _: Fields, fault: Fault | None) -> Reply:
+        trade = self.books.of_token(request.match_info["id"])
+        if trade is None:
+            return _fault(404, "invalid_request_error", "resource_missing")
+        self.pay_meanwhile(trade, fault)
+        if trade.state is not TradeState.OPEN:
+            return _fault(400, "invalid_request_error", "")
+        self.books.close(trade)
+        self._later(
+            self._send(self.webhook_url, lambda f: self._event("checkout.session.expired", trade, f), None, 0)
+        )
+        return _ok(self._session(trade))
+
+    def _refund(self, _: web.Request, fields: Fields, fault: Fault | None) -> Reply:
+        trade = next((one for one in self.books if one.transaction_id == fields["payment_intent"]), None)
+        if trade is None:
+            return _fault(404, "invalid_request_error", "resource_missing")
+        number = f"re_{secrets.token_hex(12)}"
+        metadata = {name[9:-1]: value for name, value in fields.items() if name.startswith("metadata[")}
+        self._metadata[number] = metadata
+        try:
+            back = self.refund(trade, number, int(fields["amount"]), fault)
+        except (Differs, NotPossible):
+            code = "charge_already_refunded" if trade.given_back == trade.amount else "amount_too_large"
+            return _fault(400, "invalid_request_error", code)
+        return _ok(self._back(trade, back))
+
+    def _refunds(self, _: web.Request, fields: Fields, fault: Fault | None) -> Reply:
+        del fault
+        found = [
+            self._back(trade, back)
+            for trade in self.books
+            if trade.transaction_id == fields.get("payment_intent")
+            for back in trade.refunds.values()
+        ]
+        return _ok({"object": "list", "data": found, "has_more": False})
+
+    def _back(self, trade: Trade, back: BackMoney) -> dict[str, object]:
+        return {
+            "id": back.number,
+            "object": "refund",
+            "amount": back.amount,
+            "currency": trade.currency,
+            "payment_intent": trade.transaction_id,
+            "status": _REFUND[back.state],
+            "metadata": self._metadata.get(back.number, {}),
+        }
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        trade = self.books.of_token(request.match_info["token"])
+        return web.Response(status=404) if trade is None else pay_page(trade, self.name)
+
+    def failure(self, status: int) -> Reply:
+        """Return the error of an outage, or of too many calls."""
+        return _fault(status, "api_error" if status >= 500 else "invalid_request_error", "")  # noqa: PLR2004
+
+    def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:
+        """Return it as it is: Stripe signs webhooks only."""
+        del fault, request
+        return reply
+
+    def paid_notice(self, trade: Trade, fault: Fault | None) -> Reply:
+        """Return the webhook of a completed session."""
+        return self._event("checkout.session.completed", trade, fault)
+
+    def refund_notice(self, trade: Trade, back: BackMoney, fault: Fault | None) -> Reply | None:
+        """Return the webhook of a refund that has ended."""
+        event = "refund.failed" if back.state is RefundState.FAILED else "refund.updated"
+        return self._webhook(f"{event}{back.number}", event, self._back(trade, back), fault)
+
+    def _event(self, event: str, trade: Trade, fault: Fault | None) -> Reply:
+        return self._webhook(f"{event}{trade.token}", event, self._session(trade, fault), fault)
+
+    def _webhook(self, about: str, event: str, content: dict[str, object], fault: Fault | None) -> Reply:
+        notice = {
+            "id": f"evt_{hashlib.sha256(about.encode()).hexdigest()[:24]}",
+            "object": "event",
+            "type": event,
+            "livemode": fault is Fault.WRONG_SELLER,
+            "data": {"object": content},
+        }
+        body = json.dumps(notice).encode()
+        timestamp = str(self.signing_time(fault))
+        keys = ["whsec_forged"] if fault in {Fault.BAD_SIGNATURE, Fault.UNKNOWN_KEY} else self._secrets
+        macs = [hmac.digest(key.encode(), f"{timestamp}.".encode() + body, "sha256").hex() for key in keys]
+        header = ",".join([f"t={timestamp}", *(f"v1={mac}" for mac in macs)])
+        return Reply(200, body, {} if fault is Fault.UNSIGNED else {"Stripe-Signature": header})
+
+
+def _ok(said: dict[str, object]) -> Reply:
+    return Reply(200, json.dumps(said).encode())
+
+
+def _fault(status: int, kind: str, code: str) -> Reply:
+    return Reply(
+        status, json.dumps({"error": {"type": kind, "code": code, "message": code or kind}}).encode()
+    )

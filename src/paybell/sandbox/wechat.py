@@ -1,0 +1,247 @@
+"""WeChat Pay's API v3, simulated."""
+
+import base64
+import json
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta, timezone
+
+from aiohttp import web
+
+from paybell.channels.crypto import AesKey, PrivateKey, PublicKey
+from paybell.sandbox.books import BackMoney, Differs, NotPossible, RefundState, Trade, TradeState
+from paybell.sandbox.clock import SandboxClock
+from paybell.sandbox.faults import Fault, Operation
+from paybell.sandbox.simulator import Reply, Simulator
+
+_BEIJING = timezone(timedelta(hours=8))
+_SKEW_SECONDS = 300
+_FIELD = re.compile(r'(\w+)="([^"]*)"')
+_STATE = {TradeState.OPEN: "NOTPAY", TradeState.PAID: "SUCCESS", TradeState.CLOSED: "CLOSED"}
+_REFUND = {RefundState.PENDING: "PROCESSING", RefundState.DONE: "SUCCESS", RefundState.FAILED: "CLOSED"}
+Act = Callable[[Fault | None], Reply]
+
+
+class WechatSimulator(Simulator):
+    """The API; a person pays on the sandbox's own page, as nothing but WeChat opens its codes."""
+
+    name = "wechat"
+
+    def __init__(
+        self,
+        clock: SandboxClock,
+        *,
+        mchid: str,
+        appid: str,
+        merchant_keys: list[PublicKey],
+        keys: list[tuple[str, PrivateKey]],
+        api_v3_key: str,
+    ) -> None:
+        """Know one merchant with its public keys; sign with the first of ``keys``, each with id or serial."""
+        super().__init__(clock)
+        self.mchid, self.appid = mchid, appid
+        self._merchant_keys, self._keys = merchant_keys, keys
+        self._aes = AesKey(api_v3_key)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the paths of payments and refunds."""
+        trade = "/v3/pay/transactions/out-trade-no/{number}"
+        refunds = "/v3/refund/domestic/refunds"
+        return [
+            web.post("/v3/pay/transactions/native", self._route(Operation.OPEN, self._native)),
+            web.get(trade, self._route(Operation.QUERY, self._query)),
+            web.post(trade + "/close", self._route(Operation.CLOSE, self._close)),
+            web.post(refunds, self._route(Operation.REFUND, self._refund)),
+            web.get(refunds + "/{number}", self._route(Operation.QUERY_REFUND, self._query_refund)),
+        ]
+
+    def _route(
+        self, operation: Operation, act: Callable[[web.Request, bytes, Fault | None], Reply]
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            body = await request.read()
+            wrong = self._wrong(request, body)
+            return await self.answer(request, operation, lambda fault: wrong or act(request, body, fault))
+
+        return handle
+
+    def _wrong(self, request: web.Request, body: bytes) -> Reply | None:
+        """Return why a call is not taken."""
+        scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
+        fields = dict(_FIELD.findall(rest))
+        if scheme != "WECHATPAY2-SHA256-RSA2048" or set(fields) != {
+            "mchid",
+            "nonce_str",
+            "timestamp",
+            "serial_no",
+            "signature",
+        }:
+            return _fault(401, "SIGN_ERROR")
+        if not request.headers.get("Accept"):
+            return _fault(400, "PARAM_ERROR")
+        if abs(int(fields["timestamp"]) - self.clock.now().timestamp()) > _SKEW_SECONDS:
+            return _fault(401, "SIGN_ERROR")
+        lines = (request.method, request.raw_path, fields["timestamp"], fields["nonce_str"])
+        text = "\n".join(lines).encode() + b"\n" + body + b"\n"
+        known = fields["mchid"] == self.mchid
+        if not known or not any(key.verifies(fields["signature"], text) for key in self._merchant_keys):
+            return _fault(401, "SIGN_ERROR")
+        return None
+
+    def _native(self, _: web.Request, body: bytes, fault: Fault | None) -> Reply:
+        del fault
+        asked = json.loads(body)
+        expires = datetime.fromisoformat(asked["time_expire"])
+        before = self.books.find(asked["out_trade_no"])
+        if before is None and expires <= self.clock.now():
+            return _fault(400, "PARAM_ERROR")
+        try:
+            trade = self.books.open(
+                Trade(
+                    number=asked["out_trade_no"],
+                    token=secrets.token_urlsafe(9),
+                    transaction_id=f"4200{secrets.randbelow(10**24):024d}",
+                    amount=asked["amount"]["total"],
+                    currency=asked["amount"]["currency"],
+                    subject=asked["description"],
+                    expires_at=expires,
+                    notify_url=asked["notify_url"],
+                    parameters=body,
+                    made_at=self.clock.now(),
+                )
+            )
+        except Differs:
+            return _fault(400, "INVALID_REQUEST")
+        if trade.state is TradeState.PAID:
+            return _fault(400, "ORDERPAID")
+        if trade.state is TradeState.CLOSED:
+            return _fault(400, "ORDER_CLOSED")
+        return _ok({"code_url": f"weixin://wxpay/bizpayurl?pr={trade.token}"})
+
+    def _query(self, request: web.Request, _: bytes, fault: Fault | None) -> Reply:
+        trade = self.books.find(request.match_info["number"])
+        if trade is None or fault is Fault.NOT_FOUND or request.query.get("mchid") != self.mchid:
+            return _fault(404, "ORDER_NOT_EXIST")
+        return _ok(self._transaction(trade, fault))
+
+    def _transaction(self, trade: Trade, fault: Fault | None) -> dict[str, object]:
+        said: dict[str, object] = {
+            "appid": self.appid,
+            "mchid": "1900000000" if fault is Fault.WRONG_SELLER else self.mchid,
+            "out_trade_no": trade.number,
+            "trade_state": "REFUND" if trade.given_back else _STATE[trade.state],
+            "trade_state_desc": "…",
+            "amount": {
+                "total": trade.amount + (fault is Fault.WRONG_AMOUNT),
+                "payer_total": trade.amount,
+                "currency": trade.currency,
+            },
+        }
+        if trade.paid_at is not None:
+            paid_at = trade.paid_at.astimezone(_BEIJING).isoformat(timespec="seconds")
+            said |= {
+                "transaction_id": trade.transaction_id,
+                "trade_type": "NATIVE",
+                "success_time": paid_at,
+                "payer": {"openid": "o-sandbox"},
+            }
+        return said
+
+    def _close(self, request: web.Request, _: bytes, fault: Fault | None) -> Reply:
+        trade = self.books.find(request.match_info["number"])
+        if trade is None or fault is Fault.NOT_FOUND:
+            return _fault(404, "ORDER_NOT_EXIST")
+        self.pay_meanwhile(trade, fault)
+        try:
+            self.books.close(trade)
+        except NotPossible:
+            return _fault(400, "ORDER_PAID")
+        return Reply(204, b"")
+
+    def _refund(self, _: web.Request, body: bytes, fault: Fault | None) -> Reply:
+        asked = json.loads(body)
+        trade = self.books.find(asked["out_trade_no"])
+        if trade is None:
+            return _fault(404, "RESOURCE_NOT_EXISTS")
+        try:
+            back = self.refund(trade, asked["out_refund_no"], asked["amount"]["refund"], fault)
+        except (Differs, NotPossible):
+            return _fault(400, "INVALID_REQUEST")
+        return _ok(self._back(trade, back, "status"))
+
+    def _query_refund(self, request: web.Request, _: bytes, fault: Fault | None) -> Reply:
+        number = request.match_info["number"]
+        for trade in self.books:
+            if number in trade.refunds and fault is not Fault.NOT_FOUND:
+                return _ok(self._back(trade, trade.refunds[number], "status"))
+        return _fault(404, "RESOURCE_NOT_EXISTS")
+
+    def _back(self, trade: Trade, back: BackMoney, status: str) -> dict[str, object]:
+        return {
+            "refund_id": f"5030{trade.token}{back.number}",
+            "out_refund_no": back.number,
+            "out_trade_no": trade.number,
+            "transaction_id": trade.transaction_id,
+            "amount": {"refund": back.amount, "total": trade.amount, "currency": trade.currency},
+            status: _REFUND[back.state],
+        }
+
+    def failure(self, status: int) -> Reply:
+        """Return the error of an outage, or of too many calls."""
+        return _fault(status, "SYSTEM_ERROR" if status >= 500 else "FREQUENCY_LIMITED")  # noqa: PLR2004
+
+    def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:
+        """Sign in headers, with the key that the merchant named if it is one of ours."""
+        if fault is Fault.UNSIGNED:
+            return reply
+        wanted = request.headers.get("Wechatpay-Serial", "") if request is not None else ""
+        matching = [one for one in self._keys if one[0] == wanted]
+        serial, key = self._keys[-1] if fault is Fault.OTHER_KEY else (matching or self._keys)[0]
+        timestamp, nonce = str(self.signing_time(fault)), secrets.token_hex(16)
+        text = f"{timestamp}\n{nonce}\n".encode() + reply.body + b"\n"
+        forged = base64.b64encode(secrets.token_bytes(256)).decode()
+        headers = {
+            "Wechatpay-Timestamp": timestamp,
+            "Wechatpay-Nonce": nonce,
+            "Wechatpay-Serial": "5DEA10EF55877E3C" if fault is Fault.UNKNOWN_KEY else serial,
+            "Wechatpay-Signature": forged if fault is Fault.BAD_SIGNATURE else key.sign(text),
+            "Wechatpay-Signature-Type": "WECHATPAY2-SHA256-RSA2048",
+            "Request-ID": secrets.token_hex(8),
+        }
+        return Reply(reply.status, reply.body, headers, reply.content_type)
+
+    def paid_notice(self, trade: Trade, fault: Fault | None) -> Reply:
+        """Return the notice of a payment, encrypted and signed."""
+        return self._notice(trade, "TRANSACTION.SUCCESS", self._transaction(trade, fault), fault)
+
+    def refund_notice(self, trade: Trade, back: BackMoney, fault: Fault | None) -> Reply | None:
+        """Return the notice of a refund that has ended."""
+        content = {"mchid": self.mchid, **self._back(trade, back, "refund_status")}
+        return self._notice(trade, f"REFUND.{_REFUND[back.state]}", content, fault)
+
+    def _notice(self, trade: Trade, event: str, content: dict[str, object], fault: Fault | None) -> Reply:
+        nonce, about = secrets.token_hex(6), "transaction" if event.startswith("TRANSACTION") else "refund"
+        notice = {
+            "id": f"{trade.token}-{event}-{content.get('out_refund_no', '')}",
+            "create_time": self.clock.now().astimezone(_BEIJING).isoformat(timespec="seconds"),
+            "resource_type": "encrypt-resource",
+            "event_type": event,
+            "summary": "…",
+            "resource": {
+                "original_type": about,
+                "algorithm": "AEAD_AES_256_GCM",
+                "ciphertext": self._aes.encrypted(json.dumps(content).encode(), nonce, about),
+                "associated_data": about,
+                "nonce": nonce,
+            },
+        }
+        return self.signed(Reply(200, json.dumps(notice).encode()), fault, None)
+
+
+def _ok(said: dict[str, object]) -> Reply:
+    return Reply(200, json.dumps(said, ensure_ascii=False).encode())
+
+
+def _fault(status: int, code: str) -> Reply:
+    return Reply(status, json.dumps({"code": code, "message": code, "detail": {}}).encode())
