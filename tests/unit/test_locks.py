@@ -23,6 +23,7 @@ def test_no_lock_names_a_host(lock: Path) -> None:
 
 def test_there_are_locks() -> None:
     assert [str(lock) for lock in LOCKS if lock.parent == Path()] == [
+        "package-lock.json",
         "requirements-dev.lock",
         "requirements.lock",
     ]
