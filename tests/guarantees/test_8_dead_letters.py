@@ -396,7 +396,7 @@ async def test_a_replay_takes_what_was_asked_for_and_nothing_else(trade_url: str
         assert await book.failures.replay(Chosen(reason="one_reason"), "operator") == 1
         assert await book.failures.counts() == {"retry": 3, "dead": 1}
         assert await book.failures.replay(Chosen(ids=[]), "operator") == 0
-        assert [row["event_id"] for row in await book.failures.list(Chosen(reason="another"))] == [
+        assert [one.event_id for one in await book.failures.list(Chosen(reason="another"))] == [
             "pay.success:3"
         ]
 

@@ -69,6 +69,19 @@ def test_no_import_is_hidden_in_a_string(trees: dict[str, ast.Module]) -> None:
     ]
 
 
+def test_rows_of_the_database_are_known_only_where_the_queries_are(trees: dict[str, ast.Module]) -> None:
+    """Whoever else wants them gets values: a column that is renamed is a matter of one file."""
+    taken = {
+        name: {alias.name for alias in node.names}
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "paybell.storage"
+    }
+    assert {
+        name for name, names in taken.items() if "Record" in names and "load_queries" not in names
+    } == set()
+
+
 def test_no_module_imports_itself_by_way_of_others() -> None:
     """Imports for types only count, too. Raises ``CycleError`` with the circle."""
     graph = grimp.build_graph("paybell", exclude_type_checking_imports=False, cache_dir=None)

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Literal
+from dataclasses import asdict
+from json import dumps
+from typing import Annotated
 
 import cyclopts
-import msgspec
 from cyclopts import Parameter, validators
 from rich.table import Table
 from rich.text import Text
@@ -14,11 +15,11 @@ from paybell.cli.output import EXIT_USAGE, fail, operator, out, print_json
 from paybell.clock import SystemClock, rfc3339
 from paybell.errors import InvalidRequest, Misconfigured
 from paybell.ids import ID_MAX
-from paybell.messaging.failures import Chosen, FailureStore
+from paybell.messaging.failures import Chosen, FailedDelivery, FailureState, FailureStore
 from paybell.messaging.tables import SCHEMA as LISTENERS
 from paybell.serving.databases import prepared, unusable
 from paybell.settings import read_settings
-from paybell.storage import Database, Record
+from paybell.storage import Database
 from paybell.storage.migrate import revision
 
 dead_letters = cyclopts.App(name="dead-letters", help="Messages no listener could apply.")
@@ -49,7 +50,7 @@ async def _failures(listeners: str) -> AsyncIterator[FailureStore]:
 @dead_letters.command(name="list")
 async def list_(
     *,
-    state: Literal["dead", "retry", "acknowledged"] = "dead",
+    state: FailureState = "dead",
     reason: str | None = None,
     most: Most = 50,
     listeners: str = "",
@@ -65,15 +66,14 @@ async def list_(
         json: end with one JSON line.
     """
     async with _failures(listeners) as store:
-        rows = await store.list(Chosen(reason=reason), state=state, limit=most)
+        found = await store.list(Chosen(reason=reason), state=state, limit=most)
     if json:
-        print_json([_members(row) for row in rows])
+        print_json([_members(one) for one in found])
         return 0
     table = Table("id", "listener", "event", "reason", "attempts", "received", "last failed")
-    for row in rows:
-        last = rfc3339(row["last_failed_at"])
-        cells = (row["id"], row["listener"], row["event_id"], row["reason"], row["attempts"], row["received"])
-        table.add_row(*map(_plain, cells), last)
+    for one in found:
+        cells = (one.id, one.listener, one.event_id, one.reason, one.attempts, one.received)
+        table.add_row(*map(_plain, cells), rfc3339(one.last_failed_at))
     out.print(table)
     return 0
 
@@ -88,15 +88,15 @@ async def show(row_id: RowId, /, *, listeners: str = "", json: Json = False) -> 
         json: end with one JSON line; the body is base64 then.
     """
     async with _failures(listeners) as store:
-        row = await store.find(row_id)
-    if row is None:
+        found = await store.find(row_id)
+    if found is None:
         raise InvalidRequest(f"There is no failed delivery {row_id}; see paybell dead-letters list.")
     if json:
-        print_json(_members(row) | {"headers": msgspec.json.decode(row["headers"])})
+        print_json(_members(found))
         return 0
     table = Table("field", "value", show_header=False)
-    for name, value in row.items():
-        table.add_row(name.replace("_", " "), _plain(repr(value) if isinstance(value, bytes) else value))
+    for name, value in (asdict(found) | {"headers": dumps(found.headers, ensure_ascii=False)}).items():
+        table.add_row(name.replace("_", " "), _plain(value))
     out.print(table)
     return 0
 
@@ -172,9 +172,9 @@ async def _act(
     return done
 
 
-def _members(row: Record) -> dict[str, object]:
-    """Return a row under names as everywhere in our JSON."""
-    return {_camel(name): value for name, value in row.items()}
+def _members(failure: FailedDelivery) -> dict[str, object]:
+    """Return a failure under names as everywhere in our JSON."""
+    return {_camel(name): value for name, value in asdict(failure).items()}
 
 
 def _camel(name: str) -> str:

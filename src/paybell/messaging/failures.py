@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -96,6 +96,50 @@ async def _update(tx: Transaction, failures: Sequence[Failure]) -> None:
         )
 
 
+FailureState = Literal["dead", "retry", "acknowledged"]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDelivery:
+    """A delivery that could not be applied, as people list it; ``due_at``: when it is retried."""
+
+    id: int
+    listener: str
+    event_id: str
+    state: FailureState
+    reason: str
+    attempts: int
+    received: int
+    routing_key: str
+    first_failed_at: datetime
+    last_failed_at: datetime
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDelivery(FailedDelivery):
+    """The same with its error and all that was received."""
+
+    error: str
+    exchange: str
+    content_type: str
+    headers: dict[str, Any]
+    body: bytes
+    fingerprint: str
+    acknowledged_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCount:
+    """How many deliveries of one state failed at one listener for one reason, and since when."""
+
+    state: FailureState
+    listener: str
+    reason: str
+    rows: int
+    since: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """Which failures: of these row ids, with this reason, of this listener, failed by then; None: any."""
@@ -121,19 +165,23 @@ class FailureStore:
 
     async def list(
         self, chosen: "Chosen", *, state: str | None = "dead", after: int = 0, limit: int = 100
-    ) -> Sequence[Record]:
+    ) -> Sequence[FailedDelivery]:
         """Return failures without their bodies, oldest first, after a row id."""
-        return await self._database.fetch(
+        rows = await self._database.fetch(
             _SQL["list_failures"], state, chosen.reason, after, limit, chosen.listener
         )
+        return [FailedDelivery(**row) for row in rows]
 
-    async def groups(self) -> Sequence[Record]:
-        """Return how many there are of each state, listener and reason, and since when; at most 100."""
-        return await self._database.fetch(_SQL["group_failures"])
+    async def groups(self) -> Sequence[FailureCount]:
+        """Return how many there are of each state, listener and reason; at most 100 of these."""
+        return [FailureCount(**row) for row in await self._database.fetch(_SQL["group_failures"])]
 
-    async def find(self, row_id: int) -> Record | None:
+    async def find(self, row_id: int) -> KeptDelivery | None:
         """Return one failure with its body and headers."""
-        return await self._database.fetch_one(_SQL["find_failure"], row_id)
+        row = await self._database.fetch_one(_SQL["find_failure"], row_id)
+        return (
+            None if row is None else KeptDelivery(**{**row, "headers": msgspec.json.decode(row["headers"])})
+        )
 
     async def replay(self, chosen: "Chosen", who: str, *, limit: int = REPLAY_MAX) -> int:
         """Make dead letters due now and write down who did; return how many. Call again for the rest.

@@ -253,7 +253,9 @@ ORDER BY state, rows DESC, listener, reason
 LIMIT 100;
 
 -- name: find_failure
-SELECT * FROM failed_deliveries WHERE id = $1;
+SELECT id, listener, event_id, state, reason, attempts, received, routing_key, first_failed_at,
+       last_failed_at, due_at, error, exchange, content_type, headers, body, fingerprint, acknowledged_at
+FROM failed_deliveries WHERE id = $1;
 
 -- name: replay_failures
 -- Dead letters become due now; the listener takes them up under their own event ids. Those that were acknowledged come

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, get_args
 
 import msgspec
 from litestar import Router, get, post
@@ -14,13 +14,12 @@ from msgspec import Meta
 
 from paybell.errors import InsufficientScope, InvalidId, InvalidRequest
 from paybell.ids import parse_id
-from paybell.messaging.failures import REPLAY_MAX, Chosen
+from paybell.messaging.failures import REPLAY_MAX, Chosen, FailedDelivery, FailureState, KeptDelivery
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.errors import FailureNotFound
 from paybell.operations.problems import PROBLEMS
 from paybell.operations.timeline import Timeline
 from paybell.pay.errors import PayOrderNotFound
-from paybell.storage import Record
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.errors import InvalidText, TooManyStreams
 from paybell.web.event_streams import Streams
@@ -30,8 +29,7 @@ from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_optional
 
 PAGE_MAX = 100
-FailureState = Literal["dead", "retry", "acknowledged"]
-_STATES = ["dead", "retry", "acknowledged"]
+_STATES = list(get_args(FailureState))
 
 
 class FailureView(msgspec.Struct, rename="camel"):
@@ -176,8 +174,8 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
         chosen = Chosen(reason=reason, listener=listener)
         begin = parse_id(after) if after else 0
         rows = await desk.failures.list(chosen, state=which, after=begin, limit=PAGE_MAX)
-        following = str(rows[-1]["id"]) if len(rows) == PAGE_MAX else None
-        groups = [FailureGroup(**row) for row in await desk.failures.groups()]
+        following = str(rows[-1].id) if len(rows) == PAGE_MAX else None
+        groups = [FailureGroup(**asdict(one)) for one in await desk.failures.groups()]
         return FailurePage([_view(row) for row in rows], groups, following)
 
     @get(
@@ -187,10 +185,10 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
         responses=PROBLEMS.refusals(InsufficientScope, InvalidId, FailureNotFound),
     )
     async def failure(failure_id: PathId) -> FailureDetail:
-        row = await desk.failures.find(parse_id(failure_id))
-        if row is None:
+        found = await desk.failures.find(parse_id(failure_id))
+        if found is None:
             raise FailureNotFound
-        return _detail(row)
+        return _detail(found)
 
     @post(
         "/failures/replay",
@@ -230,26 +228,25 @@ def ops_routes(desk: OperatorDesk, streams: Streams, merchant_id: str) -> Router
     return Router("/ops", route_handlers=handlers, tags=["operations"], opt=opt)
 
 
-def _view(row: Record) -> FailureView:
-    return FailureView(**_common(row))
+def _view(failure: FailedDelivery) -> FailureView:
+    return FailureView(**_common(failure))
 
 
-def _common(row: Record) -> dict[str, Any]:
+def _common(failure: FailedDelivery) -> dict[str, Any]:
     names = FailureView.__struct_fields__
-    return {name: row[name] for name in names if name != "id"} | {"id": str(row["id"])}
+    return {name: getattr(failure, name) for name in names} | {"id": str(failure.id)}
 
 
-def _detail(row: Record) -> FailureDetail:
-    body: bytes = row["body"]
+def _detail(failure: KeptDelivery) -> FailureDetail:
     try:
-        text = body.decode()
+        text = failure.body.decode()
     except UnicodeDecodeError:
         text = None
     return FailureDetail(
-        **_common(row),
-        error=row["error"],
-        headers=msgspec.json.decode(row["headers"]),
-        content_type=row["content_type"],
+        **_common(failure),
+        error=failure.error,
+        headers=failure.headers,
+        content_type=failure.content_type,
         text=text if text is not None and text.isprintable() else None,
-        base64=b64encode(body).decode(),
+        base64=b64encode(failure.body).decode(),
     )
