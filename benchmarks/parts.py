@@ -26,7 +26,7 @@ from paybell.telemetry.observers import Observer
 from paybell.tokens import Tokens
 from paybell.trade.pay_client import PayClient
 from paybell.trade.payment_listener import PaymentProof, payment_listener
-from paybell.wallet.ledger import PostingFolder
+from paybell.wallet.ledger import BalancePoster
 from paybell.worker import Loop, run_loop
 
 JWT_SECRET = "benchmarks-only-secret-0123456789abcdef"  # noqa: S105 - of servers that live for a minute
@@ -41,7 +41,7 @@ def settings(broker_url: str = "local:") -> Settings:
 
 
 async def settle(spec: dict[str, Any]) -> dict[str, object]:
-    """Settle ``count`` orders from ``first`` on in full batches; merchants' accounts are folded meanwhile."""
+    """Settle ``count`` orders from ``first`` on in full batches; postings go to balances meanwhile."""
     ours = settings()
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(
@@ -50,18 +50,18 @@ async def settle(spec: dict[str, Any]) -> dict[str, object]:
         database = await stack.enter_async_context(
             Database.open(spec["pay"], runtime.host.clock, connections=2)
         )
-        folder = Loop("folder", PostingFolder(database).run_once, idle_seconds=_FOLD_SECONDS)
+        posting = Loop("posting", BalancePoster(database).run_once, idle_seconds=_FOLD_SECONDS)
         pay = runtime.parts.service(PayService)
         wanted, size = requests(spec["first"], spec["count"]), ours.settle_batch_max
         batches = iter([wanted[start : start + size] for start in range(0, len(wanted), size)])
         await ready()
         meter, stop = Meter(), asyncio.Event()
-        folding = asyncio.create_task(run_loop(folder, stop, runtime.host.clock))
+        running = asyncio.create_task(run_loop(posting, stop, runtime.host.clock))
         lanes = (_settle_lane(batches, pay.settle_batch) for _ in range(spec["lanes"]))
         refused = sum(await asyncio.gather(*lanes))
         report = meter.report(refused=refused)
         stop.set()
-        await folding
+        await running
     return report
 
 

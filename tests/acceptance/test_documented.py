@@ -114,7 +114,7 @@ async def test_taking_over_gives_a_shops_own_listener_every_message(rabbitmq_url
                 while True:
                     deliveries = await consumer.receive(10)
                     heard.extend(delivery.body for delivery in deliveries)
-                    await consumer.settle(deliveries)
+                    await consumer.acknowledge(deliveries)
 
             listening = asyncio.create_task(listen())
             said = await bash(

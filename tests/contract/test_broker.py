@@ -115,7 +115,7 @@ async def settled(broker: Broker, queue: Queue) -> AsyncIterator[Arrivals]:
         async with broker.consume(queue.name, 1_000) as consumer:
             while True:
                 deliveries = await consumer.receive(500)
-                await consumer.settle(deliveries)
+                await consumer.acknowledge(deliveries)
                 for delivery in deliveries:
                     arrivals.put_nowait(delivery.body)
 
@@ -136,7 +136,7 @@ async def test_a_message_arrives_as_it_was_sent_and_is_confirmed(broker: Broker,
     publishing = asyncio.create_task(broker.publish([message], DEADLINE))
     async with broker.consume(route.queue.name, 10) as consumer:
         (delivery,) = await receive(consumer, 1)
-        await consumer.settle([delivery])
+        await consumer.acknowledge([delivery])
 
         assert (delivery.exchange, delivery.routing_key) == (message.exchange, message.routing_key)
         assert (delivery.body, delivery.cut) == (message.body, False)
@@ -151,7 +151,7 @@ async def test_order_is_kept(broker: Broker, route: Route) -> None:
     publishing = [asyncio.create_task(broker.publish(batch, DEADLINE)) for batch in (first, second)]
     async with broker.consume(route.queue.name, 2_000) as consumer:
         deliveries = await receive(consumer, 1_000)
-        await consumer.settle(deliveries)
+        await consumer.acknowledge(deliveries)
 
         assert bodies(deliveries) == list(range(1_000))
         assert await asyncio.gather(*publishing) == [[Confirm.CONFIRMED] * 500] * 2
@@ -219,7 +219,7 @@ async def test_unsettled_deliveries_come_again_in_order_when_their_consumer_is_g
     await until(lambda: _stands(cast("Queues", broker), route.queue.name, QueueState(10, 0)))
     async with broker.consume(route.queue.name, 10) as consumer:
         again = await receive(consumer, 10)
-        await consumer.settle(again)
+        await consumer.acknowledge(again)
 
         assert bodies(again) == list(range(10))
         assert await publishing == [Confirm.CONFIRMED] * 10
@@ -237,7 +237,7 @@ async def test_a_consumer_that_fails_loses_nothing(broker: Broker, route: Route)
         await fail()
     async with broker.consume(route.queue.name, 10) as consumer:
         again = await receive(consumer, 1)
-        await consumer.settle(again)
+        await consumer.acknowledge(again)
 
         assert (bodies(again), await publishing) == ([7], [Confirm.CONFIRMED])
 
@@ -246,10 +246,10 @@ async def test_settling_acknowledges_everything_up_to_the_last(broker: Broker, r
     publishing = asyncio.create_task(broker.publish(route.messages(5), DEADLINE))
     async with broker.consume(route.queue.name, 10) as consumer:
         deliveries = await receive(consumer, 5)
-        await consumer.settle([deliveries[2]])
+        await consumer.acknowledge([deliveries[2]])
     async with broker.consume(route.queue.name, 10) as consumer:
         again = await receive(consumer, 2)
-        await consumer.settle(again)
+        await consumer.acknowledge(again)
 
         assert bodies(again) == [3, 4]
         assert await publishing == [Confirm.CONFIRMED] * 5
@@ -263,15 +263,15 @@ async def test_no_more_than_the_prefetch_is_unsettled(broker: Broker, route: Rou
         more = asyncio.create_task(full.receive(10))
         async with broker.consume(route.queue.name, 10) as roomy:
             rest = await receive(roomy, 7)
-            await roomy.settle(rest)
+            await roomy.acknowledge(rest)
             assert not more.done()
-        await full.settle(held)
+        await full.acknowledge(held)
         assert (bodies(held), bodies(rest)) == ([0, 1, 2], [3, 4, 5, 6, 7, 8, 9])
         assert await publishing == [Confirm.CONFIRMED] * 10
 
         publishing = asyncio.create_task(broker.publish([route.message(b"10")], DEADLINE))
         last = await more
-        await full.settle(last)
+        await full.acknowledge(last)
         assert (bodies(last), await publishing) == ([10], [Confirm.CONFIRMED])
 
 
@@ -281,7 +281,7 @@ async def test_receiving_gives_no_more_than_was_asked_for(broker: Broker, route:
         portions: list[Sequence[Delivery]] = []
         while sum(map(len, portions)) < 10:
             portions.append(await consumer.receive(4))
-        await consumer.settle(portions[-1])
+        await consumer.acknowledge(portions[-1])
 
         assert max(map(len, portions)) <= 4
         assert [number for portion in portions for number in bodies(portion)] == list(range(10))
@@ -293,8 +293,8 @@ async def test_two_consumers_of_a_queue_share_its_messages(broker: Broker, route
     publishing = asyncio.create_task(broker.publish(route.messages(4), DEADLINE))
     async with broker.consume(route.queue.name, 2) as one, broker.consume(route.queue.name, 2) as other:
         mine, others = await receive(one, 2), await receive(other, 2)
-        await one.settle(mine)
-        await other.settle(others)
+        await one.acknowledge(mine)
+        await other.acknowledge(others)
 
         assert sorted(bodies(mine) + bodies(others)) == [0, 1, 2, 3]
         assert await publishing == [Confirm.CONFIRMED] * 4
@@ -343,7 +343,7 @@ async def test_topic_wildcards_match_words(broker: Broker, route: Route) -> None
             arrived: list[str] = []
             while "the end" not in arrived:
                 deliveries = await consumer.receive(100)
-                await consumer.settle(deliveries)
+                await consumer.acknowledge(deliveries)
                 arrived += [delivery.body.decode() for delivery in deliveries]
         assert arrived[:-1] == [key for key in keys if matches(pattern, key)], pattern
     assert await publishing == [Confirm.CONFIRMED] * (len(keys) + 1)
@@ -355,7 +355,7 @@ async def test_a_long_body_arrives_cut_and_says_so(broker: Broker, route: Route)
     publishing = asyncio.create_task(broker.publish([route.message(b"5" * size) for size in sizes], DEADLINE))
     async with broker.consume(route.queue.name, 10) as consumer:
         deliveries = await receive(consumer, len(sizes))
-        await consumer.settle(deliveries)
+        await consumer.acknowledge(deliveries)
 
         assert [len(delivery.body) for delivery in deliveries] == [
             0,
@@ -374,7 +374,7 @@ async def test_declaring_again_changes_nothing(broker: Broker, route: Route) -> 
     await broker.declare(route.topology)
     async with broker.consume(route.queue.name, 10) as consumer:
         deliveries = await receive(consumer, 1)
-        await consumer.settle(deliveries)
+        await consumer.acknowledge(deliveries)
 
         assert (bodies(deliveries), await publishing) == ([7], [Confirm.CONFIRMED])
 
@@ -397,7 +397,7 @@ async def test_a_queue_of_another_type_is_refused_and_stays(broker: Broker, rout
         await broker.declare(Topology([], [other]))
     async with broker.consume(route.queue.name, 10) as consumer:
         deliveries = await receive(consumer, 1)
-        await consumer.settle(deliveries)
+        await consumer.acknowledge(deliveries)
 
         assert (bodies(deliveries), await publishing) == ([7], [Confirm.CONFIRMED])
 
@@ -455,12 +455,12 @@ async def test_the_local_broker_confirms_when_the_last_listener_has_settled() ->
         broker.publish([Route(events, queues[0]).message(), Route(events, queues[0]).message()], DEADLINE)
     )
     async with broker.consume("one", 10) as one, broker.consume("other", 10) as other:
-        await one.settle(await receive(one, 2))
+        await one.acknowledge(await receive(one, 2))
         first, second = await receive(other, 2)
-        await other.settle([first])
+        await other.acknowledge([first])
         await asyncio.sleep(0)
         assert not publishing.done()
-        await other.settle([second])
+        await other.acknowledge([second])
 
         assert await publishing == [Confirm.CONFIRMED] * 2
 
@@ -484,7 +484,7 @@ async def test_a_queue_says_what_waits_in_it_and_who_listens(broker: Broker, rou
         async with broker.consume(name, 10) as consumer:
             held = await receive(consumer, 3)
             await until(lambda: _stands(queues, name, QueueState(0, 1)))
-            await consumer.settle(held)
+            await consumer.acknowledge(held)
     finally:
         await sending
     await until(lambda: _stands(queues, name, QueueState(0, 0)))

@@ -69,7 +69,7 @@ async def everything(broker: RabbitBroker) -> list[bytes]:
         while last not in bodies:
             deliveries = await consumer.receive(1_000)
             bodies += [delivery.body for delivery in deliveries]
-            await consumer.settle(deliveries)
+            await consumer.acknowledge(deliveries)
     return bodies[:-1]
 
 
@@ -306,7 +306,7 @@ async def test_an_alarm_holds_publishing_back_and_nothing_else(node: RabbitmqNod
             await broker.declare(Topology([other], [Binding(Queue(unique("other")), other, "other")]))
             async with broker.consume(QUEUE.name, 1) as consumer:
                 first = await consumer.receive(1)
-                await consumer.settle(first)
+                await consumer.acknowledge(first)
         assert [one.body for one in first] == [b"before"]
 
         await asyncio.to_thread(node.unblock, alarm)
@@ -407,7 +407,7 @@ async def test_a_queue_deleted_under_a_consumer_is_noticed(rabbitmq_url: str, br
         with pytest.raises(BrokerUnavailable, match="deleted"):
             await receiving
         with pytest.raises(BrokerUnavailable, match="deleted"):
-            await consumer.settle([])
+            await consumer.acknowledge([])
 
 
 async def test_a_lost_connection_ends_receiving_and_settling(rabbitmq_url: str) -> None:
@@ -423,7 +423,7 @@ async def test_a_lost_connection_ends_receiving_and_settling(rabbitmq_url: str) 
             with pytest.raises(BrokerUnavailable):
                 await receiving
             with pytest.raises(BrokerUnavailable):
-                await consumer.settle(received)
+                await consumer.acknowledge(received)
         assert await everything(broker) == [b"7"]
 
 
@@ -473,14 +473,14 @@ async def test_a_subscription_that_ended_without_a_word_is_made_anew(
         third = asyncio.create_task(consumer.receive(3))
         await asyncio.wait([third], timeout=0.5)
         assert not third.done()
-        await consumer.settle(first)
-        await consumer.settle(await third)
+        await consumer.acknowledge(first)
+        await consumer.acknowledge(await third)
 
         assert node.evaluate(drop) == "1"
         receiving = asyncio.create_task(consumer.receive(1))
         await broker.publish([message(b"3")], 10)
         last = await receiving
-        await consumer.settle(last)
+        await consumer.acknowledge(last)
         assert [one.body for one in last] == [b"3"]
 
 
@@ -545,7 +545,7 @@ async def test_headers_that_the_client_cannot_read_end_no_connection(
         deliveries = list(await consumer.receive(10))
         while len(deliveries) < 3:
             deliveries += await consumer.receive(10)
-        await consumer.settle(deliveries)
+        await consumer.acknowledge(deliveries)
 
     assert [one.body[:1] for one in deliveries] == [b"6", b"7", b"8"]
     assert deliveries[1].cut

@@ -463,5 +463,5 @@ async def test_the_queue_may_be_a_quorum_queue(
 
     async with asyncio.timeout(10), broker.consume(TRADE_QUEUE, 10) as consumer:
         (delivery,) = await consumer.receive(10)
-        await consumer.settle([delivery])
+        await consumer.acknowledge([delivery])
     assert delivery.body == b"5001"

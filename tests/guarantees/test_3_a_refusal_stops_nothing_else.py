@@ -370,7 +370,7 @@ async def test_a_relay_whose_lease_of_a_route_is_over_removes_nothing(side: PayS
     assert quick is not None
     now = SystemClock().now()
     outcome = Outcome([one.event.id for one in await refused.events(slow.route, 1)], [], [])
-    assert await refused.settle(slow, outcome, uuid4(), now, now) == []
+    assert await refused.record(slow, outcome, uuid4(), now, now) == []
 
     assert await pending(side) == 1
 

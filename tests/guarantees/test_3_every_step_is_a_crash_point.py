@@ -30,7 +30,7 @@ from paybell.testing import FrozenClock
 from paybell.tokens import Principal
 from paybell.verification.ledger_check import trial_balance
 from paybell.wallet.errors import WalletExists
-from paybell.wallet.ledger import PostingFolder
+from paybell.wallet.ledger import BalancePoster
 from paybell.wallet.routes import topped_up
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
@@ -127,7 +127,7 @@ class Way:
             while not await self._heard():
                 deliveries = await consumer.receive(50)
                 await self.book.runner.apply(deliveries)
-                await consumer.settle(deliveries)
+                await consumer.acknowledge(deliveries)
 
     async def give_up(self) -> None:
         """Try the failed one until it is dead."""
@@ -149,7 +149,7 @@ class Way:
 
     async def fold(self) -> None:
         """Fold the merchant's postings."""
-        await PostingFolder(self.side.database).run_once()
+        await BalancePoster(self.side.database).run_once()
 
     async def _heard(self) -> bool:
         kept = {int(row["body"]) for row in await self.book.kept()}

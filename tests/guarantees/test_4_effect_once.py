@@ -112,7 +112,7 @@ async def test_a_crash_after_the_commit_and_before_the_settling_is_absorbed(trad
         async with broker.consume(BINDING.queue.name, 10) as consumer:
             again = await asyncio.wait_for(consumer.receive(10), 10)
             await book.runner.apply(again)
-            await consumer.settle(again)
+            await consumer.acknowledge(again)
 
         assert [one.body for one in again] == [one.body for one in first]
         assert await book.written() == [5001, 5002]

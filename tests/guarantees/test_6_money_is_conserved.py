@@ -19,7 +19,7 @@ from paybell.tokens import Principal
 from paybell.verification.ledger_check import trial_balance
 from paybell.wallet import ledger
 from paybell.wallet.errors import BalanceLimit
-from paybell.wallet.ledger import PostingFolder, Transfer, TransferKind
+from paybell.wallet.ledger import BalancePoster, Transfer, TransferKind
 from paybell.wallet.routes import topped_up
 
 # Every payment of a merchant, every top-up of a currency: waiting for such a row would be a queue.
@@ -152,15 +152,15 @@ async def test_the_trial_balance_notices(pay_database: Database, pay_url: str, f
 
 async def test_folding_while_payments_run_keeps_the_books_exact(pay_database: Database) -> None:
     """At every moment each account and its postings equal its transfers; in the end nothing is pending."""
-    side, folders = PaySide(pay_database, batch_max=5), [PostingFolder(pay_database) for _ in range(2)]
+    side, posters = PaySide(pay_database, batch_max=5), [BalancePoster(pay_database) for _ in range(2)]
     await side.fund("7", 1_000)
     orders = await asyncio.gather(*(side.order(number, "7", 3) for number in range(1, 201)))
     paying = asyncio.gather(*(side.attempt(order.id, "7") for order in orders))
     exact = []
     while not paying.done():
-        await asyncio.gather(*(folder.run_once() for folder in folders))
+        await asyncio.gather(*(poster.run_once() for poster in posters))
         exact.append(await trial_balance(pay_database))
-    await folders[0].run_once()
+    await posters[0].run_once()
 
     assert set(codes(await paying)) == {"paid"}
     assert exact == [True] * len(exact)
@@ -223,10 +223,10 @@ async def test_an_account_whose_totals_are_full_stops_no_other(
     pay_database: Database, pay_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its postings stay where they are, and those behind them are folded all the same."""
-    monkeypatch.setattr(ledger, "FOLD_MAX", 2)
-    side, folder = PaySide(pay_database), PostingFolder(pay_database)
+    monkeypatch.setattr(ledger, "POST_MAX", 2)
+    side, poster = PaySide(pay_database), BalancePoster(pay_database)
     await side.fund("7", 1_000)
-    while await folder.run_once():
+    while await poster.run_once():
         pass
     orders = await merchants(side, "1", "1", "1", "other")
     async with connected(pay_url) as rows:
@@ -234,7 +234,7 @@ async def test_an_account_whose_totals_are_full_stops_no_other(
             "UPDATE accounts SET credits = $1, debits = $1 WHERE owner_id = '1'", TOTAL_MAX - 5
         )
     for _ in range(6):
-        await folder.run_once()
+        await poster.run_once()
 
     assert await credits_of(pay_database) == {"1": TOTAL_MAX - 5, "other": 10}
     pending = await pay_database.fetch(Query("SELECT account_id, credits FROM pending_postings"))
@@ -246,8 +246,8 @@ async def test_an_account_whose_totals_are_full_stops_no_other(
 async def test_a_merchant_whose_row_is_held_keeps_its_postings_and_no_others(
     pay_database: Database, pay_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "FOLD_MAX", 2)
-    side, folder = PaySide(pay_database), PostingFolder(pay_database)
+    monkeypatch.setattr(ledger, "POST_MAX", 2)
+    side, poster = PaySide(pay_database), BalancePoster(pay_database)
     await side.fund("7", 1_000)
     await merchants(side, "held", "held", "held", "other")
 
@@ -255,10 +255,10 @@ async def test_a_merchant_whose_row_is_held_keeps_its_postings_and_no_others(
         await stranger.execute("SELECT FROM accounts WHERE owner_id = 'held' FOR UPDATE")
         async with asyncio.timeout(BOUND_SECONDS):
             for _ in range(6):
-                await folder.run_once()
+                await poster.run_once()
         assert await credits_of(pay_database) == {"held": 0, "other": 10}
     for _ in range(6):
-        await folder.run_once()
+        await poster.run_once()
     assert await credits_of(pay_database) == {"held": 30, "other": 10}
     assert await trial_balance(pay_database)
 
@@ -430,11 +430,11 @@ async def test_any_history_of_top_ups_and_payments_leaves_the_books_exact(pay_da
     side = PaySide(pay_database, batch_max=8)
     history = History(side, seeded())
     await history.open()
-    folder = PostingFolder(pay_database)
+    poster = BalancePoster(pay_database)
 
     for start in range(1, 401, 8):
         await asyncio.gather(*(history.step(number) for number in range(start, start + 8)))
-        await folder.run_once()
+        await poster.run_once()
         assert await trial_balance(pay_database)
 
     rows = await pay_database.fetch(

@@ -14,7 +14,7 @@ from paybell.storage import Database, Query
 from paybell.trade.errors import PayServiceUnavailable
 from paybell.trade.model import OrderStatus
 from paybell.verification.ledger_check import trial_balance
-from paybell.wallet.ledger import PostingFolder
+from paybell.wallet.ledger import BalancePoster
 
 PRICE = 100
 
@@ -49,12 +49,12 @@ async def test_a_hundred_refunds_at_once_give_back_what_was_paid(pay_database: D
     """Of 100 that ask for a fifth each, five get it; paying and folding go on meanwhile."""
     side = PaySide(pay_database)
     order = await paid(side)
-    folder = PostingFolder(pay_database)
+    poster = BalancePoster(pay_database)
 
     answers, *_ = await asyncio.gather(
         asyncio.gather(*(side.refund(order.id, 20, f"r-{number}") for number in range(100))),
         pay(side, *range(1, 6)),
-        *(folder.run_once() for _ in range(10)),
+        *(poster.run_once() for _ in range(10)),
     )
 
     assert codes(answers).count("paid") == 5
@@ -89,7 +89,7 @@ async def test_nothing_is_given_back_that_the_merchant_does_not_hold(
     await side.fund("7", 1_000)
     orders = await pay(side, 1, 2)
     async with connected(pay_url) as rows:
-        await PostingFolder(pay_database).run_once()
+        await BalancePoster(pay_database).run_once()
         await rows.execute("UPDATE accounts SET debits = debits + 100 WHERE kind = 'merchant'")  # paid out
 
     answers = await asyncio.gather(*(side.refund(order.id, PRICE) for order in orders))
@@ -204,7 +204,7 @@ async def test_a_debt_waits_while_pay_is_away_or_refuses(
     async with shop(pay_database, trade_database) as both, connected(pay_url) as rows:
         await cancelled_but_paid(both, 1)
         await both.take(*await both.told())
-        await PostingFolder(pay_database).run_once()
+        await BalancePoster(pay_database).run_once()
         await rows.execute("UPDATE accounts SET debits = debits + 100 WHERE kind = 'merchant'")
 
         assert await both.sender.run_once() == 1  # refused: the merchant has nothing

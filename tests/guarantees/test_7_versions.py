@@ -83,7 +83,7 @@ def test_whatever_comes_first_an_order_ends_where_its_newest_version_says(
     """And on the way it never goes back."""
     heard, refunded = order(), [0]
     for one in told:
-        heard = heard.hear(one, NOW)
+        heard = heard.with_pay_order(one, NOW)
         refunded.append(heard.refunded_amount)
 
     assert (heard.status, heard.version, heard.refunded_amount) == (OrderStatus.REFUNDED, 4, PRICE)
@@ -93,22 +93,22 @@ def test_whatever_comes_first_an_order_ends_where_its_newest_version_says(
 def test_a_closed_pay_order_cancels_an_unpaid_order_only() -> None:
     closed = said(2, "TRADE_CLOSED")
 
-    assert order().hear(closed, NOW).status is OrderStatus.CANCELLED
+    assert order().with_pay_order(closed, NOW).status is OrderStatus.CANCELLED
     paid = order(status=OrderStatus.PAID, paid_at=NOW)
-    assert paid.hear(closed, NOW).status is OrderStatus.PAID
+    assert paid.with_pay_order(closed, NOW).status is OrderStatus.PAID
 
 
 def test_a_payment_of_a_cancelled_order_is_kept_and_revives_nothing() -> None:
     cancelled = order(status=OrderStatus.CANCELLED, cancelled_at=NOW, version=1)
 
-    heard = cancelled.hear(PAID, NOW)
+    heard = cancelled.with_pay_order(PAID, NOW)
 
     assert (heard.status, heard.paid_at, heard.version) == (OrderStatus.CANCELLED, NOW, 2)
 
 
 @pytest.mark.parametrize("other", [{"amount": 99}, {"currency": "USD"}, {"pay_order_id": "9"}], ids=str)
 def test_what_is_said_of_other_money_changes_nothing(other: dict[str, Any]) -> None:
-    assert order().hear(said(2, "TRADE_SUCCESS", **other), NOW) == order()
+    assert order().with_pay_order(said(2, "TRADE_SUCCESS", **other), NOW) == order()
 
 
 def test_questions_come_after_ten_seconds_a_minute_ten_minutes_and_at_the_deadline() -> None:

@@ -597,6 +597,6 @@ async def test_a_dead_letter_is_on_disk_before_its_delivery_is_settled(trade_url
         async with broker.consume(BINDING.queue.name, 10) as consumer:
             again = await asyncio.wait_for(consumer.receive(10), 10)
             await book.runner.apply(again)
-            await consumer.settle(again)
+            await consumer.acknowledge(again)
         assert await publishing == [Confirm.CONFIRMED]
         assert [(row["received"], row["attempts"]) for row in await book.kept()] == [(2, 1)]

@@ -39,7 +39,7 @@ from paybell.trade.model import Purchase
 from paybell.trade.pay_client import PayClient
 from paybell.trade.payment_listener import PaymentProof, payment_listener
 from paybell.verification.ledger_check import trial_balance
-from paybell.wallet.ledger import PostingFolder
+from paybell.wallet.ledger import BalancePoster
 from paybell.wallet.pay_password import LOCK, TRIES_MAX
 from paybell.wallet.routes import topped_up
 
@@ -72,7 +72,7 @@ class World:
     clock: FrozenClock
     side: PaySide
     closer: OverdueCloser
-    folder: PostingFolder
+    poster: BalancePoster
     post: Post
     trade: Database
     runner: ListenerRunner[PaymentSucceeded]
@@ -108,7 +108,7 @@ def opened(pay_url: str, trade_url: str) -> Iterator[World]:
                 payment_listener(binding, proof), post, trade, clock, Observer(), batch_max=500
             )
             closer = OverdueCloser(pay, side.outbox)
-            return World(loop, clock, side, closer, PostingFolder(pay), post, trade, runner)
+            return World(loop, clock, side, closer, BalancePoster(pay), post, trade, runner)
 
         yield loop.run(build())
         loop.run(stack.aclose())
@@ -355,7 +355,7 @@ class Machine(RuleBasedStateMachine):
         """Close what is overdue, whosever it is, and fold the merchants' postings."""
         while self._do(self.world.closer.run_once()):
             pass
-        self._do(self.world.folder.run_once())
+        self._do(self.world.poster.run_once())
         for order in self.model.orders:
             if order.status == "WAIT_BUYER_PAY" and self._now() >= order.expires_at:
                 order.status = "TRADE_CLOSED"

@@ -1,7 +1,7 @@
 """A client of Paybell's HTTP API, quick enough to pay a whole purchase log.
 
 Every request may be sent again: orders carry the caller's own id, paying a paid order answers
-the same, a top-up has its key. So an outage is waited out, up to the client's patience.
+the same, a top-up has its key. So an outage is waited out, for a bounded time.
 """
 
 import random
@@ -57,7 +57,7 @@ class PaybellClient:
         url: str,
         tokens: Tokens,
         clock: Clock,
-        patience_seconds: float,
+        retry_seconds: float,
         *,
         shop: str,
     ) -> None:
@@ -66,7 +66,7 @@ class PaybellClient:
         self._url = url.rstrip("/")
         self._tokens = OwnTokens(tokens, clock)
         self._clock = clock
-        self._patience_seconds = patience_seconds
+        self._retry_seconds = retry_seconds
         self._shop_name = shop
         self._jitter = random.Random()  # noqa: S311 - spreads retries, keeps no secret
 
@@ -79,7 +79,7 @@ class PaybellClient:
         clock: Clock,
         *,
         connections: int = 64,
-        patience_seconds: float = 20.0,
+        retry_seconds: float = 20.0,
         shop: str = SHOP,
     ) -> AsyncIterator["PaybellClient"]:
         """Keep at most ``connections`` to the service at ``url``.
@@ -87,9 +87,9 @@ class PaybellClient:
         Args:
             url: http://… or https://….
             tokens: mints with the service's own secret.
-            clock: measures patience and token lifetimes.
+            clock: measures retries and token lifetimes.
             connections: at most; further requests wait for a free one.
-            patience_seconds: how long a request is sent again before it raises `Unavailable`.
+            retry_seconds: how long a request is sent again before it raises `Unavailable`.
             shop: the name of the shop's backend, as the service sees it.
 
         Raises:
@@ -103,7 +103,7 @@ class PaybellClient:
             timeout=aiohttp.ClientTimeout(total=_REQUEST_SECONDS),
             skip_auto_headers=("User-Agent", "Accept-Encoding"),
         ) as session:
-            yield cls(session, url, tokens, clock, patience_seconds, shop=shop)
+            yield cls(session, url, tokens, clock, retry_seconds, shop=shop)
 
     async def open_wallet(self, user_id: str, pay_password: str, currency: str) -> Answer:
         """Open a wallet; 409 ``wallet_exists`` when there is one."""
@@ -180,7 +180,7 @@ class PaybellClient:
     async def _send(
         self, method: str, path: str, headers: Headers, body: Mapping[str, object] | None = None
     ) -> Answer:
-        """Send a request until it is answered; raise `Unavailable` when patience is at its end."""
+        """Send a request until it is answered; raise `Unavailable` when that takes too long."""
         url = URL(self._url + path, encoded=True)
         data = None if body is None else msgspec.json.encode(body)
         waits = exponential(first=_RETRY_FIRST_SECONDS, limit=_RETRY_MOST_SECONDS, jitter=self._jitter)
@@ -194,11 +194,11 @@ class PaybellClient:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 trouble, wait_seconds = str(error) or type(error).__name__, 0.0
             now = self._clock.monotonic()
-            deadline = deadline or now + self._patience_seconds
+            deadline = deadline or now + self._retry_seconds
             wait_seconds = max(wait_seconds, next(waits))
             if now + wait_seconds > deadline:
                 raise Unavailable(
-                    f"The service at {self._url} is away for longer than {self._patience_seconds:g} s "
+                    f"The service at {self._url} is away for longer than {self._retry_seconds:g} s "
                     f"({trouble}); run the same command again when it is back."
                 )
             await self._clock.sleep(wait_seconds)

@@ -1,7 +1,7 @@
 """The steps that pay a purchase log, each order by itself, so that they can be begun again at any time.
 
 An order is known to be payable before its money is put into the wallet, under the order's own key: a
-log that is mended, or has grown, or whose replay was killed, brings the money of an order once.
+log that is corrected, or has grown, or whose replay was killed, brings the money of an order once.
 """
 
 import asyncio
@@ -116,7 +116,7 @@ class Replayer:
         """Pay what is not paid yet, and wait until the order service knows.
 
         Raises:
-            Unavailable: the service is away for longer than the client's patience.
+            Unavailable: the service is away for longer than the client tries.
         """
         work, bars = self._work, self._bars
         self._bar = bars.add_task("looking for paid orders", total=len(work.payable))

@@ -45,7 +45,7 @@ async def replay(
     when it is known to be payable, pays it, waits until the order service has marked all, and reads the
     result from the databases. Rows that cannot be paid are listed and stop nobody; a wallet that no
     replay has opened is neither funded nor tried. The money of an order comes once, so a file that is
-    mended or has grown is just replayed again, and so is one whose replay was interrupted, within 30 days.
+    corrected or has grown is just replayed again, and so is one whose replay was interrupted, within 30 days.
     Exit code 1 also when nothing was paid, when an order's time is over, or money stayed in a wallet.
 
     Args:
@@ -66,7 +66,7 @@ async def replay(
             Tokens.from_settings(settings, clock),
             clock,
             connections=concurrency,
-            patience_seconds=patience,
+            retry_seconds=patience,
             shop=REPLAYER,
         )
         with databases(settings) as urls:

@@ -14,7 +14,7 @@ from paybell.ids import IDS_MAX
 
 Item = TypeVar("Item")
 
-# Trade hears of a payment within milliseconds, and of a failed one again after 5 s; when nothing
+# Trade is notified of a payment within milliseconds, and of one that failed again after 5 s; when nothing
 # at all has changed for this long, waiting longer will not help.
 STALL_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -69,7 +69,7 @@ async def wait_for_statuses(
         client: of the service.
         expected: order id to the statuses that will do.
         clock: measures the wait, which ends `STALL_SECONDS` after the last order arrived.
-        arrived: hears how many more orders have got there.
+        arrived: is called with how many more orders have got there.
 
     Returns:
         The ids of those that have not.

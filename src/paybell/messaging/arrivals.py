@@ -83,7 +83,7 @@ def fingerprint(delivery: Delivery) -> str:
 
 
 def dead(arrival: Arrival, event_id: str, reason: str, error: str) -> Failure:
-    """Return the failure of an arrival that another attempt cannot mend."""
+    """Return the failure of an arrival that another attempt cannot change."""
     return Failure(event_id, arrival.delivery, reason, error, arrival.attempts + 1, None, arrival.row_id)
 
 

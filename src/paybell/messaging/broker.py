@@ -106,7 +106,7 @@ MESSAGE_BODY_MAX = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message as it arrived; ``tag`` settles it.
+    """One message as it arrived; ``tag`` acknowledges it.
 
     ``cut`` says the body was over `MESSAGE_BODY_MAX` bytes, ``redelivered`` that it may have been
     handed over before.
@@ -144,18 +144,18 @@ class Queues(Protocol):
 
 
 class Consumer(Protocol):
-    """A subscription to one queue. Deliveries that are not settled come again, here or elsewhere."""
+    """A subscription to one queue. Deliveries that are not acknowledged come again, here or elsewhere."""
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """Wait for deliveries and return what is there, 1 to ``limit``, in order.
 
         Raises:
-            BrokerUnavailable: the subscription is gone; unsettled deliveries come again.
+            BrokerUnavailable: the subscription is gone; unacknowledged deliveries come again.
         """
         ...
 
-    async def settle(self, deliveries: Sequence[Delivery]) -> None:
-        """Acknowledge everything up to the last of these; they must be the oldest unsettled ones.
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge everything up to the last of these; they must be the oldest unacknowledged ones.
 
         Raises:
             BrokerUnavailable: as above.
@@ -184,7 +184,7 @@ class Broker(Protocol):
         ...
 
     def consume(self, queue: str, prefetch: int) -> AbstractAsyncContextManager[Consumer]:
-        """Subscribe to a queue; at most ``prefetch`` deliveries are unsettled at a time.
+        """Subscribe to a queue; at most ``prefetch`` deliveries are unacknowledged at a time.
 
         Raises:
             BrokerUnavailable: on entry, no connection or no such queue.

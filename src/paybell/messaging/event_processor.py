@@ -20,7 +20,7 @@ from paybell.messaging.arrivals import Arrival, Failure, dead, failed, identity,
 from paybell.messaging.broker import MESSAGE_BODY_MAX, Delivery
 from paybell.messaging.events import Unreadable, signature_of
 from paybell.messaging.listener import Event, Listener, Rejected, Verdict
-from paybell.messaging.patience import HandlerTooSlow, Patience
+from paybell.messaging.outages import HandlerTooSlow, OutageRetry
 from paybell.messaging.signatures import EventKeys
 from paybell.storage import Database, Transaction, load_queries
 from paybell.telemetry.observers import ListenerObserver
@@ -36,7 +36,7 @@ HANDLER_TIMEOUT_SECONDS = 3.0
 SCREEN_TIMEOUT_SECONDS = 30.0
 # How often a transaction is interrupted while the database answers (a failover, somebody's lock) before its
 # events are suspected, and once more so often before a single one is to blame.
-STRIKES_MAX = 3
+INTERRUPTIONS_MAX = 3
 
 Result = TypeVar("Result")
 
@@ -68,7 +68,7 @@ class EventProcessor(Generic[Event]):
         database: Database,
         clock: Clock,
         observer: ListenerObserver,
-        patience: Patience,
+        outage_retry: OutageRetry,
         *,
         keys: EventKeys | None,
     ) -> None:
@@ -77,7 +77,7 @@ class EventProcessor(Generic[Event]):
         self._database = database
         self._clock = clock
         self._observer = observer
-        self._patience = patience
+        self._outage_retry = outage_retry
         self._keys = keys
 
     async def process(self, arrivals: Sequence[Arrival]) -> None:
@@ -171,11 +171,13 @@ class EventProcessor(Generic[Event]):
     ) -> list[Result | Exception]:
         """Do a batch through outages; whatever else it raises is isolated to the event that causes it."""
 
-        async def outlast(part: Sequence[_Incoming[Event]]) -> Sequence[Result]:
+        async def attempt(part: Sequence[_Incoming[Event]]) -> Sequence[Result]:
             searching = 1 < len(part) < len(incoming)
-            return await self._patience.outlast(partial(work, part), 1 if searching else STRIKES_MAX)
+            return await self._outage_retry.through_outages(
+                partial(work, part), 1 if searching else INTERRUPTIONS_MAX
+            )
 
-        return await bisect(outlast, incoming, suspects)
+        return await bisect(attempt, incoming, suspects)
 
     async def _apply(self, incoming: Sequence[_Incoming[Event]]) -> Sequence[None]:
         """Apply a batch, or nothing of it: what is known is dropped, what is rejected is kept as dead."""

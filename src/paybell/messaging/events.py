@@ -21,7 +21,7 @@ PAY_REFUNDED = "pay.refunded"
 # Every type there is: what is documented, and what tests expect.
 EVENT_TYPES = (PAY_SUCCESS, PAY_CLOSED, PAY_REFUNDED)
 
-# The article's exchange and queue: bare order numbers for unmodified Spring services.
+# Exchange and queue of the system that Paybell replaces: bare order numbers for unmodified Spring services.
 PAY_DIRECT = Exchange("pay.direct")
 TRADE_QUEUE = "trade.pay.success.queue"
 # Typed events beside it.
@@ -52,13 +52,13 @@ def topology(queue_type: str = "classic") -> Topology:
 
 
 def relay_topology(queue_type: str = "classic", article_queue: str = "declare") -> Topology:
-    """Return what a relay declares: the same, without the article's queue where a shop binds its own."""
+    """Return what a relay declares: the same, without the queue of bare numbers if a shop binds its own."""
     everything = topology(queue_type)
     return everything if article_queue == "declare" else Topology(everything.exchanges, [])
 
 
 def trade_topology(queue_type: str = "classic") -> Topology:
-    """Return what the order service declares besides, to hear of typed events."""
+    """Return what the order service declares besides, for typed events."""
     wanted = {TRADE_CLOSED_QUEUE: PAY_CLOSED, TRADE_REFUNDED_QUEUE: PAY_REFUNDED}
     return Topology(
         [PAY_EVENTS], [_binding(name, PAY_EVENTS, key, queue_type) for name, key in wanted.items()]
@@ -164,7 +164,7 @@ class SignedEvent:
 
 @dataclass(frozen=True, slots=True)
 class PaymentSucceeded:
-    """A bare order number from ``pay.success``, from us or from the article's Java service.
+    """A bare order number from ``pay.success``, from us or from an unmodified Java service.
 
     ``merchant_id`` is whose payment it claims to be about; empty: it does not say.
     """

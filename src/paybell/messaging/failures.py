@@ -1,6 +1,6 @@
 """Failures as rows: what a listener could not apply, waiting for another attempt or dead with its reason.
 
-They stand in the listener's own database, so keeping one and settling its delivery cannot
+They stand in the listener's own database, so keeping one and acknowledging its delivery cannot
 come apart, and an outage of that database uses up no attempt. Why not TTL queues at the broker:
 `docs/decisions/retries-in-the-database.md`.
 """

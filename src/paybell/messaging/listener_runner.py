@@ -1,7 +1,7 @@
-"""Runs a listener: receives batches and has them processed, settles them, and takes up what failed again.
+"""Runs a listener: receives batches, has them processed, acknowledges them, and takes up what failed again.
 
 The order of steps is the promise. The transaction (inbox, effect, failures) commits first and
-the deliveries are settled after it; a crash between the two brings them again, and the inbox
+the deliveries are acknowledged after it; a crash between the two brings them again, and the inbox
 knows them.
 """
 
@@ -16,7 +16,7 @@ from paybell.messaging.arrivals import Arrival, dead, identity
 from paybell.messaging.broker import Broker, Consumer, Delivery, Topology
 from paybell.messaging.event_processor import EventProcessor
 from paybell.messaging.listener import Event, Listener
-from paybell.messaging.patience import Patience
+from paybell.messaging.outages import OutageRetry
 from paybell.messaging.signatures import EventKeys
 from paybell.messaging.suspects import DEATHS_MAX, Piece, Suspects
 from paybell.storage import Database
@@ -46,7 +46,7 @@ class ListenerRunner(Generic[Event]):
             broker: where deliveries come from.
             database: where its inbox and its failures are, and where its function works.
             clock: what time it is.
-            observer: hears of each batch.
+            observer: is called after each batch.
             batch_max: most deliveries applied in one transaction.
             keys: verify its events; those of the environment when none are given.
 
@@ -60,14 +60,14 @@ class ListenerRunner(Generic[Event]):
         self._clock = clock
         self._observer = observer
         self._batch_max = batch_max
-        self._patience = Patience(database, clock, listener.name)
-        self._processor = EventProcessor(listener, database, clock, observer, self._patience, keys=keys)
+        self._outage_retry = OutageRetry(database, clock, listener.name)
+        self._processor = EventProcessor(listener, database, clock, observer, self._outage_retry, keys=keys)
         self._suspects = Suspects(database, listener.name)
         self.queue = listener.binding.queue.name
         self.consuming = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Consume until stopped; a batch that has begun is applied and settled.
+        """Consume until stopped; a batch that has begun is applied and acknowledged.
 
         Raises:
             BrokerUnavailable: the subscription was lost; run again.
@@ -82,7 +82,7 @@ class ListenerRunner(Generic[Event]):
                 while deliveries := await self._receive(consumer, stop):
                     with self._observer.applying(self.queue, _traceparents(deliveries)):
                         await self.apply(deliveries)
-                    await consumer.settle(deliveries)
+                    await consumer.acknowledge(deliveries)
             finally:
                 self.consuming = False
 
@@ -106,7 +106,7 @@ class ListenerRunner(Generic[Event]):
         if any(delivery.redelivered for delivery in deliveries):
             await self._process_suspected(arrivals)
         else:
-            await self._patience.persist(partial(self._processor.process, arrivals))
+            await self._outage_retry.until_done(partial(self._processor.process, arrivals))
 
     async def retry_once(self) -> int:
         """Try failures that are due once more; return how many were taken.
@@ -122,12 +122,12 @@ class ListenerRunner(Generic[Event]):
 
     async def _process_suspected(self, arrivals: Sequence[Arrival]) -> None:
         """Process what may have ended a process before, in the pieces that are left to suspect."""
-        persist = self._patience.persist
-        for piece in await persist(partial(self._suspects.divide, arrivals)):
-            await persist(partial(self._suspects.record, piece))
+        until_done = self._outage_retry.until_done
+        for piece in await until_done(partial(self._suspects.divide, arrivals)):
+            await until_done(partial(self._suspects.record, piece))
             step = self._set_aside if piece.kills else self._process
-            await persist(partial(step, piece))
-            await persist(partial(self._suspects.clear, piece))
+            await until_done(partial(step, piece))
+            await until_done(partial(self._suspects.clear, piece))
 
     async def _process(self, piece: Piece) -> None:
         await self._processor.process(piece.arrivals)

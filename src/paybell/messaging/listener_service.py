@@ -36,7 +36,7 @@ async def listen(
         clock: what time it is.
         stop: when set, what has begun is finished.
         keys: verify events; those of the environment when none are given.
-        observer: hears of each batch.
+        observer: is called after each batch.
         batch_max: most deliveries applied in one transaction.
         inbox_days: how long applied events are remembered; longer than anything may come again.
         dead_letter_days: how long dead letters are kept; not longer than that.

@@ -1,7 +1,7 @@
-"""The broker inside the process: same routing, same settling, nothing to install.
+"""The broker inside the process: same routing, same acknowledgements, nothing to install.
 
 It keeps nothing on disk and need not: a message counts as confirmed only when every queue's
-listener has settled it, so until then its event stays in the outbox.
+listener has acknowledged it, so until then its event stays in the outbox.
 """
 
 import asyncio
@@ -31,28 +31,28 @@ QUEUE_MAX = 10_000
 
 @dataclass(slots=True)
 class _Batch:
-    """Messages published together; ``waiting`` of them are not settled by every queue's listener yet."""
+    """Messages published together; ``waiting`` of them are not acknowledged by every queue's listener yet."""
 
     waiting: int
-    settled: asyncio.Future[None]
+    acknowledged: asyncio.Future[None]
 
 
 @dataclass(slots=True)
 class _Published:
-    """A message on its way, and how many queues have still to settle it."""
+    """A message on its way, and how many queues have still to acknowledge it."""
 
     message: Message
     batch: _Batch
-    unsettled: int
+    unacknowledged: int
 
-    def settle(self) -> None:
+    def acknowledge(self) -> None:
         """Count one queue off."""
-        self.unsettled -= 1
-        if self.unsettled:
+        self.unacknowledged -= 1
+        if self.unacknowledged:
             return
         self.batch.waiting -= 1
-        if not self.batch.waiting and not self.batch.settled.done():
-            self.batch.settled.set_result(None)
+        if not self.batch.waiting and not self.batch.acknowledged.done():
+            self.batch.acknowledged.set_result(None)
 
 
 @dataclass(slots=True)
@@ -110,11 +110,11 @@ class LocalBroker:
             )
 
     async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Answer]:
-        """Put messages into their queues and wait until listeners settled them; see `Broker.publish`."""
+        """Put messages into their queues and wait until listeners acknowledged them; see `Broker.publish`."""
         batch = _Batch(0, asyncio.get_running_loop().create_future())
         published = [self._route(message, batch) for message in messages]
         if batch.waiting:
-            await asyncio.wait([batch.settled], timeout=deadline_seconds)
+            await asyncio.wait([batch.acknowledged], timeout=deadline_seconds)
         return [_answer(one) for one in published]
 
     def _route(self, message: Message, batch: _Batch) -> _Published | Answer:
@@ -153,7 +153,7 @@ class LocalBroker:
 def _answer(published: _Published | Answer) -> Answer:
     if not isinstance(published, _Published):
         return published
-    return Confirm.UNKNOWN if published.unsettled else Confirm.CONFIRMED
+    return Confirm.UNKNOWN if published.unacknowledged else Confirm.CONFIRMED
 
 
 def _matches(exchange: Exchange, pattern: str, key: str) -> bool:
@@ -181,10 +181,10 @@ class _LocalConsumer:
         queue.consumers += 1
         self._prefetch = prefetch
         self._last_tag = 0
-        self._unsettled: dict[int, _Published] = {}
+        self._unacknowledged: dict[int, _Published] = {}
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
-        while not (room := min(limit, self._prefetch - len(self._unsettled), len(self._queue.ready))):
+        while not (room := min(limit, self._prefetch - len(self._unacknowledged), len(self._queue.ready))):
             self._queue.changed.clear()
             await self._queue.changed.wait()
         return [self._deliver() for _ in range(room)]
@@ -194,7 +194,7 @@ class _LocalConsumer:
         redelivered = self._queue.returned > 0
         self._queue.returned -= redelivered
         self._last_tag += 1
-        self._unsettled[self._last_tag] = published
+        self._unacknowledged[self._last_tag] = published
         message = published.message
         return Delivery(
             tag=self._last_tag,
@@ -208,14 +208,14 @@ class _LocalConsumer:
             redelivered=redelivered,
         )
 
-    async def settle(self, deliveries: Sequence[Delivery]) -> None:
-        for tag in [tag for tag in self._unsettled if tag <= deliveries[-1].tag]:
-            self._unsettled.pop(tag).settle()
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        for tag in [tag for tag in self._unacknowledged if tag <= deliveries[-1].tag]:
+            self._unacknowledged.pop(tag).acknowledge()
         self._queue.changed.set()
 
     def close(self) -> None:
         self._queue.consumers -= 1
-        self._queue.ready.extendleft(reversed(self._unsettled.values()))
-        self._queue.returned += len(self._unsettled)
-        self._unsettled.clear()
+        self._queue.ready.extendleft(reversed(self._unacknowledged.values()))
+        self._queue.returned += len(self._unacknowledged)
+        self._unacknowledged.clear()
         self._queue.changed.set()

@@ -1,4 +1,4 @@
-"""The outbox: events wait here, written in the transaction of what they tell of.
+"""The outbox: events wait here, written in the transaction of the change they announce.
 
 Rows leave only through `finish`, with the token of the lease they were claimed under. There is
 no terminal state: a broker that is away uses up nothing.
@@ -37,7 +37,7 @@ def attempt_of(token: UUID) -> str:
 
 
 class Outbox:
-    """The sending side's table of events that nobody has been told of yet."""
+    """The sending side's table of events that are not published yet."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -107,7 +107,7 @@ class RefusedEvents:
         rows = await self._database.fetch(_SQL["refused_events"], *route, limit)
         return [RefusedEvent(OutboxEvent(*row[:7]), row["confirmed"]) for row in rows]
 
-    async def settle(
+    async def record(
         self,
         due: DueRoute,
         outcome: Outcome,
@@ -115,7 +115,7 @@ class RefusedEvents:
         published_at: datetime,
         confirmed_at: datetime,
     ) -> Sequence[Refusal]:
-        """Remove what is told, and say when the route is tried again.
+        """Remove what is published, and say when the route is tried again.
 
         Returns:
             Refusals of routes that were not known to refuse.

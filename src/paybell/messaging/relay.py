@@ -143,7 +143,7 @@ class Retrier:
         outcome = await self._publishing.send(
             [it.event.id for it in waiting], batches, [it.event.traceparent for it in waiting], {}
         )
-        for refusal in await self._refused.settle(due, outcome, token, published_at, self._clock.now()):
+        for refusal in await self._refused.record(due, outcome, token, published_at, self._clock.now()):
             report(refusal)
         return len(waiting)
 

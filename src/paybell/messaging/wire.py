@@ -1,4 +1,4 @@
-"""How an event looks on the wire: the typed message, and the article's bare number beside it."""
+"""How an event looks on the wire: the typed message, and the bare order number beside it."""
 
 import msgspec
 
@@ -25,7 +25,7 @@ _read_paid = msgspec.json.Decoder(_Paid).decode
 
 
 class Wire:
-    """Turns one event into its messages: the typed one, and the article's bare number beside it."""
+    """Turns one event into its messages: the typed one, and the bare order number beside it."""
 
     def __init__(self, keys: EventKeys, content_type: str) -> None:
         self._keys = keys

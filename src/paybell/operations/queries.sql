@@ -8,7 +8,7 @@ SELECT coalesce((SELECT max(id) FROM transfers), 0) AS newest,
                         - (SELECT min(due_at) FROM pay_order_deadlines)), 0)::float8 AS overdue_seconds;
 
 -- name: heard_lately
--- Some of the payments the order service has heard of in a piece of the past.
+-- Some of the payments the order service was notified of in a piece of the past.
 SELECT substring(event_id FROM '[0-9]+$')::bigint AS number, received_at
 FROM inbox
 WHERE listener = $1 AND received_at >= $2 AND received_at < $3 AND event_id LIKE 'pay.success:%'
@@ -59,7 +59,7 @@ SELECT event_id, type, occurred_at, held, traceparent FROM unpublished_events WH
 -- name: batches
 SELECT attempt, published_at, confirmed_at FROM relay_batches WHERE attempt = ANY($1::text[]);
 
--- name: heard
+-- name: received
 SELECT listener, event_id, received_at, attempt,
        CASE WHEN current_setting('track_commit_timestamp')::bool THEN pg_xact_commit_timestamp(xmin) END AS applied_at
 FROM inbox

@@ -113,12 +113,12 @@ class Sampler:
     async def _ways(self, since: datetime, until: datetime) -> list[float]:
         """Return for some payments how long it took from being paid to their orders knowing it."""
         rows = await self._trade.fetch(_SQL["heard_lately"], TRADE_QUEUE, since, until, _TIMED_MAX)
-        heard = {row["number"]: row["received_at"] for row in rows}
-        if not heard:
+        received = {row["number"]: row["received_at"] for row in rows}
+        if not received:
             return []
-        paid = await self._pay.fetch(_SQL["succeeded_at"], list(heard), self._merchant_id)
+        paid = await self._pay.fetch(_SQL["succeeded_at"], list(received), self._merchant_id)
         return sorted(
-            max(0.0, (heard[row["biz_order_no"]] - row["succeeded_at"]).total_seconds()) for row in paid
+            max(0.0, (received[row["biz_order_no"]] - row["succeeded_at"]).total_seconds()) for row in paid
         )
 
     def _settle_seconds(self) -> float | None:

@@ -121,12 +121,12 @@ class Timelines:
         paid = PaymentSucceeded(pay_order["biz_order_no"], "").event_id
         typed = f"{pay_order['id']}-%"
         waiting = await self._pay.fetch(_SQL["waiting_events"], str(pay_order["biz_order_no"]))
-        heard = await self._trade.fetch(
-            _SQL["heard"], [TRADE_QUEUE], [paid], [TRADE_CLOSED_QUEUE, TRADE_REFUNDED_QUEUE], typed
+        received = await self._trade.fetch(
+            _SQL["received"], [TRADE_QUEUE], [paid], [TRADE_CLOSED_QUEUE, TRADE_REFUNDED_QUEUE], typed
         )
-        attempts = [row["attempt"] for row in heard if row["attempt"]]
+        attempts = [row["attempt"] for row in received if row["attempt"]]
         batches = {row["attempt"]: row for row in await self._pay.fetch(_SQL["batches"], attempts)}
-        for row in heard:
+        for row in received:
             batch = batches.get(row["attempt"])
             yield MessageView(
                 event_id=row["event_id"],
@@ -165,7 +165,7 @@ def _steps(
     else:
         yield Step("paid", "done", pay_order["succeeded_at"])
         yield _known("committed", pay_order["committed_at"])
-        yield from _told(messages)
+        yield from _delivered(messages)
     for transfer in transfers:
         if transfer.kind == "refund":
             yield Step("refunded", "done", transfer.created_at)
@@ -177,14 +177,16 @@ def _end_without_payment(pay_order: Record) -> Step:
     return Step("paid", "waiting")
 
 
-def _told(messages: Sequence[MessageView]) -> Iterator[Step]:
+def _delivered(messages: Sequence[MessageView]) -> Iterator[Step]:
     """Yield how the payment's own message went."""
-    heard = next((one for one in messages if one.listener == TRADE_QUEUE and one.state == "applied"), None)
-    if heard is not None:
-        yield _known("published", heard.published_at)
-        yield _known("confirmed", heard.confirmed_at)
-        yield Step("delivered", "done", heard.received_at)
-        yield _known("applied", heard.applied_at)
+    delivered = next(
+        (one for one in messages if one.listener == TRADE_QUEUE and one.state == "applied"), None
+    )
+    if delivered is not None:
+        yield _known("published", delivered.published_at)
+        yield _known("confirmed", delivered.confirmed_at)
+        yield Step("delivered", "done", delivered.received_at)
+        yield _known("applied", delivered.applied_at)
         return
     published = not any(one.state == "outbox" for one in messages)
     failed = any(one.state in ("retry", "dead") and one.listener == TRADE_QUEUE for one in messages)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from paybell.operations.samples import Sample, Trouble
 
-# An event is told within milliseconds, a deadline closed within two seconds.
+# An event is published within milliseconds, a deadline closed within two seconds.
 OUTBOX_MOST_SECONDS = 30.0
 OVERDUE_MOST_SECONDS = 10.0
 # `paybell verify` reads a large ledger in some minutes.

@@ -69,11 +69,11 @@ class PayOrder(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def event_id(self) -> str:
-        """The id of what the world hears of this version."""
+        """The id of the event that announces this version."""
         return f"{self.id}-{self.version}"
 
     def event(self, event_type: str, occurred_at: datetime, traceparent: str) -> PayOrderEvent:
-        """Return what the world hears of this version; its id is the same however often it is made."""
+        """Return the event that announces this version; its id is the same however often it is made."""
         data = PayOrderData(
             pay_order_id=str(self.id),
             biz_order_no=str(self.biz_order_no),

@@ -4,7 +4,7 @@ from enum import IntEnum, StrEnum
 
 
 class PayStatus(IntEnum):
-    """Names and codes as in the article's world."""
+    """Names and codes of the payment service that Paybell replaces."""
 
     NOT_COMMIT = 0
     WAIT_BUYER_PAY = 1

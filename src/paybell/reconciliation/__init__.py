@@ -1,1 +1,1 @@
-"""Lays what pay and trade have written down side by side, and has mended what differs."""
+"""Compares what pay and trade have recorded, and has what was not delivered published again."""

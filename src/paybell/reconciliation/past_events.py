@@ -41,12 +41,12 @@ class PastEvents:
             BrokerUnavailable: the broker does not answer; what was yielded is published.
             Misconfigured: there is no such queue, or it does not take them.
         """
-        after, told = 0, 0
+        after, published = 0, 0
         while last := (await self._database.fetch(_SQL["page_of_pay_orders"], after, _PAGE))[0]["last_id"]:
             rows = await self._database.fetch(_SQL["changed_pay_orders"], after, last, since, until)
             await self._publish(queue, [self._message(queue, store.pay_order(row)) for row in rows])
-            after, told = last, told + len(rows)
-            yield told
+            after, published = last, published + len(rows)
+            yield published
 
     def _message(self, queue: str, order: PayOrder) -> Message:
         kind = newest_event(order)
@@ -70,5 +70,5 @@ class PastEvents:
         if answers != {Confirm.CONFIRMED}:
             raise Misconfigured(
                 f"RabbitMQ does not take all events for {queue}: it is full, or the user of "
-                "PAYBELL_BROKER_URL may not write to it. Run it again when that is mended."
+                "PAYBELL_BROKER_URL may not write to it. Correct that, and run it again."
             )

@@ -118,7 +118,7 @@ async def found_last(pay: Database, name: str) -> int | None:
 
 
 def newest_event(order: PayOrder) -> str | None:
-    """Return the type of what the world hears of a pay order as it is now; None: nothing yet."""
+    """Return the type of the event that announces a pay order as it is now; None: there is none yet."""
     if order.refunded_amount:
         return PAY_REFUNDED
     return {PayStatus.TRADE_SUCCESS: PAY_SUCCESS, PayStatus.TRADE_CLOSED: PAY_CLOSED}.get(order.status)

@@ -49,7 +49,7 @@ class PeriodicReconciler:
             return 0
         since, found = self._clock.now() - timedelta(seconds=self._window_seconds), 0
         self._turns.begin()
-        repair = Repair(choose=self._turns.choose, patience_seconds=0)
+        repair = Repair(choose=self._turns.choose, stall_seconds=0)
         async for progress in self._reconciler.run(since, repair):
             if progress.batch:
                 _log(progress.batch)

@@ -17,7 +17,7 @@ from paybell.reconciliation.republisher import Republisher
 from paybell.reconciliation.trade_books import TradeBooks
 
 # How long nothing may change before waiting for the order service ends, in seconds.
-PATIENCE_SECONDS = 15.0
+STALL_SECONDS = 15.0
 
 # Of the differences that republishing can repair, those that are republished now.
 Choice = Callable[[Sequence[Difference]], Sequence[Difference]]
@@ -30,12 +30,12 @@ class Repair:
     Attributes:
         who: the operator, for the record; None: the schedule.
         choose: which are republished; all of them otherwise.
-        patience_seconds: how long nothing may change before waiting for a batch ends; 0: nobody waits.
+        stall_seconds: how long nothing may change before waiting for a batch ends; 0: nobody waits.
     """
 
     who: str | None = None
     choose: Choice = list
-    patience_seconds: float = PATIENCE_SECONDS
+    stall_seconds: float = STALL_SECONDS
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ class Reconciler:
         """
         comparison = Comparison(self._pay, self._trade, self._clock)
         progress = Progress(comparison.compared)
-        patience_seconds = repair.patience_seconds if repair else 0.0
+        stall_seconds = repair.stall_seconds if repair else 0.0
         async for found in comparison.differences(since, after):
             batch = await self.acknowledgements.without(found)
             progress.acknowledged += len(found) - len(batch)
@@ -107,9 +107,9 @@ class Reconciler:
                 progress.republished += len(chosen)
             yield progress
             progress.batch = ()
-            if repair and chosen and repair.patience_seconds:
-                repaired = await self._republisher.until_repaired(chosen, comparison, patience_seconds)
-                patience_seconds = repair.patience_seconds if repaired else 0.0
+            if repair and chosen and repair.stall_seconds:
+                repaired = await self._republisher.until_repaired(chosen, comparison, stall_seconds)
+                stall_seconds = repair.stall_seconds if repaired else 0.0
                 progress.repaired += repaired
                 yield progress
         yield progress

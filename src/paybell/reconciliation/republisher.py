@@ -39,22 +39,22 @@ class Republisher:
             await self._pay.republish([pay_order_id for pay_order_id in ids if pay_order_id is not None], who)
 
     async def until_repaired(
-        self, republished: Sequence[Difference], comparison: Comparison, patience_seconds: float
+        self, republished: Sequence[Difference], comparison: Comparison, stall_seconds: float
     ) -> int:
         """Wait as long as differences go away; return how many have gone.
 
         Args:
             republished: whose events were published again.
             comparison: reads them again.
-            patience_seconds: how long nothing may change before waiting ends.
+            stall_seconds: how long nothing may change before waiting ends.
         """
         left = await comparison.still(republished)
-        deadline = self._clock.monotonic() + patience_seconds
+        deadline = self._clock.monotonic() + stall_seconds
         waits = exponential(first=0.05, limit=0.5)
         while left and self._clock.monotonic() < deadline:
             await self._clock.sleep(next(waits))
             now = await comparison.still(left)
             if len(now) < len(left):
-                deadline = self._clock.monotonic() + patience_seconds
+                deadline = self._clock.monotonic() + stall_seconds
             left = now
         return len(republished) - len(left)

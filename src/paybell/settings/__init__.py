@@ -9,8 +9,8 @@ from paybell.pay.settings import PaySettings
 from paybell.reconciliation.settings import ReconciliationSettings
 from paybell.trade.settings import TradeSettings
 
-# api: wallets and pay orders. background: what follows a payment (relay, deadlines, folding, sealing,
-# retention). trade: orders and their listeners. ops: console and comparison of both sides.
+# api: wallets and pay orders. background: what follows a payment (relay, deadlines, posting to
+# balances, sealing, retention). trade: orders and their listeners. ops: console and comparison of both sides.
 ROLES = frozenset({"api", "background", "trade", "ops"})
 
 

@@ -163,7 +163,7 @@ class SessionPool:
         self._distrust_idle()
 
     def _distrust_idle(self) -> None:
-        """Give up what has probably gone the same way; each would cost a request its patience."""
+        """Give up what has probably gone the same way; each would cost a request its whole wait."""
         # The pool's own expire_connections() says goodbye on each, and complains that nobody answers.
         for holder in getattr(self._pool, "_holders", ()):
             if holder.is_idle():

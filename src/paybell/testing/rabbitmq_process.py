@@ -93,7 +93,7 @@ def unprivileged() -> dict[str, Any]:
 
 
 def spawn(command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
-    """Start a process that dies with ours (Linux) and does not hear the terminal's Ctrl-C.
+    """Start a process that dies with ours (Linux) and does not get the terminal's Ctrl-C.
 
     The kernel kills it when the *thread* that started it ends, so it gets one that waits for it.
 

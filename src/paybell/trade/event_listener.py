@@ -24,8 +24,8 @@ async def apply_states(tx: Transaction, states: Iterable[PayOrderData]) -> None:
     for state in sorted(states, key=lambda data: data.version):
         newest[int(state.biz_order_no)] = state
     orders = await store.lock(tx, newest)
-    after = [order.hear(newest[number], tx.now) for number, order in orders.items()]
-    await store.write_heard(tx, [order for order in after if order != orders[order.id]])
+    after = [order.with_pay_order(newest[number], tx.now) for number, order in orders.items()]
+    await store.write_changed(tx, [order for order in after if order != orders[order.id]])
 
 
 class EventProof:

@@ -32,8 +32,8 @@ class Purchase:
 class Order:
     """An order of one buyer; amounts in minor units.
 
-    ``pay_order_id`` is missing until pay has answered. ``version`` is the last one heard of the pay
-    order. A cancelled order with ``paid_at`` was paid all the same, and its money goes back.
+    ``pay_order_id`` is missing until pay has answered. ``version`` is that of the last event applied of
+    the pay order. A cancelled order with ``paid_at`` was paid all the same, and its money goes back.
     """
 
     id: int
@@ -57,27 +57,30 @@ class Order:
             purchase.currency,
         )
 
-    def is_about(self, said: PayOrderData) -> bool:
-        """Say whether pay speaks of this order's money: its pay order, its sum."""
-        return (said.amount, said.currency) == (self.total_fee, self.currency) and (
-            self.pay_order_id is None or said.pay_order_id == str(self.pay_order_id)
+    def matches(self, pay_order: PayOrderData) -> bool:
+        """Say whether this is the pay order of this order, with its amount and currency."""
+        return (pay_order.amount, pay_order.currency) == (self.total_fee, self.currency) and (
+            self.pay_order_id is None or pay_order.pay_order_id == str(self.pay_order_id)
         )
 
-    def hear(self, said: PayOrderData, now: datetime) -> "Order":
-        """Return the order after what pay says; what is no news changes nothing."""
-        if said.version <= self.version or not self.is_about(said):
+    def with_pay_order(self, pay_order: PayOrderData, now: datetime) -> "Order":
+        """Return the order after a state of its pay order; one that is not newer changes nothing."""
+        if pay_order.version <= self.version or not self.matches(pay_order):
             return self
-        if said.status == "TRADE_CLOSED" and self.status is OrderStatus.UNPAID:
-            return replace(
-                self, status=OrderStatus.CANCELLED, version=said.version, cancelled_at=said.closed_at or now
-            )
-        if said.status == "TRADE_SUCCESS":
+        if pay_order.status == "TRADE_CLOSED" and self.status is OrderStatus.UNPAID:
             return replace(
                 self,
-                status=self._status_when_paid(said.refunded_amount),
-                version=said.version,
-                paid_at=self.paid_at or said.succeeded_at or now,
-                refunded_amount=said.refunded_amount,
+                status=OrderStatus.CANCELLED,
+                version=pay_order.version,
+                cancelled_at=pay_order.closed_at or now,
+            )
+        if pay_order.status == "TRADE_SUCCESS":
+            return replace(
+                self,
+                status=self._status_when_paid(pay_order.refunded_amount),
+                version=pay_order.version,
+                paid_at=self.paid_at or pay_order.succeeded_at or now,
+                refunded_amount=pay_order.refunded_amount,
             )
         return self
 

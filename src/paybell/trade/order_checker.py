@@ -1,4 +1,4 @@
-"""Asking pay about orders that have heard nothing: the net under the messages.
+"""Asks pay about orders that no event has reached: the net under the messages.
 
 Rows with a due time, so that any number of processes share them and none is forgotten.
 """
@@ -22,20 +22,20 @@ DEADLINE_GRACE_SECONDS, LATER_SECONDS = 5.0, 60.0
 LEASE_SECONDS = 30.0
 
 
-def next_check(order: Order, asked: int, said: PayOrderData | None, now: datetime) -> datetime | None:
+def next_check(order: Order, asked: int, pay_order: PayOrderData | None, now: datetime) -> datetime | None:
     """Return when pay is asked about an unpaid order again, None if never.
 
     Args:
-        order: which has heard nothing final.
+        order: of which no final state is known.
         asked: how often pay has answered, this time included.
-        said: what it said; None: it knows of no such pay order.
+        pay_order: its answer; None: it knows of no such pay order.
         now: the time.
     """
     if asked < len(CHECK_SECONDS):
         return max(now, order.created_at + timedelta(seconds=CHECK_SECONDS[asked]))
-    if said is None:  # nobody can pay what nobody has asked for
+    if pay_order is None:  # nobody can pay what nobody has asked for
         return None
-    deadline = said.expires_at + timedelta(seconds=DEADLINE_GRACE_SECONDS)
+    deadline = pay_order.expires_at + timedelta(seconds=DEADLINE_GRACE_SECONDS)
     return deadline if now < deadline else now + timedelta(seconds=LATER_SECONDS)
 
 

@@ -14,14 +14,14 @@ SELECT * FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id;
 -- Locked in id order, so that batches cannot deadlock.
 SELECT * FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE;
 
--- name: write_heard
+-- name: write_changed
 -- What was decided of orders that are locked.
 UPDATE orders
-SET status = heard.status, paid_at = heard.paid_at, cancelled_at = heard.cancelled_at,
-    version = heard.version, refunded_amount = heard.refunded_amount
+SET status = changed.status, paid_at = changed.paid_at, cancelled_at = changed.cancelled_at,
+    version = changed.version, refunded_amount = changed.refunded_amount
 FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::int[], $6::bigint[])
-    AS heard (id, status, paid_at, cancelled_at, version, refunded_amount)
-WHERE orders.id = heard.id;
+    AS changed (id, status, paid_at, cancelled_at, version, refunded_amount)
+WHERE orders.id = changed.id;
 
 -- name: owe_refunds
 -- Cancelled, and paid all the same: what has come goes back.

@@ -39,11 +39,11 @@ async def lock(tx: Transaction, order_ids: Collection[int]) -> dict[int, Order]:
     return {row["id"]: order(row) for row in await tx.fetch(_SQL["lock_orders"], list(order_ids))}
 
 
-async def write_heard(tx: Transaction, orders: Collection[Order]) -> None:
-    """Write orders that were locked and have heard something."""
+async def write_changed(tx: Transaction, orders: Collection[Order]) -> None:
+    """Write orders that were locked and have changed."""
     if orders:
         await tx.execute(
-            _SQL["write_heard"],
+            _SQL["write_changed"],
             [order.id for order in orders],
             [order.status.value for order in orders],
             [order.paid_at for order in orders],

@@ -13,12 +13,12 @@ from paybell.trade.model import Order, OrderStatus
 # by a listener elsewhere.
 POLL_SECONDS = 0.25
 
-# Hears, after a commit, which orders it has changed.
+# Called after a commit with the orders it has changed.
 Changed: TypeAlias = Callable[[Collection[int]], object]
 
 
 def nobody(order_ids: Collection[int]) -> None:
-    """Hear nothing."""
+    """Do nothing."""
     del order_ids
 
 
@@ -34,7 +34,7 @@ class OrderWatch:
         self.wake = asyncio.Event()
 
     def changed(self, order_ids: Collection[int]) -> None:
-        """Hear that a transaction which changed these orders was committed."""
+        """Note that a transaction which changed these orders was committed."""
         if touched := self._waiting.keys() & order_ids:
             self._touched |= touched
             self.wake.set()
@@ -68,10 +68,10 @@ class OrderWatch:
         self._touched = set()
         if wanted:
             for order in (await store.find(self._database, list(wanted))).values():
-                self._tell(order)
+                self._wake_followers(order)
         return 0
 
-    def _tell(self, order: Order) -> None:
+    def _wake_followers(self, order: Order) -> None:
         for change, known in self._waiting.get(order.id, {}).items():
             if order.status is not known and not change.done():
                 change.set_result(order)

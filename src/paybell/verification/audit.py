@@ -64,7 +64,7 @@ async def audit(
         Database.open(urls["trade"], clock, connections=_CONNECTIONS) as trade,
     ):
         await _until_told(pay, clock)
-        # Pay first: what trade hears of in between can only make it know more.
+        # Pay first: events that reach trade in between can only add to what it knows.
         payments = await _row(pay, "audit_pay", merchant_id, numbers)
         orders = await _row(trade, "audit_trade", numbers, payments["paid"])
         inbox = await _row(trade, "audit_inbox", payments["paid"])

@@ -62,7 +62,7 @@ WITH chunk AS (
 SELECT max(id) AS last_id, count(*) AS transfers FROM chunk;
 
 -- name: add_pending
--- What was appended and is not folded yet counts against the accounts' rows.
+-- What was appended and is not posted to a balance yet counts against the accounts' rows.
 INSERT INTO verified_sums AS sums (account_id, debits, credits)
 SELECT account_id, -sum(debits), -sum(credits) FROM pending_postings GROUP BY account_id
 ON CONFLICT (account_id) DO UPDATE

@@ -18,8 +18,8 @@ from paybell.wallet.pay_password import PayPassword
 log = structlog.get_logger()
 _SQL = load_queries(__package__)
 
-# Postings folded in one transaction: a few milliseconds under the lock of a merchant's row.
-FOLD_MAX = 2_000
+# Postings added to balances in one transaction: a few milliseconds under the lock of a merchant's row.
+POST_MAX = 2_000
 
 # Accounts that every payment or top-up of an owner touches; never locked on the paying path.
 SystemKind = Literal["merchant", "funding"]
@@ -165,21 +165,21 @@ async def _find_system_accounts(
 async def lock_merchant(tx: Transaction, account_id: int) -> int:
     """Lock a merchant's account until the transaction ends; return what it holds, in minor units.
 
-    What was appended for it is folded first. Paying goes on meanwhile: it appends, and never waits for
-    this lock.
+    What was appended for it is posted to its balance first. Paying goes on meanwhile: it appends, and
+    never waits for this lock.
 
     Raises:
         Busy: somebody else holds it.
     """
     if await tx.fetch_one(_SQL["lock_account"], account_id) is None:
         raise Busy
-    row = await tx.fetch_one(_SQL["fold_account"], account_id)
+    row = await tx.fetch_one(_SQL["post_to_account"], account_id)
     assert row is not None, "accounts are never deleted"
     return int(row["balance"])
 
 
-class PostingFolder:
-    """Folds what was appended for merchants and funding into their accounts' rows.
+class BalancePoster:
+    """Posts what was appended for merchants and funding to their accounts' balances.
 
     It goes round: what has to be left alone is not in the way of what comes after it.
     """
@@ -192,9 +192,9 @@ class PostingFolder:
     async def run_once(self) -> int:
         """Look at one bounded batch; return how many postings it had."""
         async with self._database.transaction() as tx:
-            row = await tx.fetch_one(_SQL["fold_postings"], FOLD_MAX, self._last_id)
+            row = await tx.fetch_one(_SQL["post_to_balances"], POST_MAX, self._last_id)
         assert row is not None
-        self._last_id = row["last_id"] if row["postings"] == FOLD_MAX else 0
+        self._last_id = row["last_id"] if row["postings"] == POST_MAX else 0
         self._report(frozenset(row["full_accounts"]))
         return int(row["postings"])
 

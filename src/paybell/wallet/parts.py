@@ -1,7 +1,7 @@
-"""What the ledger adds to a process: wallets and statements over HTTP; folding and sealing behind."""
+"""What the ledger adds to a process: wallets and statements over HTTP; postings and seals behind."""
 
 from paybell.parts import Host, Parts
-from paybell.wallet.ledger import FOLD_MAX, PostingFolder
+from paybell.wallet.ledger import POST_MAX, BalancePoster
 from paybell.wallet.pay_password import Pepper
 from paybell.wallet.pay_password_routes import pay_password_routes
 from paybell.wallet.pay_password_service import PayPasswordService
@@ -15,7 +15,7 @@ from paybell.wallet.statement_routes import statement_routes
 from paybell.wallet.statements import Statements
 from paybell.worker import Loop
 
-_FOLD_IDLE_SECONDS = 0.2
+_POST_IDLE_SECONDS = 0.2
 # Between looks that find nothing to seal; each block is up to a second's transfers.
 _SEAL_IDLE_SECONDS = 1.0
 
@@ -41,10 +41,10 @@ async def wallet_parts(host: Host) -> Parts:
         parts.loops += [
             Loop(
                 "posting-folder",
-                PostingFolder(database).run_once,
-                idle_seconds=_FOLD_IDLE_SECONDS,
-                full=FOLD_MAX,
-                rest_seconds=_FOLD_IDLE_SECONDS,
+                BalancePoster(database).run_once,
+                idle_seconds=_POST_IDLE_SECONDS,
+                full=POST_MAX,
+                rest_seconds=_POST_IDLE_SECONDS,
             ),
             Loop(
                 "transfer-sealer",

@@ -72,7 +72,7 @@ WHERE wallets.account_id = tried.account_id;
 -- name: post_transfers
 -- The only statement that moves money: transfers go in, and both their accounts follow from the
 -- rows just written. Wallets change in place, and so do merchants whose money goes out, whose rows are
--- locked then; other merchants and funding get a posting to fold.
+-- locked then; other merchants and funding get a posting, which is added to their balance later.
 WITH posted AS (
     INSERT INTO transfers (kind, reference, debit_account, credit_account, amount, created_at)
     SELECT wanted.kind::transfer_kind, wanted.reference, wanted.debit_account, wanted.credit_account,
@@ -100,7 +100,7 @@ FROM sides
 WHERE accounts.id = sides.account_id
   AND (accounts.kind = 'wallet' OR accounts.kind = 'merchant' AND sides.debits > 0);
 
--- name: fold_postings
+-- name: post_to_balances
 -- Move appended postings, the next ones after an id, into their accounts' rows; several processes share the work.
 -- An account that somebody holds, or whose totals would leave 64 bits, keeps its own and stops no other.
 WITH candidates AS (
@@ -118,7 +118,7 @@ WITH candidates AS (
     DELETE FROM pending_postings
     WHERE ctid = ANY(ARRAY(SELECT place FROM candidates JOIN free ON free.id = candidates.account_id))
     RETURNING id
-), folded AS (
+), posted AS (
     UPDATE accounts
     SET debits = accounts.debits + free.debits, credits = accounts.credits + free.credits
     FROM free WHERE accounts.id = free.id
@@ -134,7 +134,7 @@ FROM candidates;
 -- No row where somebody else holds it.
 SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED;
 
--- name: fold_account
+-- name: post_to_account
 -- The postings of one account that is locked, as long as its totals fit; then what it holds.
 WITH candidates AS (
     SELECT ctid AS place, debits, credits FROM pending_postings WHERE account_id = $1 ORDER BY id FOR UPDATE

@@ -117,7 +117,7 @@ class _RabbitConsumer:
         self._subscriptions = 0
         self._ready: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
-        self._received_tag = self._settled_tag = 0
+        self._received_tag = self._acknowledged_tag = 0
         self._lost = ""
         channel.on_cancel(partial(self._lose, "the queue was deleted or moved"))
         channel.ended.add_done_callback(lambda ended: self._lose(str(ended.result())))
@@ -150,16 +150,18 @@ class _RabbitConsumer:
                 async with asyncio.timeout(RENEW_SECONDS):
                     await self._arrived.wait()
             except TimeoutError:
-                if self._settled_tag == self._received_tag:  # a new subscription has a prefetch of its own
+                if (
+                    self._acknowledged_tag == self._received_tag
+                ):  # a new subscription has a prefetch of its own
                     await self._subscribe()
         received = [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
         self._received_tag = received[-1].tag
         return received
 
-    async def settle(self, deliveries: Sequence[Delivery]) -> None:
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         self._raise_if_lost()
         self._channel.acknowledge(deliveries[-1].tag)
-        self._settled_tag = deliveries[-1].tag
+        self._acknowledged_tag = deliveries[-1].tag
 
     def _raise_if_lost(self) -> None:
         if self._lost:
@@ -170,7 +172,7 @@ class _RabbitConsumer:
 
     def _lose(self, reason: str) -> None:
         self._lost = self._lost or reason
-        self._ready.clear()  # it comes again, and could not be settled
+        self._ready.clear()  # it comes again, and could not be acknowledged
         self._arrived.set()
 
     def close(self) -> None:

@@ -26,12 +26,12 @@ class Published:
         self._missing = len(message_ids)
         self._covered = 0  # all before this index are answered for
 
-    def settle(self, tag: int, confirm: Confirm, returned: set[str]) -> None:
+    def answer(self, tag: int, confirm: Confirm, returned: set[str]) -> None:
         """Answer for one message."""
-        self._settle(tag - self.first_tag, confirm, returned)
-        self._tell()
+        self._note(tag - self.first_tag, confirm, returned)
+        self._finish()
 
-    def settle_up_to(self, tag: int, confirm: Confirm, returned: set[str]) -> None:
+    def answer_up_to(self, tag: int, confirm: Confirm, returned: set[str]) -> None:
         """Answer for all messages up to one that have no answer yet."""
         start, end = self._covered, min(tag, self.last_tag) - self.first_tag + 1
         if start >= end:
@@ -41,11 +41,11 @@ class Published:
             self._missing -= end - start
         else:
             for index in range(start, end):
-                self._settle(index, confirm, returned)
+                self._note(index, confirm, returned)
         self._covered = end
-        self._tell()
+        self._finish()
 
-    def _settle(self, index: int, confirm: Confirm, returned: set[str]) -> None:
+    def _note(self, index: int, confirm: Confirm, returned: set[str]) -> None:
         if self.confirms[index] is not Confirm.UNKNOWN:
             return
         self.confirms[index] = confirm
@@ -59,7 +59,7 @@ class Published:
         """Say whether every message is answered for."""
         return not self._missing
 
-    def _tell(self) -> None:
+    def _finish(self) -> None:
         if self.complete:
             self._answered()
 
@@ -91,8 +91,8 @@ class ConfirmLedger:
             if batch.complete:
                 continue
             if multiple:
-                batch.settle_up_to(tag, confirm, self._returned)
+                batch.answer_up_to(tag, confirm, self._returned)
             elif tag <= batch.last_tag:
-                batch.settle(tag, confirm, self._returned)
+                batch.answer(tag, confirm, self._returned)
         while self._waiting and self._waiting[0].complete:
             self._waiting.popleft()

@@ -92,19 +92,19 @@ class Connection(AsyncioConnection):  # type: ignore[misc]
         super().__init__(parameters, **callbacks, custom_ioloop=self._own_loop)
 
     def tell_answers(self, channel: int, on_answer: OnAnswer) -> None:
-        """Tell of a channel's Basic.Ack and Basic.Nack."""
+        """Pass a channel's Basic.Ack and Basic.Nack to its publisher."""
         self._publishers[channel] = on_answer
 
     def tell_deliveries(self, channel: int, tag: str, on_delivery: OnDelivery) -> None:
-        """Tell of what a subscription brings."""
+        """Pass a subscription's deliveries to its consumer."""
         self._subscriptions[channel, tag.encode()] = on_delivery
 
     def end_deliveries(self, channel: int, tag: str) -> None:
-        """Tell no more of a subscription."""
+        """Pass on nothing more of a subscription."""
         self._subscriptions.pop((channel, tag.encode()), None)
 
     def end_channel(self, channel: int) -> None:
-        """Tell no more of a channel; one that is opened later may have the same number."""
+        """Pass on nothing more of a channel; one that is opened later may have the same number."""
         self._publishers.pop(channel, None)
         for key in [key for key in self._subscriptions if key[0] == channel]:
             del self._subscriptions[key]
@@ -141,8 +141,8 @@ class Connection(AsyncioConnection):  # type: ignore[misc]
         """Take what begins here; return where the next begins."""
         delivered = read_delivery(data, at, self._subscriptions)
         if delivered is not None:
-            hears, delivery, end = delivered
-            hears(delivery)
+            consumer, delivery, end = delivered
+            consumer(delivery)
             return end
         answered = read_answer(data, at, self._publishers)
         if answered is not None:

@@ -37,11 +37,11 @@ _SENT_FLAGS = (0b1111_0000_1110_0000).to_bytes(2)
 _PERSISTENT = (2).to_bytes(1)
 
 OnDelivery = Callable[[Delivery], object]
-# Who hears of deliveries, by channel number and consumer tag.
+# Who gets deliveries, by channel number and consumer tag.
 Subscriptions = Mapping[tuple[int, bytes], OnDelivery]
-# Hears of a tag, its confirm, and whether that is for all tags up to it.
+# Called with a tag, its confirm, and whether that is for all tags up to it.
 OnAnswer = Callable[[int, Confirm, bool], object]
-# Who hears of confirms, by channel number.
+# Who gets confirms, by channel number.
 Publishers = Mapping[int, OnAnswer]
 
 
@@ -125,7 +125,7 @@ def read_delivery(
     """Read the delivery that begins here, for one of these subscriptions.
 
     Returns:
-        Who hears of it, the delivery, and where it ends. None: it is something else, or something about
+        Its consumer, the delivery, and where it ends. None: it is something else, or something about
         it is unusual, which does not mean wrong.
 
     Raises:
@@ -136,7 +136,7 @@ def read_delivery(
         return None
     try:
         tag_end = method + 5 + data[method + 4]
-        hears = subscriptions[channel, data[method + 5 : tag_end]]
+        consumer = subscriptions[channel, data[method + 5 : tag_end]]
         *header, properties, header_end = _frame(data, method_end + 1)
         body_size = _TAG.unpack_from(data, properties + 4)[0]
         if header != [_HEADER, channel] or not 0 < body_size <= MESSAGE_BODY_MAX:
@@ -160,11 +160,11 @@ def read_delivery(
         False,
         bool(data[tag_end + 8] & 1),
     )
-    return hears, delivery, body_end + 1
+    return consumer, delivery, body_end + 1
 
 
 def read_answer(data: bytes, at: int, publishers: Publishers) -> int | None:
-    """Read the Basic.Ack or Basic.Nack that begins here, and tell the publisher of its channel.
+    """Read the Basic.Ack or Basic.Nack that begins here, and pass it to the publisher of its channel.
 
     Returns:
         Where it ends; None: it is something else.

@@ -21,7 +21,7 @@ from paybell.messaging.rabbitmq.connection import (
 
 # A connection that misses so many signs of life in a row is given up.
 SIGNS_MISSED_MAX = 3
-# A goodbye is a courtesy: what was not settled comes again with or without it.
+# A goodbye is a courtesy: what was not acknowledged comes again with or without it.
 CLOSE_TIMEOUT_SECONDS = 2.0
 
 ALARM = "RabbitMQ holds publishers back: its memory or disk alarm is on."
@@ -77,14 +77,14 @@ class Link:
             raise Misconfigured(f"RabbitMQ refuses us, check PAYBELL_BROKER_URL. {said}")
         raise BrokerUnavailable(f"RabbitMQ cannot be reached, start it or correct PAYBELL_BROKER_URL. {said}")
 
-    def _expect_life(self, heard: int, missed: int) -> None:
-        hears = self._connection.bytes_received
-        missed = missed + 1 if hears == heard else 0
+    def _expect_life(self, received: int, missed: int) -> None:
+        now_received = self._connection.bytes_received
+        missed = missed + 1 if now_received == received else 0
         if missed >= SIGNS_MISSED_MAX:
             self.lose("RabbitMQ shows no sign of life")
         elif not self.lost.done():
             wait_seconds = self._connection.params.heartbeat / 2
-            asyncio.get_running_loop().call_later(wait_seconds, self._expect_life, hears, missed)
+            asyncio.get_running_loop().call_later(wait_seconds, self._expect_life, now_received, missed)
 
     def _set_blocked(self, blocked: bool) -> None:
         self.blocked = blocked
@@ -100,7 +100,7 @@ class Link:
             self._connection.close()
 
     async def close(self) -> None:
-        """Give the connection up, and wait a little for the broker to hear of it."""
+        """Give the connection up, and wait a little for the broker to notice."""
         self.lose("closed by us")
         await asyncio.wait([self._closed], timeout=CLOSE_TIMEOUT_SECONDS)
 
@@ -195,8 +195,8 @@ class Channel:
         """Have the broker answer for what is published from now on.
 
         Args:
-            on_answer: hears of a tag, its confirm, and whether that is for all tags up to it.
-            on_return: hears the id of a message that found no queue, before its confirm.
+            on_answer: is called with a tag, its confirm, and whether that is for all tags up to it.
+            on_return: is called with the id of a message that found no queue, before its confirm.
         """
         self._connection.tell_answers(self._raw.channel_number, on_answer)
         self._raw.add_on_return_callback(lambda _channel, _method, given, _body: on_return(given.message_id))
@@ -213,11 +213,11 @@ class Channel:
         self._connection.send(self._raw.channel_number, messages)
 
     async def prefetch(self, limit: int) -> None:
-        """Have each subscription hold so many unsettled deliveries at most."""
+        """Have each subscription hold so many unacknowledged deliveries at most."""
         await self._ask(self._raw.basic_qos, prefetch_count=limit)
 
     def on_cancel(self, callback: Callable[[], object]) -> None:
-        """Hear that the broker has ended a subscription."""
+        """Note that the broker has ended a subscription."""
         self._raw.add_on_cancel_callback(lambda _: callback())
 
     async def subscribe(self, queue: str, tag: str, on_delivery: Callable[[Delivery], object]) -> None:
@@ -247,7 +247,7 @@ class Channel:
         await self._ask(self._raw.basic_cancel, tag)
 
     def acknowledge(self, tag: int) -> None:
-        """Settle all deliveries up to this one.
+        """Acknowledge all deliveries up to this one.
 
         Raises:
             BrokerUnavailable: the channel is closed.

@@ -32,7 +32,7 @@ class HandlerTooSlow(PaybellError):
     code = "handler_too_slow"
 
 
-class Patience:
+class OutageRetry:
     """What a listener does while its database is away: it keeps what it has in hand, and tries again."""
 
     def __init__(self, database: Database, clock: Clock, listener: str) -> None:
@@ -40,7 +40,7 @@ class Patience:
         self._clock = clock
         self._listener = listener
 
-    async def outlast(self, work: Callable[[], Awaitable[Result]], strikes_max: int) -> Result:
+    async def through_outages(self, work: Callable[[], Awaitable[Result]], interruptions_max: int) -> Result:
         """Do a piece of work, again after each outage.
 
         A handler that ran out of time is one too: it may have waited for the database.
@@ -48,19 +48,19 @@ class Patience:
         Raises:
             TransactionEnded, HandlerTooSlow: it was interrupted so many times while the database answered.
         """
-        strikes, waits = 0, _waits()
+        interruptions, waits = 0, _waits()
         while True:
             try:
                 return await work()
             except (Outage, HandlerTooSlow) as error:
-                if strikes == 0:
+                if interruptions == 0:
                     self._report(error)
-                strikes += await self._answers()
-                if strikes >= strikes_max:
+                interruptions += await self._answers()
+                if interruptions >= interruptions_max:
                     raise _culprit(error) from error
             await self._clock.sleep(next(waits))
 
-    async def persist(self, work: Callable[[], Awaitable[Result]]) -> Result:
+    async def until_done(self, work: Callable[[], Awaitable[Result]]) -> Result:
         """Do a piece of work until it succeeds, whatever keeps it from that: nothing in hand is let go."""
         waits, waiting = _waits(), False
         while True:
