@@ -39,6 +39,7 @@ SCOPES = (
     "orders:write",
     "orders:read",
     "refunds:write",
+    "refunds:read",
     "merchants:read",
     "ops",
 )

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -41,3 +43,13 @@ class SystemClock:
 def rfc3339(moment: datetime) -> str:
     """Write a UTC time as RFC 3339 with milliseconds: ``2026-01-31T12:00:00.000Z``."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def micros_of(moment: datetime) -> int:
+    """Return the whole microseconds since 1970: what cursors hold of a time."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def moment_of(micros: int) -> datetime:
+    """Return the time that is so many microseconds after the beginning of 1970."""
+    return _EPOCH + timedelta(microseconds=micros)

@@ -400,14 +400,6 @@ async def test_json_may_be_called_so_in_any_spelling(http: Client, kind: str) ->
 # Addresses -------------------------------------------------------------------------------------
 
 
-async def test_a_missing_parameter_is_named(http: Client) -> None:
-    for path, name in (("/orders", "ids"), ("/pay-orders", "bizOrderNos")):
-        reply = await http.get(path, http.shop)
-        assert reply.refusal == (400, "missing_field")
-        assert reply.json["field"] == name
-        assert reply.json["detail"] == f"The parameter {name} is missing."
-
-
 @pytest.mark.parametrize(
     "query", ["ids=%ff", "ids=%00", "ids=1%2C%ED%A0%80", "ids=1&ids=x", "ids", "ids=", "%ff=1"]
 )

@@ -238,6 +238,7 @@ async def test_every_route_is_documented_under_a_name_of_its_own(http: Client) -
         ("GET", "/metrics"),
         ("POST", "/pay-orders"),
         ("GET", "/pay-orders"),
+        ("GET", "/refunds"),
         ("GET", "/pay-orders/{pay_order_id}"),
         ("GET", "/pay-orders/biz/{biz_order_no}"),
         ("POST", "/pay-orders/{pay_order_id}/pay"),

@@ -11,6 +11,7 @@ from paybell.messaging.relay import Relay, Retrier
 from paybell.messaging.wire import Wire
 from paybell.parts import Host, Parts
 from paybell.pay.lane_routes import PayLane
+from paybell.pay.list_routes import list_routes
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.problems import PROBLEMS
 from paybell.pay.refund_routes import refund_routes
@@ -55,7 +56,11 @@ async def _add_api(host: Host, parts: Parts) -> None:
     )
     refunds = RefundService(database, outbox, ids)
     parts.services += [pay, refunds]
-    parts.routers += [pay_order_routes(pay, settings.order_ttl_seconds), refund_routes(refunds)]
+    parts.routers += [
+        pay_order_routes(pay, settings.order_ttl_seconds),
+        refund_routes(refunds),
+        *list_routes(pay, database, host.clock),
+    ]
     parts.shortcuts.append(lambda app: PayLane(app, pay, host.tokens))
 
 

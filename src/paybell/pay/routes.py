@@ -16,7 +16,6 @@ from paybell.errors import (
     InsufficientScope,
     InvalidAmount,
     InvalidId,
-    InvalidRequest,
     OutcomeUnknown,
     PayOrderClosed,
     UnknownCurrency,
@@ -31,7 +30,7 @@ from paybell.pay.settlement import PaymentRequest
 from paybell.wallet.errors import InsufficientBalance, PayPasswordLocked, WalletNotFound, WrongPayPassword
 from paybell.wallet.pay_password import check_pay_password
 from paybell.web.auth import Caller, scope, trace_of
-from paybell.web.errors import InvalidText, MissingField
+from paybell.web.errors import InvalidText
 from paybell.web.fields import (
     Amount,
     Currency,
@@ -40,8 +39,6 @@ from paybell.web.fields import (
     SixDigits,
     Subject,
     UserId,
-    id_list,
-    parse_ids,
     read_id,
 )
 from paybell.web.refusals import WITH_A_BODY
@@ -88,12 +85,6 @@ class PayOrderView(msgspec.Struct, rename="camel"):
     refunded_amount: int
 
 
-class PayOrderList(msgspec.Struct, rename="camel"):
-    """Some pay orders."""
-
-    pay_orders: list[PayOrderView]
-
-
 def view(order: PayOrder) -> PayOrderView:
     """Show a pay order."""
     return PayOrderView(
@@ -118,19 +109,6 @@ def view(order: PayOrder) -> PayOrderView:
 
 def _reading(service: PayService) -> list[HTTPRouteHandler]:
     @get(
-        "/",
-        operation_id="readPayOrders",
-        summary="Read up to 200 pay orders by business order number",
-        opt=scope("pay-orders:read"),
-        responses=PROBLEMS.refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
-    )
-    async def read_many(
-        request: Caller, biz_order_nos: Annotated[str, id_list("bizOrderNos")]
-    ) -> PayOrderList:
-        orders = await service.read_many(parse_ids(biz_order_nos, "bizOrderNos"), request.user)
-        return PayOrderList([view(order) for order in orders])
-
-    @get(
         "/{pay_order_id:str}",
         operation_id="readPayOrder",
         summary="Read a pay order",
@@ -148,7 +126,7 @@ def _reading(service: PayService) -> list[HTTPRouteHandler]:
     async def read_by_biz_order_no(request: Caller, biz_order_no: PathId) -> PayOrderView:
         return view(await service.read_by_biz_order_no(parse_id(biz_order_no), request.user))
 
-    return [read_many, read, read_by_biz_order_no]
+    return [read, read_by_biz_order_no]
 
 
 def _applying(service: PayService, default_ttl_seconds: int) -> list[HTTPRouteHandler]:

@@ -9,12 +9,13 @@ from paybell.pay.status import PayStatus
 from paybell.storage import Database, Record, Transaction, load_queries
 
 _SQL = load_queries(__package__)
+_COLUMNS = len(PayOrder.__struct_fields__)
 _STATUS = PayOrder.__struct_fields__.index("status")
 
 
 def pay_order(row: Record) -> PayOrder:
-    """Read a row of all columns."""
-    values = list(row.values())
+    """Read a row of all columns, and perhaps others after them."""
+    values = list(row.values())[:_COLUMNS]
     values[_STATUS] = PayStatus(values[_STATUS])
     return PayOrder(*values)
 

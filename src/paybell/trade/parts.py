@@ -7,6 +7,7 @@ from paybell.messaging.tables import listener_rules
 from paybell.parts import Host, Parts
 from paybell.storage.retention import CLEAN_IDLE_SECONDS, Cleaner
 from paybell.trade.errors import PayServiceUnavailable
+from paybell.trade.list_routes import list_routes
 from paybell.trade.listener_parts import add_listeners
 from paybell.trade.order_checker import OrderChecker
 from paybell.trade.pay_client import PayClient
@@ -37,6 +38,7 @@ async def trade_parts(host: Host) -> Parts:
     service = TradeService(database, pay, await host.ids("trade"))
     parts.services.append(service)
     parts.routers.append(order_routes(service, watch, host.streams, host.clock, settings.merchant_id))
+    parts.routers.append(list_routes(service, database, host.clock, settings.merchant_id))
     add_listeners(host, parts, pay, watch, database)
     rules = listener_rules(inbox_days=settings.inbox_days, dead_letter_days=settings.dead_letter_days)
     parts.loops += [

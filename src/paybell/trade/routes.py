@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import datetime
-from typing import Annotated
 
 import msgspec
 from litestar import Response, Router, get, post
@@ -18,7 +17,6 @@ from paybell.errors import (
     InsufficientScope,
     InvalidAmount,
     InvalidId,
-    InvalidRequest,
     OutcomeUnknown,
     PayOrderClosed,
     UnknownCurrency,
@@ -37,7 +35,7 @@ from paybell.trade.problems import PROBLEMS
 from paybell.trade.service import TradeService
 from paybell.trade.watch import OrderWatch
 from paybell.web.auth import Caller, scope, scopes_of, trace_of
-from paybell.web.errors import InvalidText, MissingField, TooManyStreams
+from paybell.web.errors import InvalidText, TooManyStreams
 from paybell.web.event_streams import Streams
 from paybell.web.fields import (
     Amount,
@@ -46,8 +44,6 @@ from paybell.web.fields import (
     PathId,
     Subject,
     UserId,
-    id_list,
-    parse_ids,
     read_id,
 )
 from paybell.web.refusals import WITH_A_BODY
@@ -88,12 +84,6 @@ class OrderNews(msgspec.Struct):
     now: datetime
 
 
-class OrderList(msgspec.Struct):
-    """Some orders."""
-
-    orders: list[OrderView]
-
-
 def view(order: Order) -> OrderView:
     """Show an order."""
     return OrderView(
@@ -115,16 +105,6 @@ def view(order: Order) -> OrderView:
 def _reading(
     service: TradeService, watch: OrderWatch, streams: Streams, clock: Clock
 ) -> list[HTTPRouteHandler]:
-    @get(
-        "/",
-        operation_id="readOrders",
-        summary="Read up to 200 orders by id",
-        opt=scope("orders:read"),
-        responses=PROBLEMS.refusals(InvalidRequest, InvalidId, MissingField, InsufficientScope),
-    )
-    async def read_orders(ids: Annotated[str, id_list("ids")]) -> OrderList:
-        return OrderList([view(order) for order in await service.read_many(parse_ids(ids, "ids"))])
-
     @get(
         "/{order_id:str}",
         operation_id="readOrder",
@@ -151,7 +131,7 @@ def _reading(
 
         return streams.respond(news(), request.user)
 
-    return [read_orders, read_order, follow_order]
+    return [read_order, follow_order]
 
 
 def _writing(service: TradeService) -> list[HTTPRouteHandler]:

@@ -10,8 +10,8 @@ _SQL = load_queries(__package__)
 
 
 def order(row: Record) -> Order:
-    """Read a row of all columns."""
-    values = dict(row)
+    """Read a row of all columns, and perhaps others."""
+    values = {name: row[name] for name in Order.__slots__}
     return Order(**values | {"status": OrderStatus(values["status"])})
 
 

@@ -9,7 +9,6 @@ import msgspec
 from litestar import Response, Router, get
 from litestar.di import NamedDependency, Provide
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
 from litestar.params import FromQuery, QueryParameter
 from litestar.response import Stream
 from msgspec import Meta
@@ -21,17 +20,14 @@ from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.statements import PAGE_MAX, Line, Owner, Period, Place, Statements
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.bodies import JSON
+from paybell.web.csv import CSV, csv_head, csv_rows
 from paybell.web.fields import PathUserId
+from paybell.web.listing import AlsoCsv, Moment
 from paybell.web.negotiation import preferred
 from paybell.web.queries import read_moment
 from paybell.web.texts import check_user_id
 
-CSV = "text/csv"
 TransferKindName = Literal["top_up", "payment", "refund"]
-_Moment = Annotated[
-    str | None,
-    QueryParameter(description="A time of RFC 3339, such as 2026-01-31T12:00:00Z.", max_length=40),
-]
 
 
 class TransferView(msgspec.Struct, rename="camel"):
@@ -49,17 +45,7 @@ class StatementView(msgspec.Struct, rename="camel"):
     """A page of transfers in the order of time; ``next`` is the cursor of the next page, if there is one."""
 
     transfers: list[TransferView]
-    next: Annotated[str | None, Meta(description="Send it as `cursor`.")]
-
-
-@dataclass
-class _AlsoCsv(Operation):
-    """How OpenAPI describes a route that answers in CSV too."""
-
-    def __post_init__(self) -> None:
-        page = (self.responses or {})["200"]
-        if isinstance(page, OpenAPIResponse) and page.content:
-            page.content[CSV] = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
+    next: Annotated[str | None, Meta(description="Send it as `after`, or as `cursor`.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +61,10 @@ class Asked:
 def read_asked(
     *,
     currency: FromQuery[str | None] = None,
-    since: _Moment = None,
-    until: _Moment = None,
+    since: Moment = None,
+    until: Moment = None,
     cursor: FromQuery[str | None] = None,
+    after: Annotated[str | None, QueryParameter(description="`cursor` by the name other lists have.")] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)] = 100,
 ) -> Asked:
     """Read the query parameters strictly.
@@ -85,14 +72,15 @@ def read_asked(
     Raises:
         InvalidRequest, UnknownCurrency: which is wrong.
     """
-    whole = Period()
+    whole, field = Period(), "cursor" if after is None else "after"
+    place = cursor if after is None else after
     return Asked(
         currency=None if currency is None else check_currency(currency),
         period=Period(
             whole.start if since is None else read_moment(since, "since"),
             whole.end if until is None else read_moment(until, "until"),
         ),
-        after=Place() if cursor is None else Place.parse(cursor),
+        after=Place() if place is None else Place.parse(place, field),
         limit=limit,
     )
 
@@ -108,7 +96,7 @@ def statement_routes(statements: Statements, merchant_id: str) -> list[Router]:
         "/{user_id:str}/transfers",
         operation_id="readWalletTransfers",
         summary="A wallet's transfers, in pages or as CSV",
-        operation_class=_AlsoCsv,
+        operation_class=AlsoCsv,
         responses=described,
     )
     async def of_wallet(request: Caller, user_id: PathUserId, asked: NamedDependency[Asked]) -> Response[Any]:
@@ -120,7 +108,7 @@ def statement_routes(statements: Statements, merchant_id: str) -> list[Router]:
         "/{merchant_id:str}/transfers",
         operation_id="readMerchantTransfers",
         summary="A merchant's transfers, in pages or as CSV",
-        operation_class=_AlsoCsv,
+        operation_class=AlsoCsv,
         opt=scope("merchants:read"),
         responses=described,
     )
@@ -161,11 +149,6 @@ def _view(line: Line) -> TransferView:
 
 
 async def _csv(statements: Statements, owner: Owner, period: Period) -> AsyncIterator[bytes]:
-    """Write RFC 4180; no value of ours needs quotes."""
-    yield b"id,at,kind,amount,currency,reference\r\n"
+    yield csv_head(TransferView)
     async for lines in statements.stream(owner, period):
-        rows = (
-            f"{line.id},{line.at:%Y-%m-%dT%H:%M:%S.%fZ},{line.kind},{line.amount},{line.currency},{line.reference}\r\n"
-            for line in lines
-        )
-        yield "".join(rows).encode()
+        yield csv_rows(_view(line) for line in lines)

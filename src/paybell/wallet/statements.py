@@ -3,10 +3,11 @@
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Literal
 
+from paybell.clock import micros_of, moment_of
 from paybell.errors import InvalidRequest
 from paybell.storage import Database, Record, load_queries
 from paybell.wallet.errors import WalletNotFound
@@ -14,7 +15,7 @@ from paybell.wallet.errors import WalletNotFound
 _SQL = load_queries(__package__, "statements.sql")
 PAGE_MAX = 1_000
 _STREAM_PAGE = 5_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = moment_of(0)
 _ALWAYS = datetime(9999, 1, 1, tzinfo=UTC)
 _ID_MAX = (1 << 63) - 1
 # After earlier releases a place alone; since then with the moment and the snapshot of the first page.
@@ -45,33 +46,25 @@ class Place:
     reading: Reading | None = None
 
     @classmethod
-    def parse(cls, cursor: str) -> "Place":
-        """Read a cursor that `text` wrote.
+    def parse(cls, cursor: str, field: str = "cursor") -> "Place":
+        """Read a cursor that `text` wrote, out of this query parameter.
 
         Raises:
             InvalidRequest: it is none.
         """
         match = _CURSOR.fullmatch(cursor)
         if match is None or int(match[2]) > _ID_MAX or not _is_snapshot(match[4] or "1:1:"):
-            raise InvalidRequest("cursor: use the one of the page before.", field="cursor")
-        reading = Reading(_moment(match[3]), match[4]) if match[4] else None
-        return cls(_moment(match[1]), int(match[2]), reading)
+            raise InvalidRequest(f"{field}: use `next` of the page before.", field=field)
+        reading = Reading(moment_of(int(match[3])), match[4]) if match[4] else None
+        return cls(moment_of(int(match[1])), int(match[2]), reading)
 
     @property
     def text(self) -> str:
         """The cursor for clients."""
-        place = f"{_micros(self.at)}-{self.transfer_id}"
+        place = f"{micros_of(self.at)}-{self.transfer_id}"
         if self.reading is None:
             return place
-        return f"{place}-{_micros(self.reading.at)}-{self.reading.snapshot}"
-
-
-def _moment(micros: str) -> datetime:
-    return _EPOCH + timedelta(microseconds=int(micros))
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+        return f"{place}-{micros_of(self.reading.at)}-{self.reading.snapshot}"
 
 
 def _is_snapshot(text: str) -> bool:

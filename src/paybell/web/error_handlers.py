@@ -35,6 +35,7 @@ _HTTP: Mapping[int, type[Refused]] = {
     PROBLEMS[kind].status: kind for kind in (InvalidRequest, NotFound, MethodNotAllowed, BodyTooLarge)
 }
 _MISSING = re.compile(r"Missing required \w+ parameter '([\w-]+)'")
+_SNAKE = re.compile("_([a-z])")
 _CLIENT_GONE = "client disconnected prematurely"
 
 
@@ -126,7 +127,9 @@ def _invalid(error: HTTPException) -> InvalidRequest:
         return MissingField(f"The parameter {match[1]} is missing.", field=match[1])
     extra = error.extra if isinstance(error.extra, list) else []
     first = extra[0] if extra and isinstance(extra[0], dict) else {}
-    name, message = str(first.get("key", "")), str(first.get("message", ""))
+    # The framework names its own parameter, whose name in the query is the same in camel case.
+    name = _SNAKE.sub(lambda part: part[1].upper(), str(first.get("key", "")))
+    message = str(first.get("message", ""))
     if name == "data":  # the handlers' parameter for the body, which was empty
         return MissingField("Send a JSON object in the body.")
     return InvalidRequest(f"{name}: {message}.", field=name) if name and message else InvalidRequest()

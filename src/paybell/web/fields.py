@@ -30,10 +30,19 @@ PathUserId = Annotated[
 ]
 
 
+def person(name: str) -> QueryParameter:
+    """Return the query parameter that chooses the payer or buyer of what is listed."""
+    return QueryParameter(
+        name=name, max_length=64, description="Whose; without the scope one's own is all there is."
+    )
+
+
 def id_list(name: str) -> QueryParameter:
     """Return the query parameter of routes that read many at once."""
     return QueryParameter(
-        name=name, max_length=20 * IDS_MAX, description=f"Up to {IDS_MAX} ids, separated by commas."
+        name=name,
+        max_length=20 * IDS_MAX,
+        description=f"Up to {IDS_MAX} ids, separated by commas, and no other parameter.",
     )
 
 

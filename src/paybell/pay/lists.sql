@@ -1,0 +1,82 @@
+-- Each query reads one piece of a list: 20,000 rows along an index, newest first, and of those the first that are
+-- wanted. Ids are in the order of time. Where the piece had too few, its last row follows, so that reading goes on.
+-- $1, $2: ids from and to; $3, $4: times; $5, $6: amounts; $7: status; $8: merchant; $9: payer; $10: rows.
+
+-- name: newest_of_merchant
+WITH page AS MATERIALIZED (
+    SELECT * FROM (
+        SELECT * FROM pay_orders WHERE merchant_id = $8 AND id >= $1 AND id < $2 ORDER BY id DESC LIMIT 20000
+    ) AS piece
+    WHERE created_at >= $3 AND created_at < $4 AND amount >= $5 AND amount <= $6
+      AND ($7::smallint IS NULL OR status = $7) AND ($9::text IS NULL OR payer_id = $9)
+    ORDER BY id DESC LIMIT $10
+)
+SELECT *, false AS edge FROM page
+UNION ALL
+SELECT *, true FROM pay_orders
+WHERE (SELECT count(*) FROM page) < $10 AND id = (
+    SELECT id FROM pay_orders WHERE merchant_id = $8 AND id >= $1 AND id < $2 ORDER BY id DESC OFFSET 19999 LIMIT 1
+)
+ORDER BY edge, id DESC;
+
+-- name: newest_of_payer
+WITH page AS MATERIALIZED (
+    SELECT * FROM (
+        SELECT * FROM pay_orders WHERE payer_id = $9 AND id >= $1 AND id < $2 ORDER BY id DESC LIMIT 20000
+    ) AS piece
+    WHERE created_at >= $3 AND created_at < $4 AND amount >= $5 AND amount <= $6
+      AND ($7::smallint IS NULL OR status = $7) AND ($8::text IS NULL OR merchant_id = $8)
+    ORDER BY id DESC LIMIT $10
+)
+SELECT *, false AS edge FROM page
+UNION ALL
+SELECT *, true FROM pay_orders
+WHERE (SELECT count(*) FROM page) < $10 AND id = (
+    SELECT id FROM pay_orders WHERE payer_id = $9 AND id >= $1 AND id < $2 ORDER BY id DESC OFFSET 19999 LIMIT 1
+)
+ORDER BY edge, id DESC;
+
+-- name: newest_of_all
+WITH page AS MATERIALIZED (
+    SELECT * FROM (
+        SELECT * FROM pay_orders WHERE id >= $1 AND id < $2 ORDER BY id DESC LIMIT 20000
+    ) AS piece
+    WHERE created_at >= $3 AND created_at < $4 AND amount >= $5 AND amount <= $6
+      AND ($7::smallint IS NULL OR status = $7) AND ($8::text IS NULL OR merchant_id = $8)
+      AND ($9::text IS NULL OR payer_id = $9)
+    ORDER BY id DESC LIMIT $10
+)
+SELECT *, false AS edge FROM page
+UNION ALL
+SELECT *, true FROM pay_orders
+WHERE (SELECT count(*) FROM page) < $10 AND id = (
+    SELECT id FROM pay_orders WHERE id >= $1 AND id < $2 ORDER BY id DESC OFFSET 19999 LIMIT 1
+)
+ORDER BY edge, id DESC;
+
+-- name: newest_refunds
+-- $7: merchant; $8: payer; $9: rows.
+WITH page AS MATERIALIZED (
+    SELECT piece.id, pay_order_id, biz_order_no, merchant_id, payer_id, piece.amount, currency, reason, piece.created_at
+    FROM (SELECT * FROM refunds WHERE id >= $1 AND id < $2 ORDER BY id DESC LIMIT 5000) AS piece
+    JOIN pay_orders ON pay_orders.id = piece.pay_order_id
+    WHERE piece.created_at >= $3 AND piece.created_at < $4 AND piece.amount >= $5 AND piece.amount <= $6
+      AND ($7::text IS NULL OR merchant_id = $7) AND ($8::text IS NULL OR payer_id = $8)
+    ORDER BY piece.id DESC LIMIT $9
+)
+SELECT *, false AS edge FROM page
+UNION ALL
+SELECT refunds.id, pay_order_id, biz_order_no, merchant_id, payer_id, refunds.amount, currency, reason,
+       refunds.created_at, true
+FROM refunds JOIN pay_orders ON pay_orders.id = refunds.pay_order_id
+WHERE (SELECT count(*) FROM page) < $9 AND refunds.id = (
+    SELECT id FROM refunds WHERE id >= $1 AND id < $2 ORDER BY id DESC OFFSET 4999 LIMIT 1
+)
+ORDER BY edge, id DESC;
+
+-- name: find_refunds
+SELECT refunds.id, pay_order_id, biz_order_no, merchant_id, payer_id, refunds.amount, currency, reason,
+       refunds.created_at
+FROM refunds JOIN pay_orders ON pay_orders.id = refunds.pay_order_id
+WHERE refunds.id = ANY($1::bigint[]) AND merchant_id = $2
+ORDER BY refunds.id DESC;
