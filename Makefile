@@ -28,7 +28,7 @@ serve: .venv/runtime ## Run the service on the embedded defaults
 replay: .venv/runtime ## Pay a purchase log (FILE=purchases.csv, JSON=1)
 	@$(BIN)/paybell replay $(FILE) $(json)
 
-test: check .venv/node ## Everything: checks, then all tests with PostgreSQL, RabbitMQ and real processes
+test: check .venv/node ## Everything: checks, then all tests with PostgreSQL, RabbitMQ and real processes (THOROUGH=1)
 	@$(BIN)/pytest -m "slow or rabbitmq or not slow" --ignore=tests/unit -n $(TEST_PROCESSES) --dist worksteal
 
 torture: .venv/dev ## Break everything under load and count what is lost (SECONDS=60, SEED=…, JSON=1)

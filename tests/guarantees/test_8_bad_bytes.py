@@ -13,7 +13,7 @@ import pytest
 from amqp import Raw, Stranger, rabbit, stranger
 from relaying import listening, trade_listener
 from shop import shop
-from support import seeded, until
+from support import cases, seeded, until
 
 from paybell.ids import ID_MAX
 from paybell.messaging.events import topology
@@ -22,7 +22,7 @@ from paybell.storage import Database, Query
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 
-MESSAGES, WARM, CHUNK = 100_000, 20_000, 5_000
+MESSAGES, WARM, CHUNK = cases(100_000), 10_000, 5_000
 MEBIBYTE = 1 << 20
 GROWTH_MOST_BYTES = 64 * MEBIBYTE
 FIRST_NUMBER, STEP = 10**9, 7_919

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from relaying import relay
 from shop import SECRET
-from support import PASSWORD, PaySide, codes, payment, seeded
+from support import PASSWORD, PaySide, cases, codes, payment, seeded
 
 from paybell.errors import PaybellError
 from paybell.idempotency.keys import IdempotencyKey
@@ -43,7 +43,7 @@ from paybell.wallet.ledger import BalancePoster
 from paybell.wallet.pay_password import LOCK, TRIES_MAX
 from paybell.wallet.routes import topped_up
 
-STEPS = 200_000
+STEPS = cases(200_000)
 WRONG = "000000"
 MERCHANT = Principal("merchant", frozenset({"pay-orders:write"}), "1")
 Result = TypeVar("Result")
