@@ -13,6 +13,7 @@ from paybell.testing.system_packages import Program, ensure_installed
 
 # Screenshots of a run, to be looked at; git does not see the folder.
 SHOTS = Path(__file__).parents[1] / "artefacts" / "screenshots"
+SMALL = {"width": 320, "height": 640}
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
 
@@ -46,7 +47,8 @@ async def chromium() -> AsyncIterator[Browser]:
 @asynccontextmanager
 async def page_of(browser: Browser, *, size: Any = PHONE, **options: Any) -> AsyncIterator[Page]:
     """Open an empty page as a user of their own; what the page complains about fails the test."""
-    context = await browser.new_context(viewport=size, **options)
+    phone = size is not DESK
+    context = await browser.new_context(viewport=size, has_touch=phone, is_mobile=phone, **options)
     page = await context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -71,3 +73,20 @@ async def violations(page: Page) -> list[str]:
     """Return what axe finds wrong with a page for people who cannot see or point: rules with their places."""
     found = (await Axe().run(page)).response["violations"]
     return [f"{one['id']}: {one['help']} ({[node['target'] for node in one['nodes']]})" for one in found]
+
+
+_WATCH_SHIFTS = """
+    window.shifts = [];
+    new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map((one) => one.value)))
+      .observe({ type: "layout-shift", buffered: true });
+"""
+
+
+async def watch_shifts(page: Page) -> None:
+    """Measure from the next load on what moves, as Chromium does; what a click moves counts too."""
+    await page.add_init_script(_WATCH_SHIFTS)
+
+
+async def shifted(page: Page) -> float:
+    """Return how much has moved: of the page's area, times how far."""
+    return float(await page.evaluate("window.shifts.reduce((sum, one) => sum + one, 0)"))

@@ -245,10 +245,14 @@ class Service:
 
 @asynccontextmanager
 async def in_process(
-    urls: Mapping[str, str], settings: Settings = SETTINGS, roles: frozenset[str] = ROLES
+    urls: Mapping[str, str],
+    settings: Settings = SETTINGS,
+    roles: frozenset[str] = ROLES,
+    *,
+    port: int = 0,
 ) -> AsyncIterator[Service]:
-    """Serve on a free port in this event loop, as ``paybell serve`` does."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    """Serve on this port, or a free one, in this event loop, as ``paybell serve`` does."""
+    with socket.create_server(("127.0.0.1", port)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         async with Client.open(url) as client, serving(settings, urls, roles, listening) as served:
             yield Service(client, served, urls)

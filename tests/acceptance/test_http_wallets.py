@@ -22,7 +22,7 @@ async def test_an_opened_wallet_is_empty_and_in_yuan(http: Client) -> None:
 
     assert reply.status == 201
     assert reply.json == {"userId": user, "balance": 0, "currency": "CNY"}
-    assert (await http.get(f"/wallets/{user}", http.token(user))).json == reply.json
+    assert (await http.get(f"/wallets/{user}", http.token(user))).json == {**reply.json, "lockedUntil": None}
 
 
 async def test_a_user_has_one_wallet_in_each_currency(http: Client) -> None:

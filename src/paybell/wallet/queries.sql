@@ -31,8 +31,9 @@ WHERE accounts.kind = 'wallet';
 
 -- name: find_wallet
 -- One user's wallet in a currency; without one the CNY wallet, else the first by currency.
-SELECT id, owner_id, currency, credits - debits AS balance
-FROM accounts
+SELECT id, owner_id, currency, credits - debits AS balance,
+       CASE WHEN wallets.locked_until > now() THEN wallets.locked_until END AS locked_until
+FROM accounts JOIN wallets ON wallets.account_id = accounts.id
 WHERE owner_id = $1 AND kind = 'wallet' AND ($2::text IS NULL OR currency = $2)
 ORDER BY currency <> 'CNY', currency
 LIMIT 1;

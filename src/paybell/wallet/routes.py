@@ -1,5 +1,6 @@
 """Routes of wallets."""
 
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -56,6 +57,12 @@ class WalletView(msgspec.Struct, rename="camel"):
     user_id: str
     balance: int
     currency: str
+
+
+class WalletState(WalletView, rename="camel"):
+    """A wallet, and until when its pay password is locked: null when it is not."""
+
+    locked_until: datetime | None
 
 
 def view(wallet: Wallet) -> WalletView:
@@ -139,11 +146,12 @@ def wallet_routes(service: WalletService, merchant_id: str) -> Router:
     )
     async def read_wallet(
         request: Caller, user_id: PathUserId, currency: FromQuery[str | None] = None
-    ) -> WalletView:
+    ) -> WalletState:
         if check_user_id(user_id) != request.user.user_id and not request.user.has("wallets:read"):
             raise NotTheOwner
         wanted = None if currency is None else check_currency(currency)
-        return view(await service.read(user_id, wanted))
+        wallet = await service.read(user_id, wanted)
+        return WalletState(wallet.user_id, wallet.balance, wallet.currency, wallet.locked_until)
 
     handlers = [open_wallet, read_wallet, _topping_up(service)]
     return Router("/wallets", route_handlers=handlers, opt=scopes_of(merchant_id), tags=["wallets"])

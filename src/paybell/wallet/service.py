@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 from paybell.idempotency.errors import IdempotencyKeyReused
 from paybell.idempotency.keys import IdempotencyKey, KeptAnswer, answer_once
@@ -19,11 +20,12 @@ _FUNDING_OWNER = "paybell"
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """A user's balance in one currency, in minor units."""
+    """A user's balance in one currency, in minor units, and until when its pay password is locked."""
 
     user_id: str
     balance: int
     currency: str
+    locked_until: datetime | None = None
 
 
 class WalletService:
@@ -79,7 +81,7 @@ class WalletService:
         row = await self._database.fetch_one(_SQL["find_wallet"], user_id, currency)
         if row is None:
             raise WalletNotFound
-        return Wallet(row["owner_id"], row["balance"], row["currency"])
+        return Wallet(row["owner_id"], row["balance"], row["currency"], row["locked_until"])
 
     async def top_up(
         self,

@@ -1,247 +1,206 @@
 // The cashier page: one order, its payment, and the moment the shop knows of it.
 //
-// phase: loading → open → paying → paid → confirmed; closed and failed are ends without a payment.
-// The service is the judge of everything: a second click, a second tab or the back button ask for the
-// same payment again and get the same answer.
+// phase: loading → open → paying → paid → confirmed; refunded and returned are of money that went back;
+// closed and failed are ends without a payment. The service is the judge of everything: a second click, a
+// second tab or the back button ask for the same payment again and get the same answer. While it is away the
+// page goes on asking, and is as it was when it is back.
 
-import { $, follow, insist, language, money, Refusal } from "../shared/api.js";
-import { texts } from "./cashier-text.js";
+import { $, chooseLanguage, follow, insist, locale, money, Refusal } from "../shared/api.js";
+import { draw, duration, isShort, isUsable, translate } from "./view.js";
 
-const text = texts[language];
 const orderId = decodeURIComponent(location.pathname.split("/").pop());
+const path = `/orders/${encodeURIComponent(orderId)}`;
 const state = {
   phase: "loading",
   order: null,
   payOrder: null,
   balance: null,
-  message: "",
+  message: null, // makes a sentence of the texts of a language
   mild: false,
+  retry: false,
+  away: false,
   digits: "",
-  lockedUntil: 0,
+  lockedUntil: 0, // by the service's clock, as everything that is compared with a time
   clockOffset: 0,
 };
-const ENDS = new Set(["confirmed", "closed", "failed"]);
+const ENDS = new Set(["confirmed", "refunded", "returned", "closed", "failed"]);
+const FAILED = {
+  wallet_not_found: "noWallet",
+  not_the_payer: "stranger",
+  not_the_buyer: "stranger",
+  not_the_owner: "stranger",
+  order_not_found: "missing",
+  invalid_id: "missing",
+};
+let following = false;
 
-// What is shown ------------------------------------------------------------------------------------
+const now = () => Date.now() + state.clockOffset;
 
 function show(changes) {
-  Object.assign(state, changes);
-  const { phase, order, payOrder } = state;
-  $("card").dataset.phase = phase;
-  $("message").textContent = state.message;
-  $("message").classList.toggle("mild", state.mild);
-  if (order) showBill(order);
-  showSteps(order ? (["open", "paying", "closed", "loading"].includes(phase) ? 1 : phase === "paid" ? 2 : 3) : 0);
-  $("form").hidden = !["open", "paying"].includes(phase);
-  $("clock").hidden = $("form").hidden || !payOrder;
-  showForm();
-  showResult();
+  draw(Object.assign(state, changes));
 }
 
-function showBill(order) {
-  const amount = money(order.totalFee, order.currency);
-  $("subject").textContent = order.subject || text.untitled;
-  $("amount").textContent = amount;
-  $("order").textContent = order.id;
-  document.title = `${text.title} ${amount} · Paybell`;
+function fail(message, { mild = false, retry = false } = {}) {
+  show({ phase: "failed", message, mild, retry, away: false, digits: "" });
 }
 
-function showSteps(done) {
-  $("steps").hidden = done === 0 || ["closed", "failed"].includes(state.phase);
-  [...$("steps").children].forEach((step, index) => {
-    step.classList.toggle("done", index < done);
-    step.toggleAttribute("aria-current", index === done - 1);
-  });
+/** Say what keeps the buyer from paying now, as far as it is known before trying. */
+function obstacle() {
+  if (state.lockedUntil) return { mild: false, message: locked };
+  if (!isShort(state)) return { mild: false, message: null };
+  const missing = () => money(state.order.totalFee - state.balance, state.order.currency);
+  return { mild: true, message: (text) => text.short(missing()) };
 }
 
-function showForm() {
-  const { order, balance, digits, phase } = state;
-  if (!order) return;
-  const usable = phase === "open" && Date.now() >= state.lockedUntil && !isShort();
-  $("balance").textContent = balance === null ? "…" : money(balance, order.currency);
-  $("refresh").hidden = !isShort();
-  $("password").value = digits;
-  $("password").disabled = !usable;
-  for (const key of $("pad").children) key.disabled = !usable;
-  [...document.querySelectorAll(".boxes span")].forEach((box, index) => {
-    box.classList.toggle("filled", index < digits.length);
-  });
-  $("pay").disabled = !usable || digits.length !== 6;
-  $("pay").textContent = phase === "paying" ? text.paying : text.pay(money(order.totalFee, order.currency));
-}
-
-function showResult() {
-  const { phase, order } = state;
-  const lines =
-    phase === "paid"
-      ? [text.paidTitle, text.paidText]
-      : phase === "confirmed"
-        ? [text.confirmedTitle, text.confirmedText(money(order.totalFee, order.currency))]
-        : null;
-  if (!lines) return $("result").replaceChildren();
-  const [title, detail] = [document.createElement("b"), document.createElement("p")];
-  [title.textContent, detail.textContent] = lines;
-  return $("result").replaceChildren(title, detail);
-}
-
-function showClock() {
-  if ($("clock").hidden) return;
-  const seconds = Math.ceil((Date.parse(state.payOrder.expiresAt) - Date.now() - state.clockOffset) / 1000);
-  if (seconds <= 0 && state.phase === "open") {
-    show({ phase: "closed", message: text.expired, digits: "" });
-    return;
-  }
-  const parts = [seconds / 3600, (seconds / 60) % 60, seconds % 60].map((part) => Math.max(0, Math.floor(part)));
-  const [hours, ...rest] = parts.map((part) => String(part).padStart(2, "0"));
-  $("left").textContent = hours === "00" ? rest.join(":") : [hours, ...rest].join(":");
-  $("clock").classList.toggle("short", seconds < 60);
-  if (state.lockedUntil && Date.now() >= state.lockedUntil) {
-    show({ lockedUntil: 0, message: text.unlocked, mild: true });
-  }
-}
-
-const isShort = () => state.balance !== null && state.balance < state.order.totalFee;
-
-function shortage() {
-  return isShort()
-    ? { message: text.short(money(state.order.totalFee - state.balance, state.order.currency)), mild: true }
-    : { message: "", mild: false };
+function locked(text) {
+  const time = new Date(state.lockedUntil - state.clockOffset);
+  return text.locked(time.toLocaleTimeString(locale(), { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }));
 }
 
 // What the service says ----------------------------------------------------------------------------
 
+const read = (what) => insist("GET", what, undefined, stillAsking);
+
+function stillAsking() {
+  if (!ENDS.has(state.phase) && !state.away) show({ away: true });
+}
+
 /** Read where the payment stands; the page is then as if it had just been opened. */
 async function load() {
   try {
-    const order = await insist("GET", `/orders/${encodeURIComponent(orderId)}`, undefined, stillAsking);
-    state.order = order;
-    if (order.status === "PAID") return confirmed(order);
-    if (order.status !== "UNPAID") return show({ phase: "closed", message: text.closed, mild: false });
-    if (!order.payOrderId) return show({ phase: "failed", message: text.unprepared, mild: true });
-    const payOrder = await insist("GET", `/pay-orders/${order.payOrderId}`, undefined, stillAsking);
-    state.payOrder = payOrder;
-    if (payOrder.status === "TRADE_SUCCESS") return show({ phase: "paid", message: "" });
-    if (payOrder.status === "TRADE_CLOSED") return show({ phase: "closed", message: text.expired, mild: false });
-    await readBalance();
-    show({ phase: "open", ...shortage() });
-    showClock();
-    $("password").focus();
+    const order = await read(path);
+    Object.assign(state, { order, away: false });
+    if (order.status !== "UNPAID") return await end(order);
+    if (!order.payOrderId) return fail((text) => text.unprepared, { mild: true, retry: true });
+    state.payOrder = await read(`/pay-orders/${order.payOrderId}`);
+    state.away = false;
+    if (state.payOrder.status === "TRADE_CLOSED") return close();
+    if (state.payOrder.status === "TRADE_SUCCESS") show({ phase: "paid", message: null });
+    else await open();
+    return await watch();
   } catch (error) {
-    refuse(error);
+    return refuse(error);
   }
 }
 
-function stillAsking() {
-  show({ message: text.asking, mild: true });
+async function open() {
+  await readWallet();
+  show({ phase: "open", away: false, ...obstacle() });
+  tick();
 }
 
-async function readBalance() {
+async function readWallet() {
   const { buyerId, currency } = state.order;
-  const wallet = await insist("GET", `/wallets/${encodeURIComponent(buyerId)}?currency=${currency}`);
-  state.balance = wallet.currency === currency ? wallet.balance : null;
+  const wallet = await read(`/wallets/${encodeURIComponent(buyerId)}?currency=${currency}`);
+  state.balance = wallet.balance;
+  state.lockedUntil = wallet.lockedUntil ? Date.parse(wallet.lockedUntil) : 0;
 }
 
-function hear(_name, { order, now }) {
-  state.clockOffset = Date.parse(now) - Date.now();
-  if (order.status === "PAID") confirmed(order);
-  else if (order.status !== "UNPAID") show({ phase: "closed", message: text.closed, mild: false, digits: "" });
-  return order.status === "UNPAID";
+/** Follow the order until it has come to an end. */
+async function watch() {
+  if (following) return;
+  following = true;
+  try {
+    await follow(`${path}/events`, hear, (error) => (error.status === 429 ? null : stillAsking()));
+  } finally {
+    following = false;
+  }
 }
 
-function confirmed(order) {
-  show({ phase: "confirmed", order, message: "", digits: "" });
+function hear(_name, news) {
+  state.clockOffset = Date.parse(news.now) - Date.now();
+  if (state.away) show({ away: false });
+  if (news.order.status === "UNPAID") return true;
+  end(news.order).catch(refuse);
+  return false;
+}
+
+/** Show an order that can change no more by anything this page does. */
+async function end(order) {
+  Object.assign(state, { order, digits: "", away: false, retry: false, lockedUntil: 0 });
+  if (order.status === "PAID") return confirmed();
+  if (order.status !== "CANCELLED") return show({ phase: "refunded", message: null });
+  if (order.paidAt) return show({ phase: "returned", message: null });
+  if (order.payOrderId) state.payOrder = await read(`/pay-orders/${order.payOrderId}`);
+  return state.payOrder?.status === "TRADE_SUCCESS" ? show({ phase: "returned", message: null }) : close();
+}
+
+function confirmed() {
+  show({ phase: "confirmed", message: null });
   if (performance.getEntriesByName("paybell.pay").length) {
     performance.measure("paybell.confirmed", "paybell.pay"); // click to confirmed, for whoever measures
   }
 }
 
+/** Nothing was paid and nothing will be: the time ran out, or somebody closed it before. */
+function close() {
+  const { expiresAt, closedAt } = state.payOrder ?? {};
+  const expired = expiresAt && (closedAt ? Date.parse(closedAt) : now()) >= Date.parse(expiresAt);
+  const message = expired ? (text) => text.expired : (text) => text.cancelled;
+  show({ phase: "closed", message, mild: false, away: false, digits: "", lockedUntil: 0 });
+}
+
 async function pay() {
-  if (state.phase !== "open" || state.digits.length !== 6) return;
+  if (!isUsable(state) || state.digits.length !== 6) return;
   performance.mark("paybell.pay");
   const body = { payPassword: state.digits };
-  show({ phase: "paying", message: "", digits: "" });
+  show({ phase: "paying", message: null, digits: "" });
   try {
-    await insist("POST", `/pay-orders/${state.payOrder.id}/pay`, body, stillAsking);
-    if (!ENDS.has(state.phase)) show({ phase: "paid", message: "" }); // the order's news may be here before
+    const payOrder = await insist("POST", `/pay-orders/${state.payOrder.id}/pay`, body, stillAsking);
+    // The order's news may be here before.
+    if (state.phase === "paying") show({ phase: "paid", payOrder, message: null, away: false });
   } catch (error) {
-    if (!ENDS.has(state.phase)) refuse(error);
+    if (state.phase === "paying") await refuse(error);
   }
 }
 
 /** Say why not, and what can be done. */
-function refuse(error) {
-  if (!(error instanceof Refusal)) {
-    show(
-      state.order
-        ? { phase: "open", message: text.unknown, mild: true }
-        : { phase: "failed", message: text.asking, mild: true },
-    );
-    return;
+async function refuse(error) {
+  if (!(error instanceof Refusal)) throw error;
+  const { problem, code, status } = error;
+  state.away = false;
+  if (code === "wrong_pay_password" || code === "pay_password_locked") {
+    state.lockedUntil = problem.lockedUntil ? Date.parse(problem.lockedUntil) : 0;
+    const message = state.lockedUntil ? locked : (text) => text.wrong(problem.triesLeft);
+    show({ phase: "open", mild: false, message });
+    tick();
+    return shake();
   }
-  const { problem } = error;
-  switch (error.code) {
-    case "wrong_pay_password":
-      if (problem.lockedUntil) showLock(problem.lockedUntil);
-      else show({ phase: "open", mild: false, message: text.wrong(problem.triesLeft) });
-      shake();
-      break;
-    case "pay_password_locked":
-      showLock(problem.lockedUntil);
-      break;
-    case "insufficient_balance":
-      readBalance()
-        .catch(() => {})
-        .then(() => show({ phase: "open", message: error.message, mild: true, ...(isShort() ? shortage() : {}) }));
-      break;
-    case "pay_order_closed":
-      show({ phase: "closed", message: text.expired, mild: false });
-      break;
-    case "wallet_not_found":
-      show({ phase: "failed", message: text.noWallet, mild: true });
-      break;
-    case "not_authenticated":
-      show({ phase: "failed", message: text.token, mild: false });
-      break;
-    case "not_the_payer":
-    case "not_the_buyer":
-    case "not_the_owner":
-      show({ phase: "failed", message: text.stranger, mild: false });
-      break;
-    case "order_not_found":
-    case "invalid_id":
-      show({ phase: "failed", message: text.missing, mild: false });
-      break;
-    case "outcome_unknown":
-      show({ phase: "open", message: text.unknown, mild: true });
-      break;
-    default:
-      show({ phase: state.payOrder ? "open" : "failed", message: error.message, mild: false });
-  }
-}
-
-function showLock(time) {
-  const until = Date.parse(time);
-  show({
-    phase: "open",
-    mild: false,
-    lockedUntil: until - state.clockOffset,
-    message: text.locked(
-      new Date(until).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
-    ),
-  });
+  if (code === "insufficient_balance") return open().catch(refuse);
+  if (code === "pay_order_closed") return end({ ...state.order, status: "CANCELLED" }).catch(refuse);
+  if (status === 401) return fail((text) => text.token);
+  if (code in FAILED) return fail((text) => text[FAILED[code]], { mild: true, retry: code === "wallet_not_found" });
+  const message = () => error.message;
+  return state.payOrder ? show({ phase: "open", message, mild: false }) : fail(message, { retry: true });
 }
 
 function shake() {
   const boxes = document.querySelector(".boxes");
   boxes.classList.remove("wrong");
   requestAnimationFrame(() => boxes.classList.add("wrong"));
-  $("password").focus();
+}
+
+// What passes by itself ----------------------------------------------------------------------------
+
+function tick() {
+  if (state.lockedUntil) {
+    $("again").textContent = duration(state.lockedUntil - now());
+    if (now() >= state.lockedUntil) {
+      state.lockedUntil = 0;
+      show(isShort(state) ? obstacle() : { message: (text) => text.unlocked, mild: true });
+    }
+  }
+  if ($("clock").hidden) return;
+  const left = Date.parse(state.payOrder.expiresAt) - now();
+  if (left <= 0 && state.phase === "open") return close();
+  $("left").textContent = duration(left);
+  $("clock").classList.toggle("short", left < 60_000);
 }
 
 // What the buyer does ------------------------------------------------------------------------------
 
 function press(key) {
-  if ($("password").disabled) return;
+  if (!isUsable(state)) return;
   const digits = key === "clear" ? "" : key === "back" ? state.digits.slice(0, -1) : (state.digits + key).slice(0, 6);
   show({ digits });
 }
@@ -261,23 +220,24 @@ document.addEventListener("keydown", (event) => {
   if (/^[0-9]$/.test(event.key)) press(event.key);
   else if (event.key === "Backspace") press("back");
 });
-$("refresh").addEventListener("click", async () => {
-  try {
-    await readBalance();
-    show(shortage());
-  } catch (error) {
-    refuse(error);
-  }
+$("refresh").addEventListener("click", () => open().catch(refuse));
+$("retry").addEventListener("click", () => {
+  show({ phase: "loading", message: null, retry: false });
+  load();
+});
+$("print").addEventListener("click", () => print());
+document.querySelector(".languages").addEventListener("click", ({ target }) => {
+  const { language: tag } = target.closest("button")?.dataset ?? {};
+  if (!tag) return;
+  chooseLanguage(tag);
+  translate();
+  show({});
 });
 addEventListener("pageshow", (event) => {
   if (event.persisted) load(); // back from another page: as the service sees it, not as it was left
 });
 
-document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
-document.title = `${text.title} · Paybell`;
-for (const place of document.querySelectorAll("[data-text]")) place.textContent = text[place.dataset.text];
-for (const place of document.querySelectorAll("[data-label]")) place.ariaLabel = text[place.dataset.label];
-setInterval(showClock, 500);
-load().then(() => {
-  if (!ENDS.has(state.phase)) follow(`/orders/${encodeURIComponent(orderId)}/events`, hear).catch(refuse);
-});
+translate();
+show({});
+setInterval(tick, 500);
+load();

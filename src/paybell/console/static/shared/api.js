@@ -2,15 +2,31 @@
 
 import { digits } from "./currencies.js";
 
-const KEY = "paybell.token";
+// A buyer's page and an operator's may follow each other in one tab; neither takes the other's token.
+const KEY = location.pathname.includes("/cashier/") ? "paybell.token.buyer" : "paybell.token";
+const LANGUAGE_KEY = "paybell.language";
 const RETRIES_MS = [200, 500, 1000, 2000, 3000, 5000];
+// Longer than the service takes for anything: whoever is silent for so long does not answer.
+const ANSWER_MS = 20_000;
+// What the service says that cannot do it now, and a proxy of one that is away.
+const AWAY = new Set([502, 503, 504]);
 // The service may stand below a path of a proxy: its root is two above this file's folder.
 const ROOT = new URL("../..", import.meta.url);
 
-export const language =
-  (navigator.languages ?? [navigator.language])
+/** The reader's choice if there is one, else the browser's; what imports it sees it change. */
+export let language =
+  [localStorage.getItem(LANGUAGE_KEY) ?? "", ...(navigator.languages ?? [navigator.language])]
     .map((tag) => tag.toLowerCase().split("-")[0])
     .find((tag) => tag === "zh" || tag === "en") ?? "en";
+
+/** The language as its reader's region writes dates and numbers. */
+export const locale = () => (navigator.languages ?? []).find((tag) => tag.split("-")[0] === language) ?? language;
+
+/** Choose a language for this and later visits; the page shows itself anew. */
+export function chooseLanguage(tag) {
+  language = tag;
+  localStorage.setItem(LANGUAGE_KEY, tag);
+}
 
 /** Take the token out of the address, so that it is not copied with the link, and keep it for this tab. */
 function takeToken() {
@@ -38,6 +54,8 @@ export class Refusal extends Error {
   }
 }
 
+/** How long to wait after so many failures, a little apart from others who wait for the same. */
+const backoff = (failures) => RETRIES_MS[Math.min(failures, RETRIES_MS.length - 1)] * (0.75 + Math.random() / 2);
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 function ask(method, path, body, signal) {
@@ -60,23 +78,22 @@ async function refused(response) {
 
 /** Send a request once; throws a Refusal, or a TypeError when nobody answers. */
 export async function send(method, path, body) {
-  const response = await ask(method, path, body);
+  const response = await ask(method, path, body, AbortSignal.timeout(ANSWER_MS));
   if (!response.ok) throw await refused(response);
   return response.json();
 }
 
-/** Send a request that may be repeated until the service answers it; `waiting` hears of each try. */
+/** Send a request that may be repeated until the service answers it, however long; `waiting` learns of each try. */
 export async function insist(method, path, body, waiting = () => {}) {
-  for (const wait of RETRIES_MS) {
+  for (let failures = 0; ; failures += 1) {
     try {
       return await send(method, path, body);
     } catch (error) {
-      if (error instanceof Refusal && error.status !== 503) throw error;
+      if (error instanceof Refusal && !AWAY.has(error.status)) throw error;
       waiting(error);
-      await pause(wait);
+      await pause(backoff(failures));
     }
   }
-  return send(method, path, body);
 }
 
 /** Hand the events of a stream to `hear(name, data)`, connecting again, until it returns false. */
@@ -90,10 +107,11 @@ export async function follow(path, hear, lost = () => {}) {
         if (hear(name, data) === false) return;
       }
     } catch (error) {
-      if (error instanceof Refusal && error.status < 500) throw error;
+      // 429: this reader has too many windows open; one of them may close.
+      if (error instanceof Refusal && error.status < 500 && error.status !== 429) throw error;
       lost(error);
     }
-    await pause(RETRIES_MS[Math.min(failures, RETRIES_MS.length - 1)]);
+    await pause(backoff(failures));
   }
 }
 
@@ -124,17 +142,25 @@ async function* events(body) {
   }
 }
 
-/** Write minor units as people do, with the decimals that the service counts in. */
+/** Write minor units as people do, with the decimals that the service counts in and an unambiguous sign. */
 export function money(amount, currency) {
   const decimals = digits[currency];
-  const format = new Intl.NumberFormat(language, {
+  const format = new Intl.NumberFormat(locale(), {
     style: "currency",
     currency,
-    currencyDisplay: "narrowSymbol",
     minimumFractionDigits: decimals,
     maximumFractionDigits: decimals,
   });
-  return format.format(amount / 10 ** decimals);
+  return format
+    .formatToParts(amount / 10 ** decimals)
+    .map(({ type, value }) => (type === "currency" ? sign(value, currency) : value))
+    .join("");
+}
+
+/** A lone ¥ is yuan or yen, a lone $ one of twenty: the country before it, except a Chinese reader's yuan. */
+function sign(symbol, currency) {
+  const clear = !"¥$".includes(symbol) || (language === "zh" && currency === "CNY");
+  return clear ? symbol : currency.slice(0, 2) + symbol;
 }
 
 export const $ = (id) => document.getElementById(id);
