@@ -373,17 +373,14 @@ async def test_the_language_can_be_switched_and_is_remembered(browser: Browser, 
 
 
 async def test_yen_and_yuan_cannot_be_taken_for_each_other(browser: Browser, http: Client) -> None:
-    for locale, currency, written in (
-        ("en", "JPY", "JP¥1,234"),
-        ("zh", "JPY", "JP¥1,234"),
-        ("en", "USD", "US$12.34"),
-    ):
-        buyer = fresh_user()
-        await http.fund(buyer, 5000, currency)
-        order = await http.order(buyer, 1234, currency=currency)
-        async with page_of(browser, locale=locale) as page:
-            await open_cashier(page, http, order)
-            await expect(page.locator("#amount")).to_have_text(written)
+    buyer = fresh_user()
+    await http.fund(buyer, 5000, "JPY")
+    order = await http.order(buyer, 1234, currency="JPY")
+    async with page_of(browser, locale="en") as page:
+        await open_cashier(page, http, order)
+        await expect(page.locator("#amount")).to_have_text("JP¥1,234")
+        await page.get_by_role("button", name="中文").click()
+        await expect(page.locator("#amount")).to_have_text("JP¥1,234")
 
 
 async def test_who_has_a_keyboard_sees_no_keypad(browser: Browser, http: Client) -> None:
