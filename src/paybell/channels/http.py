@@ -46,6 +46,7 @@ class ChannelHttp:
             timeout=aiohttp.ClientTimeout(
                 total=TOTAL_SECONDS, connect=CONNECT_SECONDS, sock_read=READ_SECONDS
             ),
+            middlewares=(_once,),
             trust_env=False,
         ) as session:
             yield cls(session)
@@ -75,11 +76,27 @@ class ChannelHttp:
                     content += more
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return NotSent(_words(error))
+        except _Lost as error:
+            return Unknown(str(error))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return Unknown(_words(error))
         if len(content) > ANSWER_BYTES_MAX:
             return Unknown(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
         return Answer(response.status, response.headers, content)
+
+
+class _Lost(Exception):
+    """The connection ended while a request was under way."""
+
+
+async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep a lost connection from the client, which would send GET, PUT and DELETE again by itself."""
+    try:
+        return await send(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Lost(_words(error)) from error
 
 
 def _words(error: Exception) -> str:

@@ -214,6 +214,11 @@ class AlipaySimulator(Simulator):
         said = {"code": "20000", "msg": "Service Currently Unavailable", "sub_code": "isp.unknow-error"}
         return Reply(200 if status == 500 else status, json.dumps(["error_response", said]).encode())  # noqa: PLR2004
 
+    def error(self, code: str) -> Reply:
+        """Return an error by its ``sub_code``, or by its ``code`` if it is a number."""
+        said = {"code": code, "msg": "…"} if code.isdecimal() else _failed(code)
+        return Reply(200, json.dumps(["error_response", said]).encode())
+
     def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:
         """Write the object as PHP does, with escaped slashes, and sign exactly that."""
         del request

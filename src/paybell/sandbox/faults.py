@@ -41,6 +41,7 @@ class Fault(StrEnum):
     REFUND_PENDING = "refund_pending"
     REFUND_FAILS = "refund_fails"  # accepted, and failed afterwards
     PAY_MEANWHILE = "pay_meanwhile"  # the buyer pays while the window is being closed
+    CODE = "code"  # an error of the channel's, by its code; nothing was done
     DROP = "drop"  # a notice that never comes
     DUPLICATE = "duplicate"  # one that comes twice
 
@@ -67,6 +68,7 @@ class _Ordered:
     fault: Fault
     times: int
     seconds: float
+    code: str
 
 
 class Faults:
@@ -76,10 +78,21 @@ class Faults:
         self._ordered: list[_Ordered] = []
         self._share, self._random = 0.0, random.Random(0)  # noqa: S311 - a repeatable choice
         self.struck = 0
+        self.code = ""
 
-    def order(self, operation: Operation, fault: Fault, times: int = 1, seconds: float = 0.0) -> None:
-        """Let the next so many calls or notices of this kind go wrong; ``seconds`` are for a delay."""
-        self._ordered.append(_Ordered(operation, fault, times, seconds))
+    def order(
+        self, operation: Operation, fault: Fault, times: int = 1, *, seconds: float = 0.0, code: str = ""
+    ) -> None:
+        """Let the next so many calls or notices of this kind go wrong.
+
+        Args:
+            operation: of this kind.
+            fault: in this way.
+            times: so many.
+            seconds: of a delay.
+            code: of an error; at WeChat and Stripe with its status before it, such as ``403 NOT_ENOUGH``.
+        """
+        self._ordered.append(_Ordered(operation, fault, times, seconds, code))
 
     def scatter(self, share: float, seed: int) -> None:
         """Let this share (0 to 1) of all calls and notices go wrong in some way."""
@@ -98,6 +111,7 @@ class Faults:
                 if one.times == 0:
                     self._ordered.remove(one)
                 self.struck += 1
+                self.code = one.code
                 return one.fault, one.seconds
         if self._share and self._random.random() < self._share:
             self.struck += 1

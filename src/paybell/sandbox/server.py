@@ -89,7 +89,7 @@ class Sandbox:
         return web.json_response(self._simulator(request).books.moved())
 
     async def _order(self, request: web.Request) -> web.StreamResponse:
-        """Order a fault {operation, fault, times, seconds}, or a share of calls {share, seed}."""
+        """Order a fault {operation, fault, times, seconds, code}, or a share of calls {share, seed}."""
         faults, wanted = self._simulator(request).faults, await request.json()
         try:
             if "share" in wanted:
@@ -99,7 +99,8 @@ class Sandbox:
                     Operation(wanted["operation"]),
                     Fault(wanted["fault"]),
                     int(wanted.get("times", 1)),
-                    float(wanted.get("seconds", 0)),
+                    seconds=float(wanted.get("seconds", 0)),
+                    code=str(wanted.get("code", "")),
                 )
         except (KeyError, ValueError, TypeError) as error:
             return web.Response(status=422, text=str(error))

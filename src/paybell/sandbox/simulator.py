@@ -50,6 +50,10 @@ class Simulator:
         """Return how the channel says that it is out of order (500), or asked too often (429)."""
         raise NotImplementedError
 
+    def error(self, code: str) -> Reply:
+        """Return an error by its code."""
+        raise NotImplementedError
+
     def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:
         """Return an answer as the channel signs it; a fault of signatures is made here."""
         raise NotImplementedError
@@ -81,6 +85,8 @@ class Simulator:
         if fault in {Fault.FAIL_BEFORE, Fault.RATE_LIMITED}:
             reply = self.failure(500 if fault is Fault.FAIL_BEFORE else 429)
             return _response(self.signed(reply, None, request))
+        if fault is Fault.CODE:
+            return _response(self.signed(self.error(self.faults.code), None, request))
         reply = act(fault)
         if fault is Fault.LOSE_ANSWER:
             return _cut(request)

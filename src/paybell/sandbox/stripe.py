@@ -197,6 +197,11 @@ class StripeSimulator(Simulator):
         """Return the error of an outage, or of too many calls."""
         return _fault(status, "api_error" if status >= 500 else "invalid_request_error", "")  # noqa: PLR2004
 
+    def error(self, code: str) -> Reply:
+        """Return an error by its status, type and code."""
+        status, kind, name = f"{code} ".split(" ", 2)
+        return _fault(int(status), kind, name.strip())
+
     def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:
         """Return it as it is: Stripe signs webhooks only."""
         del fault, request
@@ -209,12 +214,15 @@ class StripeSimulator(Simulator):
     def refund_notice(self, trade: Trade, back: BackMoney, fault: Fault | None) -> Reply | None:
         """Return the webhook of a refund that has ended."""
         event = "refund.failed" if back.state is RefundState.FAILED else "refund.updated"
-        return self._webhook(f"{event}{back.number}", event, self._back(trade, back), fault)
+        return self.webhook(f"{event}{back.number}", event, self._back(trade, back), fault)
 
     def _event(self, event: str, trade: Trade, fault: Fault | None) -> Reply:
-        return self._webhook(f"{event}{trade.token}", event, self._session(trade, fault), fault)
+        return self.webhook(f"{event}{trade.token}", event, self._session(trade, fault), fault)
 
-    def _webhook(self, about: str, event: str, content: dict[str, object], fault: Fault | None) -> Reply:
+    def webhook(
+        self, about: str, event: str, content: dict[str, object], fault: Fault | None = None
+    ) -> Reply:
+        """Return a signed event; the same ``about`` has the same id."""
         notice = {
             "id": f"evt_{hashlib.sha256(about.encode()).hexdigest()[:24]}",
             "object": "event",

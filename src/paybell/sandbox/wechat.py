@@ -103,7 +103,7 @@ class WechatSimulator(Simulator):
                     token=secrets.token_urlsafe(9),
                     transaction_id=f"4200{secrets.randbelow(10**24):024d}",
                     amount=asked["amount"]["total"],
-                    currency=asked["amount"]["currency"],
+                    currency=asked["amount"].get("currency", "CNY"),
                     subject=asked["description"],
                     expires_at=expires,
                     notify_url=asked["notify_url"],
@@ -190,6 +190,11 @@ class WechatSimulator(Simulator):
     def failure(self, status: int) -> Reply:
         """Return the error of an outage, or of too many calls."""
         return _fault(status, "SYSTEM_ERROR" if status >= 500 else "FREQUENCY_LIMITED")  # noqa: PLR2004
+
+    def error(self, code: str) -> Reply:
+        """Return an error by its status and code."""
+        status, _, name = code.partition(" ")
+        return _fault(int(status), name)
 
     def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:
         """Sign in headers, with the key that the merchant named if it is one of ours."""

@@ -1,0 +1,254 @@
+"""Alipay as a channel: a QR code to scan, or a page to pay on."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from paybell.channels.alipay import messages
+from paybell.channels.alipay.messages import FEN_MAX, Merchant, Reply
+from paybell.channels.alipay.signing import verified_notice
+from paybell.channels.channel import (
+    Charge,
+    Closed,
+    CloseSaid,
+    Heard,
+    Kind,
+    NotFound,
+    Notice,
+    NoticeAnswer,
+    NoticeRefused,
+    NotSent,
+    Offer,
+    Opened,
+    OpenSaid,
+    Paid,
+    QuerySaid,
+    RefundAccepted,
+    RefundDone,
+    RefundFailed,
+    RefundSaid,
+    Refused,
+    Return,
+    Unknown,
+    Waiting,
+)
+from paybell.channels.crypto import PrivateKey, PublicKey
+from paybell.channels.http import ChannelHttp
+from paybell.channels.keyring import Keyring
+from paybell.channels.strict_json import Malformed
+from paybell.clock import Clock
+
+_TRADE = "alipay.trade."
+_FORM = {"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"}
+_NOT_FOUND = {"ACQ.TRADE_NOT_EXIST"}
+# The gateway has turned the call away before anything was done.
+_NOT_EXECUTED = {"20001", "40001", "40002", "40006"}
+_OPEN_REFUSED = {
+    "ACQ.ACCESS_FORBIDDEN",
+    "ACQ.BUYER_SELLER_EQUAL",
+    "ACQ.EXIST_FORBIDDEN_WORD",
+    "ACQ.INVALID_PARAMETER",
+    "ACQ.PARTNER_ERROR",
+    "ACQ.SELLER_BEEN_BLOCKED",
+    "ACQ.TOTAL_FEE_EXCEED",
+    "ACQ.TRADE_HAS_CLOSE",
+}
+# It is in a state that cannot be closed: paid, most likely.
+_ASK_WHY = {
+    "ACQ.REASON_ILLEGAL_STATUS",
+    "ACQ.REASON_TRADE_STATUS_INVALID",
+    "ACQ.TRADE_HAS_CLOSE",
+    "ACQ.TRADE_HAS_SUCCESS",
+    "ACQ.TRADE_STATUS_ERROR",
+}
+_REFUND_REFUSED = {
+    "ACQ.INVALID_PARAMETER",
+    "ACQ.REASON_TRADE_REFUND_FEE_ERR",
+    "ACQ.REFUND_AMT_NOT_EQUAL_TOTAL",
+    "ACQ.REFUND_FEE_ERROR",
+    "ACQ.TRADE_HAS_FINISHED",
+}
+_PAID = {"TRADE_SUCCESS", "TRADE_FINISHED"}
+
+
+class AlipayChannel:
+    """Windows of Alipay; all calls go to its gateway, and only what its key has signed counts."""
+
+    kind = Kind.WINDOW
+
+    def __init__(
+        self,
+        name: str,
+        merchant: Merchant,
+        http: ChannelHttp,
+        clock: Clock,
+        *,
+        app_keys: Keyring[PrivateKey],
+        alipay_keys: Keyring[PublicKey],
+        schedule: tuple[float, ...],
+        page: bool,
+    ) -> None:
+        """Take what it needs.
+
+        Args:
+            name: as in URLs and rows.
+            merchant: who we are.
+            http: makes the calls.
+            clock: of our timestamps.
+            app_keys: ours; the newest signs.
+            alipay_keys: Alipay's; each verifies.
+            schedule: seconds between queries.
+            page: a link to Alipay's page instead of a QR code.
+        """
+        self.name = name
+        self.schedule = schedule
+        self.offer = Offer(frozenset({"CNY"}), 1, FEN_MAX, timedelta(minutes=1))
+        self.merchant = _identity(merchant, merchant.app_id, merchant.seller_id)
+        self._we, self._http, self._clock = merchant, http, clock
+        self._app_keys, self._alipay_keys, self._page = app_keys, alipay_keys, page
+
+    async def open(self, charge: Charge) -> OpenSaid:
+        """Open a window: make a QR code, or sign a link."""
+        content = messages.opening(
+            charge.attempt_id, charge.amount, charge.subject, charge.expires_at, self._we.seller_id
+        )
+        if self._page:
+            we = messages.returning(self._we, charge.notify_url, charge.return_url)
+            link = messages.page_link(content, we, self._app_keys.newest, self._clock.now())
+            return Opened(redirect_url=link)
+        reply = await self._call("precreate", content, charge.notify_url)
+        if not isinstance(reply, Reply):
+            return reply
+        if reply.code == "10000" and reply.qr_code:
+            return Opened(qr_code=reply.qr_code)
+        if reply.why in _ASK_WHY:
+            said = await self.query(charge)
+            if isinstance(said, Paid):
+                return said
+        if reply.why in _OPEN_REFUSED or reply.code in _NOT_EXECUTED:
+            return Refused(reply.why, reply.sub_msg)
+        return Unknown(reply.why)
+
+    async def query(self, charge: Charge) -> QuerySaid:
+        """Ask for the trade; it exists only once the buyer has scanned or logged in."""
+        reply = await self._call("query", {"out_trade_no": charge.attempt_id})
+        if not isinstance(reply, Reply):
+            return reply
+        if reply.why in _NOT_FOUND:
+            return NotFound()
+        if reply.code != "10000" or reply.out_trade_no != charge.attempt_id:
+            return Unknown(reply.why)
+        return self._state(reply.trade_status, reply, paid_at=reply.send_pay_date)
+
+    async def close(self, charge: Charge) -> CloseSaid:
+        """Close the trade; one that was never made cannot be closed, and its QR code lives on."""
+        reply = await self._call("close", {"out_trade_no": charge.attempt_id})
+        if not isinstance(reply, Reply):
+            return reply
+        if reply.code == "10000":
+            return Closed()
+        if reply.why in _NOT_FOUND:
+            return NotFound()
+        if reply.why in _ASK_WHY:
+            said = await self.query(charge)
+            return said if isinstance(said, Paid | Closed) else Unknown(reply.why)
+        return Unknown(reply.why)
+
+    async def refund(self, back: Return) -> RefundSaid:
+        """Give money back; 10000 alone proves nothing, only that money changed hands does."""
+        content = {
+            "out_trade_no": back.charge.attempt_id,
+            "refund_amount": messages.yuan(back.amount),
+            "out_request_no": back.refund_id,
+            "refund_reason": back.reason,
+        }
+        reply = await self._call("refund", content)
+        if not isinstance(reply, Reply):
+            return reply
+        if reply.code == "10000":
+            return RefundDone(reply.trade_no) if reply.fund_change == "Y" else RefundAccepted()
+        if reply.why in _REFUND_REFUSED:
+            return RefundFailed(reply.why, reply.sub_msg)
+        return Unknown(reply.why)
+
+    async def query_refund(self, back: Return) -> RefundSaid:
+        """Ask for a refund; an answer that says nothing of it means it was not made."""
+        content = {"out_trade_no": back.charge.attempt_id, "out_request_no": back.refund_id}
+        reply = await self._call("fastpay.refund.query", content)
+        if not isinstance(reply, Reply):
+            return reply
+        if reply.code != "10000":
+            return Unknown(reply.why)
+        if reply.refund_status != "REFUND_SUCCESS":
+            return NotFound()
+        try:
+            same = messages.fen(reply.refund_amount) == back.amount
+        except Malformed:
+            same = False
+        return RefundDone(reply.trade_no) if same else Unknown("another amount was refunded")
+
+    def read_notice(self, notice: Notice) -> Heard:
+        """Verify, then read a form.
+
+        Raises:
+            NoticeRefused: not signed by Alipay, or it lacks what every notice has.
+        """
+        try:
+            fields = verified_notice(notice.body, [key for _, key in self._alipay_keys.all])
+            if fields is None:
+                raise NoticeRefused
+            number = fields["out_trade_no"]
+            if fields.get("refund_fee") and fields.get("out_biz_no"):
+                return Heard(fields["notify_id"], number, refund_id=fields["out_biz_no"])
+            reply = Reply(
+                signed=True,
+                trade_no=fields["trade_no"],
+                total_amount=fields["total_amount"],
+            )
+            identity = _identity(self._we, fields["app_id"], fields.get("seller_id", ""))
+            said = self._state(
+                fields["trade_status"], reply, paid_at=fields.get("gmt_payment", ""), merchant=identity
+            )
+            return Heard(fields["notify_id"], number, None if isinstance(said, Unknown) else said)
+        except (Malformed, KeyError) as error:
+            raise NoticeRefused from error
+
+    def answer_notice(self, *, taken: bool) -> NoticeAnswer:
+        """Return exactly ``success``, or anything else."""
+        return NoticeAnswer(200, b"success" if taken else b"fail")
+
+    def _state(
+        self, status: str, reply: Reply, *, paid_at: str, merchant: str | None = None
+    ) -> Paid | Closed | Waiting | Unknown:
+        # TRADE_CLOSED is said of what nobody paid, and of what was paid and given back since.
+        if status in _PAID or (status == "TRADE_CLOSED" and paid_at):
+            try:
+                amount = messages.fen(reply.total_amount)
+            except Malformed:
+                return Unknown("no amount")
+            return Paid(amount, "CNY", reply.trade_no, self.merchant if merchant is None else merchant)
+        if status == "TRADE_CLOSED":
+            return Closed()
+        return Waiting() if status == "WAIT_BUYER_PAY" else Unknown(status[:40])
+
+    async def _call(
+        self, what: str, content: Mapping[str, str], notify_url: str = ""
+    ) -> Reply | Unknown | NotSent:
+        """Call the gateway; what it has not signed is not known."""
+        method = _TRADE + what
+        we = messages.returning(self._we, notify_url, "")
+        body = messages.request_body(method, content, we, self._app_keys.newest, self._clock.now())
+        answer = await self._http.send("POST", self._we.gateway, headers=_FORM, body=body)
+        if isinstance(answer, Unknown | NotSent):
+            return answer
+        if answer.status != 200:  # noqa: PLR2004 - also for errors of business
+            return Unknown(f"HTTP {answer.status}")
+        try:
+            reply = messages.read_reply(method, answer.body, [key for _, key in self._alipay_keys.all])
+        except Malformed as error:
+            return Unknown(str(error))
+        return reply if reply.signed else Unknown(f"not signed: {reply.why}"[:80])
+
+
+def _identity(merchant: Merchant, app_id: str, seller_id: str) -> str:
+    """Return who a payment is for; the seller counts where a setting names ours."""
+    return f"{app_id}/{seller_id}" if merchant.seller_id else app_id
