@@ -40,6 +40,12 @@ class Misconfigured(PaybellError):
     code = "misconfigured"
 
 
+class NoTemporaryFolder(Misconfigured):
+    """What is gone after a command has no place."""
+
+    detail = "No folder for temporary files can be written to; set TMPDIR to one."
+
+
 class Unavailable(PaybellError):
     """Something Paybell needs is away for now; the same request may be sent again."""
 

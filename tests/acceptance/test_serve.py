@@ -8,6 +8,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import aiohttp
 import pytest
 from serving import PEPPER_SETTING, SECRET, Client, Process, fresh_user, lasting, process, run
 from support import PASSWORD, connected, until
+
+from paybell.serving.counts_folder import counts_folder
 
 pytestmark = pytest.mark.slow
 
@@ -602,22 +605,60 @@ async def counts(url: str) -> float:
     return float(lines[0].split()[1]) if lines else 0.0
 
 
-async def test_workers_end_when_their_parent_is_killed(home: Path) -> None:
-    """Nobody is left to serve a port that nobody watches."""
-    async with serving(home, "--workers", "2") as (service, _):
+async def test_workers_end_when_their_parent_is_killed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And after them the parent's database server; the folder of their counts goes with the next start."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with serving(home, "--workers", "2") as (service, client):
 
         async def two() -> bool:
             return len(workers_of(service)) == 2
 
         await until(two)
+        await paid_order(client)
         workers = workers_of(service)
+        (counts,) = folders_of_counts(tmp_path)
+        with counts_folder():
+            assert counts.exists()  # it is in use
         service.kill()
 
         async def all_gone() -> bool:
             return all(gone(pid) for pid in workers)
 
         await until(all_gone, seconds=15)
+        await until(partial(stopped, home))
+        with counts_folder():
+            assert not counts.exists()
     assert not service.tracebacks
+    assert not folders_of_counts(tmp_path)
+
+
+def folders_of_counts(folder: Path) -> list[Path]:
+    """Return where the workers of each supervisor add their counts up."""
+    return list(folder.glob("paybell-metrics-*"))
+
+
+async def stopped(home: Path) -> bool:
+    """Say whether a folder's database server has been stopped in order."""
+    return not (home / "postgres" / "postmaster.pid").exists()
+
+
+async def test_a_killed_service_leaves_no_database_server_behind(home: Path) -> None:
+    """Unless somebody else uses it."""
+    with process("serve", log=home / "second", home=home, port=0) as second:
+        await second.url()
+        async with serving(home) as (service, _):
+            service.kill()
+        async with Client.open(await second.url(), (home / "jwt-secret").read_text()) as other:
+            await paid_order(other)
+        second.kill()
+        await until(partial(stopped, home))
+    assert "database system is shut down" in (home / "postgres" / "log").read_text()
+    async with serving(home) as (_, client):
+        await paid_order(client)
+    assert await stopped(home)
 
 
 # Roles -----------------------------------------------------------------------------------------
@@ -707,10 +748,15 @@ async def test_no_secret_is_ever_logged(home: Path, log_format: str) -> None:
 
 
 async def test_the_greeting_shows_no_password(home: Path) -> None:
-    """Of no broker, however many are named."""
+    """Of no broker, however many are named; and it says where the password goes unencrypted."""
     settings = {"broker_url": f"amqp://u:{PASSWORD_IN_URL}@a:5672,amqp://u:{PASSWORD_IN_URL}@b:5672"}
     with process("serve", "--role", "api", log=home / "log", home=home, port=0, **settings) as service:
         await service.url()
+
+        async def warned() -> bool:
+            return service.said.count("broker_unencrypted") == 2
+
+        await until(warned)
 
     assert "amqp://a:5672" in service.said
     assert "amqp://b:5672" in service.said

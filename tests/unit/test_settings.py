@@ -14,7 +14,7 @@ from paybell.environment.common import CommonSettings
 from paybell.environment.keys import SECRET_BYTES_MIN
 from paybell.environment.reading import variables_of
 from paybell.errors import Misconfigured, NotAuthenticated
-from paybell.messaging.broker_url import broker_places
+from paybell.messaging.broker_url import broker_places, unencrypted_places
 from paybell.messaging.signatures import EventKeys
 from paybell.settings import Settings, read_settings
 from paybell.settings.secrets import with_secrets
@@ -215,6 +215,19 @@ def test_tokens_are_not_sent_unencrypted_to_another_machine(url: str) -> None:
         read_settings({}, pay_url=url)
     assert read_settings({}, pay_url=url, pay_url_plain_http="allow").pay_url == url
     assert read_settings({}, pay_url="https://pay.example")
+
+
+def test_brokers_that_are_sent_the_password_unencrypted_are_named_without_it() -> None:
+    """Those on other machines; whoever reads along here may read along everywhere."""
+    urls = (
+        "amqp://u:secret@a/shop,amqps://u:secret@b,amqp://u:secret@[::1]:1,amqp://u:secret@10.0.0.5:5673/%3F"
+    )
+
+    assert unencrypted_places(urls) == [
+        "amqp://a:5672/shop",
+        "amqp://10.0.0.5:5673/?",
+    ]
+    assert unencrypted_places("local:") == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "[::1]", "localhost"])

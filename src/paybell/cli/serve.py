@@ -20,7 +20,7 @@ from paybell.cli.roles import Role, roles_of
 from paybell.clock import SystemClock
 from paybell.environment.reading import service_links
 from paybell.errors import Misconfigured
-from paybell.messaging.broker_url import broker_places
+from paybell.messaging.broker_url import broker_places, unencrypted_places
 from paybell.serving.databases import databases, databases_of, is_embedded, prepare
 from paybell.serving.logs import configure_logs
 from paybell.settings import ROLES, Settings, read_settings
@@ -137,6 +137,12 @@ def _greet(settings: Settings, *, sample: bool, embedded: bool) -> None:
     announce(_greeting(settings))
     if embedded:
         log.info("embedded_database", home=str(settings.home))
+    for place in unencrypted_places(settings.broker_url):
+        log.warning(
+            "broker_unencrypted",
+            broker=place,
+            detail="amqp:// sends the password and every message unencrypted to another machine: use amqps://.",
+        )
     if sample:
         from paybell.cli.links import show_soon  # noqa: PLC0415 - brings an HTTP client
 

@@ -8,6 +8,7 @@ from paybell.clock import Clock
 from paybell.diagnosis.findings import Finding, of_error
 from paybell.errors import BrokerUnavailable, Misconfigured, PaybellError
 from paybell.messaging.broker import Confirm, Denied, Message
+from paybell.messaging.broker_url import unencrypted_places
 from paybell.messaging.events import PAY_EVENTS, TRADE_QUEUE, topology, trade_topology
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.serving.databases import databases
@@ -26,6 +27,13 @@ async def examine_broker(settings: Settings, roles: frozenset[str], clock: Clock
     if settings.broker_url.startswith("local:"):
         yield Finding("broker", "ok", "local, inside the process")
         return
+    for place in unencrypted_places(settings.broker_url):
+        yield Finding(
+            "broker",
+            "warning",
+            f"{place} is sent the password and every message unencrypted",
+            "Use amqps:// (RabbitMQ's port 5671), unless the network between is encrypted.",
+        )
     try:
         async with _connected(settings) as broker:
             await broker.declare(topology(settings.queue_type))

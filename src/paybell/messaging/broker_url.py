@@ -2,6 +2,7 @@
 
 from urllib.parse import unquote, urlsplit
 
+from paybell.environment.common import is_loopback
 from paybell.errors import Misconfigured
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
@@ -18,6 +19,14 @@ def broker_places(urls: str) -> list[str]:
         Misconfigured: one cannot be read.
     """
     return [_place(url) for url in urls.split(",")]
+
+
+def unencrypted_places(urls: str) -> list[str]:
+    """Return those of `broker_places` on other machines that are sent the password unencrypted."""
+    if urls.startswith("local:"):
+        return []
+    parts = [(place, urlsplit(place)) for place in broker_places(urls)]
+    return [place for place, url in parts if url.scheme == "amqp" and not is_loopback(url.hostname or "")]
 
 
 def _place(url: str) -> str:

@@ -5,14 +5,17 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 import structlog
 
+from paybell.serving.counts_folder import counts_folder
+from paybell.serving.databases import is_embedded
 from paybell.settings import Settings
+from paybell.storage.embedded import used_by_children
 from paybell.telemetry.metrics import MULTIPROCESS_VARIABLE, forget_worker
 
 log = structlog.get_logger()
@@ -76,7 +79,10 @@ def run_workers(
     command = [sys.executable, "-m", "paybell", "serve"]
     command += [argument for number in inherited for argument in ("--inherited", str(number))]
     command += [argument for role in sorted(roles) for argument in ("--role", role)]
-    with tempfile.TemporaryDirectory(prefix="paybell-metrics-") as counts:
+    with ExitStack() as stack:
+        counts, kept = stack.enter_context(counts_folder())
+        # They outlive a killed supervisor for some seconds, and need the server that is embedded in it.
+        server = stack.enter_context(used_by_children(settings.home)) if is_embedded(settings, urls) else ()
         environment = os.environ | {
             MULTIPROCESS_VARIABLE: counts,
             "PAYBELL_HOST": settings.host,
@@ -86,4 +92,4 @@ def run_workers(
             "PAYBELL_PIN_PEPPER": settings.pin_pepper,
             "PAYBELL_EVENT_KEYS": settings.event_keys,
         }
-        Supervisor(command, environment, inherited).run(count)
+        Supervisor(command, environment, (*inherited, kept, *server)).run(count)
