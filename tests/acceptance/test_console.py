@@ -125,6 +125,18 @@ async def test_payments_are_counted_each_once(own: Service) -> None:
     await until(all_counted, seconds=15)
 
 
+async def test_the_time_of_a_settlement_is_seen_where_none_is_made(own: Service) -> None:
+    """By a process with the console alone, from what the others say in the database."""
+    async with in_process(own.urls, SETTINGS, frozenset({"ops"})) as alone:
+
+        async def seen() -> bool:
+            await paid_order(own.client)
+            seconds = (await latest(alone.client))["settleSeconds"]
+            return seconds is not None and 0 < seconds < 1
+
+        await until(seen, seconds=20)
+
+
 # One payment -----------------------------------------------------------------------------------
 
 

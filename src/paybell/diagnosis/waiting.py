@@ -69,7 +69,7 @@ async def examine_waiting(
         Database.open(urls["pay"], clock, connections=2, wait_seconds=2) as pay,
         Database.open(urls["trade"], clock, connections=2, wait_seconds=2) as trade,
     ):
-        sampler = Sampler(pay, trade, None, clock, settings.merchant_id, settle_time=None)
+        sampler = Sampler(pay, trade, None, clock, settings.merchant_id)
         sample = await sampler.take()
     pending = sample.outbox_pending or 0
     found = {one.code for one in sample.troubles}

@@ -41,7 +41,6 @@ async def operations_parts(host: Host) -> Parts:
         None if elsewhere else host.broker,
         host.clock,
         settings.merchant_id,
-        settle_time=host.metrics.settle_time if "api" in host.roles else None,
     )
     desk = OperatorDesk(
         Monitor(sampler.take),

@@ -5,7 +5,7 @@ however many payments are made meanwhile.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -37,12 +37,12 @@ _Found = TypeVar("_Found")
 # The first look shows the minute before it; of more payments than these nobody knows when they were.
 _FIRST_SECONDS, _FIRST_MAX = 60.0, 100_000
 
-# Settlements and the seconds they took together, since the process began.
-SettleTime = Callable[[], tuple[float, float]]
+# Some beats of `paybell.pay.settle_times`: what is older is of a process that has ended.
+_SETTLES_FRESH_SECONDS = 10.0
 
 
 class Sampler:
-    """Takes samples. ``settle_time`` is this process's own, None where it has none."""
+    """Takes samples."""
 
     def __init__(
         self,
@@ -51,8 +51,6 @@ class Sampler:
         broker: Queues | None,
         clock: Clock,
         merchant_id: str,
-        *,
-        settle_time: SettleTime | None,
     ) -> None:
         self._pay = pay
         self._trade = trade
@@ -60,14 +58,14 @@ class Sampler:
         self._foreign = ForeignConsumers(trade, broker, QUEUES) if broker else None
         self._clock = clock
         self._merchant_id = merchant_id
-        self._settle_time = settle_time
         self._outbox = Outbox(pay)
         self._refused = RefusedEvents(pay)
         self._failures = FailureStore(trade)
         self._until: datetime | None = None
         # When there were transfers up to which id: what is newer than a moment has a higher id.
         self._newest: deque[tuple[datetime, int]] = deque()
-        self._settled = (0.0, 0.0)
+        # Settlements and the seconds they took together of each process, as it last said.
+        self._settled: Mapping[int, tuple[int, float]] | None = None
 
     async def take(self) -> Sample:
         """Look once."""
@@ -82,7 +80,7 @@ class Sampler:
         sample = Sample(
             at=until,
             payments_per_second=rate,
-            settle_seconds=self._settle_seconds(),
+            settle_seconds=await _or_none(self._settle_seconds(), "pay_database", away),
             confirmed_seconds_50=percentile(ways, 0.50),
             confirmed_seconds_99=percentile(ways, 0.99),
             outbox_pending=waiting[0],
@@ -121,12 +119,18 @@ class Sampler:
             max(0.0, (received[row["biz_order_no"]] - row["succeeded_at"]).total_seconds()) for row in paid
         )
 
-    def _settle_seconds(self) -> float | None:
-        if self._settle_time is None:
+    async def _settle_seconds(self) -> float | None:
+        """Return how long a settlement took since the last look, whichever processes made them."""
+        rows = await self._pay.fetch(_SQL["settle_times"], _SETTLES_FRESH_SECONDS)
+        before, self._settled = (
+            self._settled,
+            {row["process"]: (row["settlements"], row["seconds"]) for row in rows},
+        )
+        if before is None:
             return None
-        before, self._settled = self._settled, self._settle_time()
-        batches, seconds = (now - then for now, then in zip(self._settled, before, strict=True))
-        return seconds / batches if batches else None
+        new = [(now, before.get(process, (0, 0.0))) for process, now in self._settled.items()]
+        settlements = sum(now[0] - then[0] for now, then in new)
+        return sum(now[1] - then[1] for now, then in new) / settlements if settlements else None
 
     async def _refused_routes(self) -> list[RefusedSample]:
         routes = await self._refused.routes()

@@ -11,10 +11,11 @@ from paybell.pay.relay_parts import add_relay
 from paybell.pay.routes import pay_order_routes
 from paybell.pay.service import PayService
 from paybell.pay.settings import PaySettings
+from paybell.pay.settle_times import SettleTimes
 from paybell.pay.tables import retention_rules
 from paybell.storage.retention import CLEAN_IDLE_SECONDS, Cleaner
 from paybell.wallet.pay_password import Pepper
-from paybell.worker import Loop
+from paybell.worker import Loop, Task
 
 # Buyers see an order close; what falls due together is worked off in batches without a pause.
 _CLOSER_IDLE_SECONDS = 0.5
@@ -50,6 +51,7 @@ async def _add_api(host: Host, parts: Parts) -> None:
         *list_routes(pay, database, host.clock),
     ]
     parts.shortcuts.append(lambda app: PayLane(app, pay, host.tokens))
+    parts.tasks.append(Task("settle-times", SettleTimes(database, host.metrics.settle_time).run))
 
 
 async def _add_background(host: Host, parts: Parts) -> None:

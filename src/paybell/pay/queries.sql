@@ -62,3 +62,13 @@ WHERE id = $1 AND status = 3 AND refunded_amount < $2;
 
 -- name: insert_refund
 INSERT INTO refunds (id, pay_order_id, number, amount, reason, created_at) VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: say_settle_time
+INSERT INTO settle_times (process, settlements, seconds, seen_at)
+VALUES ($1, $2, $3, clock_timestamp())
+ON CONFLICT (process) DO UPDATE
+SET settlements = excluded.settlements, seconds = excluded.seconds, seen_at = excluded.seen_at;
+
+-- name: forget_settle_times
+-- This process's, and what killed ones have left.
+DELETE FROM settle_times WHERE process = $1 OR seen_at < clock_timestamp() - interval '1 day';

@@ -108,12 +108,9 @@ class Metrics(Observer):
         return Histogram(f"paybell_{name}", text, buckets=buckets, registry=self.registry)
 
     def settle_time(self) -> tuple[float, float]:
-        """Return how many settlements there were and the seconds they took together."""
+        """Return how many settlements this process made and the seconds they took together."""
         found = {
-            sample.name: sample.value
-            for metric in self._collected().collect()
-            if metric.name == "paybell_settle_seconds"
-            for sample in metric.samples
+            sample.name: sample.value for metric in self.settle_seconds.collect() for sample in metric.samples
         }
         return found.get("paybell_settle_seconds_count", 0.0), found.get("paybell_settle_seconds_sum", 0.0)
 
