@@ -41,7 +41,9 @@ SCOPES = (
     "refunds:write",
     "refunds:read",
     "merchants:read",
-    "ops",
+    "ops:read",
+    "ops:repair",
+    "ops:refund",
 )
 SOCKET = ".s.PGSQL.5432"
 # A process has to import the framework on a machine that others use too.

@@ -15,6 +15,8 @@ from paybell.errors import InsufficientScope, NotAuthenticated
 _REMEMBERED_MAX = 20_000
 # As long as the schema allows owners' names to be.
 _NAME_MAX = 64
+# What operators may do, all of it; ``ops:read``, ``ops:repair`` and ``ops:refund`` are its parts.
+OPS = "ops"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,8 @@ class Principal:
     merchant_id: str
 
     def has(self, scope: str) -> bool:
-        """Say whether the token carries this scope."""
-        return scope in self.scopes
+        """Say whether the token carries this scope; ``ops`` is all that begin with ``ops:``."""
+        return scope in self.scopes or (scope.startswith(f"{OPS}:") and OPS in self.scopes)
 
     def require(self, scope: str) -> None:
         """Insist on a scope.
@@ -35,7 +37,7 @@ class Principal:
         Raises:
             InsufficientScope: the token does not carry it.
         """
-        if scope not in self.scopes:
+        if not self.has(scope):
             raise InsufficientScope(f"This request needs the scope {scope}.")
 
 

@@ -102,18 +102,19 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("POST", "/orders/{order_id:str}/cancel"): Rule(
         "orders:write", (403, "not_the_buyer"), other_merchant=(403, "not_the_buyer")
     ),
-    ("GET", "/ops/now"): Rule("ops", other_merchant=NO_SCOPE),
-    ("GET", "/ops/payments/{name:str}"): Rule("ops", other_merchant=NO_SCOPE),
-    ("GET", "/ops/failures"): Rule("ops", other_merchant=NO_SCOPE),
-    ("GET", "/ops/failures/{failure_id:str}"): Rule("ops", other_merchant=NO_SCOPE),
-    ("POST", "/ops/failures/replay"): Rule("ops", other_merchant=NO_SCOPE, body={}),
-    ("POST", "/ops/failures/acknowledge"): Rule("ops", other_merchant=NO_SCOPE, body={"ids": "1"}),
-    ("GET", "/ops/actions"): Rule("ops", other_merchant=NO_SCOPE),
-    ("POST", "/ops/reconcile"): Rule("ops", other_merchant=NO_SCOPE, body={"hours": 0.001}),
+    ("GET", "/ops/now"): Rule("ops:read", other_merchant=NO_SCOPE),
+    ("GET", "/ops/payments"): Rule("ops:read", other_merchant=NO_SCOPE),
+    ("GET", "/ops/payments/{name:str}"): Rule("ops:read", other_merchant=NO_SCOPE),
+    ("GET", "/ops/failures"): Rule("ops:read", other_merchant=NO_SCOPE),
+    ("GET", "/ops/failures/{failure_id:str}"): Rule("ops:read", other_merchant=NO_SCOPE),
+    ("POST", "/ops/failures/replay"): Rule("ops:repair", other_merchant=NO_SCOPE, body={}),
+    ("POST", "/ops/failures/acknowledge"): Rule("ops:repair", other_merchant=NO_SCOPE, body={"ids": "1"}),
+    ("GET", "/ops/actions"): Rule("ops:read", other_merchant=NO_SCOPE),
+    ("POST", "/ops/reconcile"): Rule("ops:read", other_merchant=NO_SCOPE, body={"hours": 0.001}),
     ("POST", "/ops/differences/acknowledge"): Rule(
-        "ops", other_merchant=NO_SCOPE, body={"orders": "1", "note": "as agreed"}
+        "ops:repair", other_merchant=NO_SCOPE, body={"orders": "1", "note": "as agreed"}
     ),
-    ("POST", "/ops/differences/withdraw"): Rule("ops", other_merchant=NO_SCOPE, body={"orders": "1"}),
+    ("POST", "/ops/differences/withdraw"): Rule("ops:repair", other_merchant=NO_SCOPE, body={"orders": "1"}),
 }
 EVERY_ROUTE = pytest.mark.parametrize("route", RULES, ids=[f"{method} {path}" for method, path in RULES])
 Route = tuple[str, str]

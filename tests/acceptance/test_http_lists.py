@@ -2,15 +2,18 @@
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from serving import Client, fresh_number, fresh_user
-from support import PASSWORD
+from serving import SETTINGS, Client, fresh_databases, fresh_number, fresh_user, in_process
+from support import PASSWORD, Databases, connected
 
+from paybell.reconciliation.differences import Difference, Kind
+from paybell.reconciliation.pay_books import PayBooks
+from paybell.reconciliation.periodic import RECONCILE
 from paybell.storage import listing
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -248,3 +251,55 @@ async def test_csv_that_ends_early_says_where_it_goes_on(shop: Shop, monkeypatch
 
     assert [row["id"] for row in rows + rest] == [order["id"] for order in shop.orders[::-1]]
     assert (len(rows), end) == (4, None)
+
+
+async def test_operators_list_every_merchants_payments_with_the_orders_status(shop: Shop) -> None:
+    http, token, (payer, _) = shop.http, shop.http.token("carol", "ops:read"), shop.payers
+    order = await http.order(payer, 70)
+    await http.pay(order["payOrderId"], payer)
+    await http.until_order(order["id"], "PAID")
+
+    ours = await http.get(f"/ops/payments?merchantId=1&payerId={payer}&limit=1", token)
+    theirs = await http.get(f"/ops/payments?merchantId={shop.merchant}&status=TRADE_SUCCESS", token)
+    newest = await http.get("/ops/payments?limit=1", token)
+    rows, _ = await table(shop, f"/ops/payments?merchantId={shop.merchant}", token)
+
+    (payment,) = ours.json["payments"]
+    assert (payment["bizOrderNo"], payment["orderStatus"]) == (order["id"], "PAID")
+    assert newest.json["payments"] == [payment]
+    assert theirs.json["payments"] == [shop.orders[place] | {"orderStatus": None} for place in (4, 2, 0)]
+    assert [row["id"] for row in rows] == [order["id"] for order in shop.orders[::-1]]
+
+
+async def test_what_is_not_delivered_is_what_waits_or_what_the_last_comparison_listed(
+    postgres: Databases,
+) -> None:
+    """An api and an ops process, and nobody who publishes; then a comparison that has found one more."""
+    settings = replace(SETTINGS, reconcile_seconds=0)
+    async with in_process(await fresh_databases(postgres), settings, frozenset({"api", "ops"})) as service:
+        http, user = service.client, fresh_user()
+        token = http.token("carol", "ops:read")
+        await http.fund(user, 100)
+        waiting, fine, found, unpaid = [await http.apply(user, 1) for _ in range(4)]
+        for order in (waiting, fine, found):
+            await http.pay(order["id"], user)
+        runtime = service.served.runtime
+        books = PayBooks(await runtime.host.database("pay"), await runtime.host.outbox(), "1")
+        entry = (await books.find([int(found["bizOrderNo"])]))[int(found["bizOrderNo"])]
+        async with connected(service.urls["pay"]) as rows:
+            await rows.execute("DELETE FROM outbox WHERE subject <> $1", waiting["bizOrderNo"])
+        await books.note_found(RECONCILE, 1, [Difference(entry.number, Kind.PAYMENT_NOT_HEARD, entry, None)])
+        listed = await http.get("/ops/payments?notDelivered=true", token)
+        some = await http.get(
+            f"/ops/payments?notDelivered=true&after={_behind(listed.json['payments'])}", token
+        )
+        everything = await http.get("/ops/payments", token)
+
+    assert [one["id"] for one in listed.json["payments"]] == [found["id"], waiting["id"]]
+    assert [one["id"] for one in some.json["payments"]] == [waiting["id"]]
+    assert {one["id"] for one in everything.json["payments"]} > {fine["id"], unpaid["id"]}
+
+
+def _behind(payments: list[dict[str, Any]]) -> str:
+    """Return a cursor behind the first of some payments."""
+    return f"1-{payments[0]['id']}-1"

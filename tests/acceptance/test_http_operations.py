@@ -258,6 +258,7 @@ async def test_every_route_is_documented_under_a_name_of_its_own(http: Client) -
         ("GET", "/orders/{order_id}/events"),
         ("POST", "/orders/{order_id}/cancel"),
         ("GET", "/ops/now"),
+        ("GET", "/ops/payments"),
         ("GET", "/ops/payments/{name}"),
         ("GET", "/ops/failures"),
         ("GET", "/ops/failures/{failure_id}"),

@@ -29,7 +29,9 @@ def token(
 
     Args:
         user_id: who the token stands for (its sub).
-        scope: what it allows, separated by spaces, such as "orders:write wallets:write".
+        scope: what it allows, separated by spaces, such as "orders:write wallets:write"; for operators
+            "ops:read" (look), "ops:repair" (replay, acknowledge, republish, reconcile), "ops:refund"
+            (refund, close), or "ops" for all three.
         merchant: the merchant it speaks for; without one PAYBELL_MERCHANT_ID.
         lifetime_seconds: until it expires.
         json: end with one JSON line.

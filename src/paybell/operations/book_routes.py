@@ -1,4 +1,4 @@
-"""Routes of the operations console about both sides' books: scope ``ops``."""
+"""Routes of the operations console about both sides' books: scopes ``ops:read`` and ``ops:repair``."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -72,6 +72,8 @@ def book_routes(reconciler: Reconciler, streams: Streams, clock: Clock, merchant
     )
     async def reconcile(request: Caller, data: JSONBody[Reconcile]) -> Stream:
         since = None if data.hours is None else clock.now() - timedelta(hours=data.hours)
+        if data.repair:
+            request.user.require("ops:repair")
         repair = Repair(request.user.user_id) if data.repair else None
         after = 0 if data.after is None else read_id(data.after, "after")
         run = reconciler.run(since, repair, after=after)
@@ -82,6 +84,7 @@ def book_routes(reconciler: Reconciler, streams: Streams, clock: Clock, merchant
         operation_id="acknowledgeDifferences",
         summary="Let differences stand that were looked into, until one of the two sides changes",
         status_code=200,
+        opt=scope("ops:repair"),
         responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidRequest, InvalidText),
     )
     async def acknowledge(request: Caller, data: JSONBody[Acknowledge]) -> Acknowledged:
@@ -94,6 +97,7 @@ def book_routes(reconciler: Reconciler, streams: Streams, clock: Clock, merchant
         operation_id="withdrawAcknowledgements",
         summary="Let differences that were acknowledged count again",
         status_code=200,
+        opt=scope("ops:repair"),
         responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidRequest),
     )
     async def withdraw(request: Caller, data: JSONBody[Withdraw]) -> Acknowledged:
@@ -101,6 +105,6 @@ def book_routes(reconciler: Reconciler, streams: Streams, clock: Clock, merchant
         withdrawn = await reconciler.acknowledgements.withdraw(numbers, request.user.user_id)
         return Acknowledged([str(number) for number in withdrawn])
 
-    opt = scope("ops") | scopes_of(merchant_id)
+    opt = scope("ops:read") | scopes_of(merchant_id)
     handlers = [reconcile, acknowledge, withdraw]
     return Router("/ops", route_handlers=handlers, tags=["operations"], opt=opt)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from paybell.messaging.failures import FailureStore
 from paybell.operations.monitor import Monitor
-from paybell.operations.timeline import Timelines
 from paybell.reconciliation.reconciler import Reconciler
 from paybell.storage import Database
 from paybell.storage.operator_actions import OperatorAction, list_actions
@@ -16,7 +15,6 @@ class OperatorDesk:
     """The parts of the ``ops`` role that answer questions; ``databases`` by name."""
 
     monitor: Monitor
-    timelines: Timelines
     failures: FailureStore
     reconciler: Reconciler
     databases: Mapping[str, Database]

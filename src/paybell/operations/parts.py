@@ -6,6 +6,8 @@ from paybell.messaging.failures import FailureStore
 from paybell.operations.book_routes import book_routes
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.monitor import PERIOD_SECONDS, Monitor
+from paybell.operations.payment_routes import payment_routes
+from paybell.operations.payments import Payments
 from paybell.operations.problems import PROBLEMS
 from paybell.operations.routes import ops_routes
 from paybell.operations.sampling import Sampler
@@ -44,13 +46,14 @@ async def operations_parts(host: Host) -> Parts:
     )
     desk = OperatorDesk(
         Monitor(sampler.take),
-        Timelines(pay, trade),
         FailureStore(trade),
         Reconciler(pay_books, TradeBooks(trade), Acknowledgements(pay, settings.merchant_id), host.clock),
         {"pay": pay, "trade": trade},
     )
     parts.services.append(desk)
     parts.routers.append(ops_routes(desk, host.streams, settings.merchant_id))
+    payments = Payments(pay, trade, host.clock, settings.merchant_id)
+    parts.routers.append(payment_routes(payments, Timelines(pay, trade), host.clock, settings.merchant_id))
     parts.routers.append(book_routes(desk.reconciler, host.streams, host.clock, settings.merchant_id))
     parts.loops.append(Loop("monitor", desk.monitor.look, idle_seconds=PERIOD_SECONDS))
 

@@ -1,4 +1,4 @@
-"""Routes of the operations console: scope ``ops``."""
+"""Routes of the operations console: scopes ``ops:read`` and ``ops:repair``."""
 
 from base64 import b64encode
 from dataclasses import asdict
@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 import msgspec
 from litestar import Router, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 from msgspec import Meta
 
@@ -18,8 +18,6 @@ from paybell.messaging.failures import REPLAY_MAX, Chosen, FailedDelivery, Failu
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.errors import FailureNotFound
 from paybell.operations.problems import PROBLEMS
-from paybell.operations.timeline import Timeline
-from paybell.pay.errors import PayOrderNotFound
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.errors import InvalidText, TooManyStreams
 from paybell.web.event_streams import Streams
@@ -133,15 +131,6 @@ def _watching(desk: OperatorDesk, streams: Streams) -> list[HTTPRouteHandler]:
         return streams.respond(desk.monitor.follow(samples), request.user)
 
     @get(
-        "/payments/{name:str}",
-        operation_id="readTimeline",
-        summary="One payment's way through all parts, by any of its ids",
-        responses=PROBLEMS.refusals(InvalidRequest, InsufficientScope, PayOrderNotFound),
-    )
-    async def timeline(name: FromPath[str]) -> Timeline:
-        return await desk.timelines.find(name)
-
-    @get(
         "/actions",
         operation_id="readActions",
         summary="What operators did by hand",
@@ -153,7 +142,7 @@ def _watching(desk: OperatorDesk, streams: Streams) -> list[HTTPRouteHandler]:
             [ActionView(**{**asdict(one), "id": str(one.id)}, database=name) for name, one in found]
         )
 
-    return [now, timeline, actions]
+    return [now, actions]
 
 
 def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
@@ -195,6 +184,7 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
         operation_id="replayFailures",
         summary="Hand dead letters to their listeners again; ask again until none is left",
         status_code=200,
+        opt=scope("ops:repair"),
         responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidText),
     )
     async def replay(request: Caller, data: JSONBody[Replay]) -> Replayed:
@@ -205,6 +195,7 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
         operation_id="acknowledgeFailures",
         summary="Give dead letters up: they count no more, and are removed after a time",
         status_code=200,
+        opt=scope("ops:repair"),
         responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidText),
     )
     async def acknowledge(request: Caller, data: JSONBody[Replay]) -> AcknowledgedFailures:
@@ -223,7 +214,7 @@ def _chosen(data: Replay) -> Chosen:
 
 def ops_routes(desk: OperatorDesk, streams: Streams, merchant_id: str) -> Router:
     """Return the routes under ``/ops``: of the house, because they show every merchant's payments."""
-    opt = scope("ops") | scopes_of(merchant_id)
+    opt = scope("ops:read") | scopes_of(merchant_id)
     handlers = [*_watching(desk, streams), *_failures(desk)]
     return Router("/ops", route_handlers=handlers, tags=["operations"], opt=opt)
 

@@ -28,6 +28,14 @@ RETURNING name;
 -- name: note_found
 UPDATE schedules SET found = $2 WHERE name = $1;
 
+-- name: forget_found
+DELETE FROM found_differences WHERE merchant_id = $1;
+
+-- name: list_found
+INSERT INTO found_differences (merchant_id, biz_order_no, pay_order_id, kind)
+SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[])
+ON CONFLICT DO NOTHING;
+
 -- name: found_last
 SELECT found FROM schedules WHERE name = $1;
 

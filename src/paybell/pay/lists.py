@@ -53,8 +53,13 @@ async def walk_pay_orders(tx: Transaction, wanted: Wanted, limit: int) -> Sequen
         query = _SQL["newest_of_merchant"]
     else:
         query = _SQL["newest_of_all"]
+    return await tx.fetch(query, *bounds(wanted), limit)
+
+
+def bounds(wanted: Wanted) -> tuple[object, ...]:
+    """Return the first nine parameters of queries that read pieces of pay orders."""
     status = None if wanted.status is None else PayStatus[wanted.status].value
-    return await tx.fetch(query, *_common(wanted), status, wanted.merchant, wanted.person, limit)
+    return *_common(wanted), status, wanted.merchant, wanted.person
 
 
 async def _pay_orders(rows: Sequence[Record]) -> list[PayOrder]:

@@ -9,6 +9,7 @@ from paybell.messaging.outbox import Outbox
 from paybell.pay import store
 from paybell.pay.model import PayOrder
 from paybell.pay.status import PayStatus
+from paybell.reconciliation.differences import Difference
 from paybell.reconciliation.entries import Bucket, Entry, Standing
 from paybell.storage import Database, load_queries
 from paybell.storage.operator_actions import note_action
@@ -106,9 +107,18 @@ class PayBooks:
         async with self._database.transaction() as tx:
             return await tx.fetch_one(_SQL["take_turn"], name, period_seconds) is not None
 
-    async def note_found(self, name: str, found: int) -> None:
-        """Write down how much this work has found."""
-        await self._database.fetch(_SQL["note_found"], name, found)
+    async def note_found(self, name: str, found: int, listed: Sequence[Difference]) -> None:
+        """Write down how much this work has found, and those of it that operators can list."""
+        rows = [
+            (one.number, one.pay.pay_order_id, one.kind.value)
+            for one in listed
+            if one.pay is not None and one.pay.pay_order_id is not None
+        ]
+        async with self._database.transaction() as tx:
+            await tx.execute(_SQL["note_found"], name, found)
+            await tx.execute(_SQL["forget_found"], self._merchant_id)
+            if rows:
+                await tx.execute(_SQL["list_found"], self._merchant_id, *map(list, zip(*rows, strict=True)))
 
 
 async def found_last(pay: Database, name: str) -> int | None:

@@ -17,6 +17,8 @@ RECONCILE = "reconcile"
 _NAMED = 10
 # Events that one run republishes: after a long outage all may be under way.
 REPUBLISHED_MAX = 1_000
+# Differences that are kept for operators to list.
+LISTED_MAX = 10_000
 
 
 class PeriodicReconciler:
@@ -47,14 +49,16 @@ class PeriodicReconciler:
         """
         if not await self._pay.take_turn(RECONCILE, self._period_seconds):
             return 0
-        since, found = self._clock.now() - timedelta(seconds=self._window_seconds), 0
+        since = self._clock.now() - timedelta(seconds=self._window_seconds)
+        found, listed = 0, list[Difference]()
         self._turns.begin()
         repair = Repair(choose=self._turns.choose, stall_seconds=0)
         async for progress in self._reconciler.run(since, repair):
             if progress.batch:
                 _log(progress.batch)
+                listed += progress.batch[: LISTED_MAX - len(listed)]
             found = progress.differences
-        await self._pay.note_found(RECONCILE, found)
+        await self._pay.note_found(RECONCILE, found, listed)
         return 0
 
 

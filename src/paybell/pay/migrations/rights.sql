@@ -21,6 +21,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON relay_batches TO :role;
 GRANT SELECT, INSERT, UPDATE ON schedules TO :role;
 GRANT SELECT, INSERT ON operator_actions TO :role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON acknowledged_differences TO :role;
+GRANT SELECT, INSERT, DELETE ON found_differences TO :role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON node_leases TO :role;
 GRANT USAGE ON SEQUENCE node_numbers TO :role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON settle_times TO :role;
