@@ -4,6 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from paybell.cli.options import Flag
 from paybell.cli.output import operator, out, print_json
 from paybell.cli.reconcile import open_reconciler
 from paybell.clock import SystemClock
@@ -17,8 +18,8 @@ OrderNo = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=ID_MAX
 async def acknowledge(
     *orders: OrderNo,
     note: str = "",
-    withdraw: Annotated[bool, Parameter(negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    withdraw: Flag = False,
+    json: Flag = False,
 ) -> int:
     """Let differences stand: they are not counted, logged or repaired until one of the two sides changes.
 

@@ -11,6 +11,7 @@ from cyclopts import Parameter, validators
 from rich.table import Table
 from rich.text import Text
 
+from paybell.cli.options import Flag
 from paybell.cli.output import EXIT_USAGE, fail, operator, out, print_json
 from paybell.clock import SystemClock, rfc3339
 from paybell.errors import InvalidRequest, Misconfigured
@@ -24,9 +25,25 @@ from paybell.storage.migrate import revision
 
 dead_letters = cyclopts.App(name="dead-letters", help="Messages no listener could apply.")
 
-RowId = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=ID_MAX))]
-Most = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=100_000))]
-Json = Annotated[bool, Parameter(negative="")]
+RowId = Annotated[
+    int, Parameter(validator=validators.Number(gte=1, lte=ID_MAX), help="its number in the list.")
+]
+RowIds = Annotated[RowId, Parameter(help="their numbers in the list.")]
+Most = Annotated[
+    int, Parameter(validator=validators.Number(gte=1, lte=100_000), help="how many rows at most.")
+]
+State = Annotated[
+    FailureState,
+    Parameter(help="dead (waits for you), retry (tried again by itself) or acknowledged (given up)."),
+]
+OnlyReason = Annotated[
+    str | None, Parameter(help="only those with this reason, such as not_paid or unreadable.")
+]
+Reason = Annotated[str | None, Parameter(help="all with this reason.")]
+All = Annotated[Flag, Parameter(name="--all", help="all of them.")]
+Listeners = Annotated[str, Parameter(help="URL of a database of your own listeners, instead of trade's.")]
+Json = Annotated[Flag, Parameter(help="end with one JSON line.")]
+JsonWithBody = Annotated[Json, Parameter(help="end with one JSON line; the body is base64 then.")]
 
 
 @asynccontextmanager
@@ -50,21 +67,13 @@ async def _failures(listeners: str) -> AsyncIterator[FailureStore]:
 @dead_letters.command(name="list")
 async def list_(
     *,
-    state: FailureState = "dead",
-    reason: str | None = None,
+    state: State = "dead",
+    reason: OnlyReason = None,
     most: Most = 50,
-    listeners: str = "",
+    listeners: Listeners = "",
     json: Json = False,
 ) -> int:
-    """List messages that could not be applied, oldest first.
-
-    Args:
-        state: dead (waits for you), retry (tried again by itself) or acknowledged (given up).
-        reason: only those with this reason, such as not_paid or unreadable.
-        most: how many rows at most.
-        listeners: URL of a database of your own listeners, instead of trade's.
-        json: end with one JSON line.
-    """
+    """List messages that could not be applied, oldest first."""
     async with _failures(listeners) as store:
         found = await store.list(Chosen(reason=reason), state=state, limit=most)
     if json:
@@ -79,14 +88,8 @@ async def list_(
 
 
 @dead_letters.command
-async def show(row_id: RowId, /, *, listeners: str = "", json: Json = False) -> int:
-    """Show one message with its error, headers and body.
-
-    Args:
-        row_id: its number in the list.
-        listeners: URL of a database of your own listeners, instead of trade's.
-        json: end with one JSON line; the body is base64 then.
-    """
+async def show(row_id: RowId, /, *, listeners: Listeners = "", json: JsonWithBody = False) -> int:
+    """Show one message with its error, headers and body."""
     async with _failures(listeners) as store:
         found = await store.find(row_id)
     if found is None:
@@ -103,21 +106,13 @@ async def show(row_id: RowId, /, *, listeners: str = "", json: Json = False) -> 
 
 @dead_letters.command
 async def replay(
-    *row_ids: RowId,
-    reason: str | None = None,
-    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
-    listeners: str = "",
+    *row_ids: RowIds,
+    reason: Reason = None,
+    all_: All = False,
+    listeners: Listeners = "",
     json: Json = False,
 ) -> int:
-    """Redeliver dead messages to their listener, with the same event ids.
-
-    Args:
-        row_ids: their numbers in the list.
-        reason: all with this reason.
-        all_: all of them.
-        listeners: URL of a database of your own listeners, instead of trade's.
-        json: end with one JSON line.
-    """
+    """Redeliver dead messages to their listener, with the same event ids."""
     replayed = await _act(FailureStore.replay, row_ids, reason, all_, listeners)
     if json:
         print_json({"replayed": replayed})
@@ -128,22 +123,15 @@ async def replay(
 
 @dead_letters.command
 async def acknowledge(
-    *row_ids: RowId,
-    reason: str | None = None,
-    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
-    listeners: str = "",
+    *row_ids: RowIds,
+    reason: Reason = None,
+    all_: All = False,
+    listeners: Listeners = "",
     json: Json = False,
 ) -> int:
     """Give dead messages up: they count no more, and are removed after PAYBELL_DEAD_LETTER_DAYS.
 
     Until then `replay` by number still takes them back.
-
-    Args:
-        row_ids: their numbers in the list.
-        reason: all with this reason.
-        all_: all of them.
-        listeners: URL of a database of your own listeners, instead of trade's.
-        json: end with one JSON line.
     """
     acknowledged = await _act(FailureStore.acknowledge, row_ids, reason, all_, listeners)
     if json:

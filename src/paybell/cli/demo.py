@@ -32,6 +32,7 @@ from paybell.cli.demo_plan import (
     plan,
 )
 from paybell.cli.links import show_links
+from paybell.cli.options import Flag
 from paybell.cli.output import agreed, announce, out, print_json
 from paybell.cli.workload import for_each, progress, wait_for_statuses
 from paybell.clock import Clock, SystemClock
@@ -60,8 +61,8 @@ async def demo(
     buyers: Annotated[int, Parameter(validator=Number(gte=1, lte=10_000))] = 20,
     broker: Broker = "local",
     open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
-    yes: Annotated[bool, Parameter(negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    yes: Flag = False,
+    json: Flag = False,
 ) -> int:
     """Show orders being paid, from creating them to the order service that is notified by message.
 

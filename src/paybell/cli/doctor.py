@@ -2,20 +2,16 @@
 
 import os
 from dataclasses import asdict
-from typing import Annotated
 
-from cyclopts import Parameter
 from rich.table import Table
 
+from paybell.cli.options import Flag, Role, roles_of
 from paybell.cli.output import out, print_json
-from paybell.cli.roles import Role, roles_of
 from paybell.clock import SystemClock
 from paybell.diagnosis.examination import examine
 
 
-async def doctor(
-    *, role: tuple[Role, ...] = ("all",), json: Annotated[bool, Parameter(negative="")] = False
-) -> int:
+async def doctor(*, role: tuple[Role, ...] = ("all",), json: Flag = False) -> int:
     """Look at settings, databases, clock, broker and what waits; exit code 1 when something must be repaired.
 
     What the service sets up when it starts is set up here too: an embedded database, development secrets, the

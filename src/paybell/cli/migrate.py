@@ -1,9 +1,6 @@
 """``paybell migrate``."""
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
+from paybell.cli.options import Flag
 from paybell.cli.output import out, print_json
 from paybell.messaging.tables import SCHEMA as LISTENERS
 from paybell.serving.databases import SCHEMAS, databases, named
@@ -12,9 +9,7 @@ from paybell.storage import migrate as migrations
 from paybell.storage.runtime_role import grant
 
 
-async def migrate(
-    *, listeners: str = "", runtime_role: str = "", json: Annotated[bool, Parameter(negative="")] = False
-) -> int:
+async def migrate(*, listeners: str = "", runtime_role: str = "", json: Flag = False) -> int:
     """Bring the databases to the schema this version needs.
 
     Args:

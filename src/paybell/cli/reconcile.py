@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn
 from rich.table import Table
 
+from paybell.cli.options import Flag
 from paybell.cli.output import err, operator, out, print_json, say_how_many_more
 from paybell.cli.reconcile_file import match_file
 from paybell.clock import Clock, SystemClock
@@ -36,13 +37,13 @@ HOURS_MAX = 1_000_000
 
 async def reconcile(
     *,
-    repair: Annotated[bool, Parameter(negative="")] = False,
+    repair: Flag = False,
     hours: Annotated[float | None, Parameter(validator=validators.Number(gt=0, lte=HOURS_MAX))] = None,
     file: Path | None = None,
     kind: Kind | None = None,
     since: str | None = None,
     until: str | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Flag = False,
 ) -> int:
     """Compare pay orders with the order service's orders; exit code 0 when nothing differs any more.
 

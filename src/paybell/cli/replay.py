@@ -13,6 +13,7 @@ from rich.table import Table
 
 from paybell.cli.client import PaybellClient
 from paybell.cli.log_replay import EXPIRED, PAY_PASSWORD, REPLAYER, LogReplay, Replayer
+from paybell.cli.options import Flag
 from paybell.cli.output import announce, out, print_json
 from paybell.cli.workload import progress
 from paybell.clock import Clock, SystemClock
@@ -37,7 +38,7 @@ async def replay(
     url: str | None = None,
     concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=CONCURRENCY_MAX))] = 64,
     patience: Annotated[float, Parameter(validator=Number(gte=0, lte=3600))] = 20.0,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Flag = False,
 ) -> int:
     """Pay a purchase log (CSV: biz_order_no,user_id,amount,currency,subject,purchased_on).
 

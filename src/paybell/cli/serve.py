@@ -15,8 +15,8 @@ import structlog
 import uvloop
 from cyclopts import Parameter, validators
 
+from paybell.cli.options import Flag, Role, roles_of
 from paybell.cli.output import announce
-from paybell.cli.roles import Role, roles_of
 from paybell.clock import SystemClock
 from paybell.environment.reading import service_links
 from paybell.errors import Misconfigured
@@ -36,7 +36,7 @@ def serve(
     host: str | None = None,
     port: int | None = None,
     workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=WORKERS_MAX))] = 1,
-    sample: Annotated[bool, Parameter(negative="")] = False,
+    sample: Flag = False,
     inherited: Annotated[tuple[int, ...], Parameter(show=False, consume_multiple=False)] = (),
 ) -> int:
     """Run the service until it is told to stop (SIGTERM or Ctrl-C).

@@ -1,11 +1,9 @@
 """``paybell tell``: past events for a queue that was bound later."""
 
-from typing import Annotated
-
-from cyclopts import Parameter
 from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn
 
+from paybell.cli.options import Flag
 from paybell.cli.output import err, out, print_json
 from paybell.cli.reconcile import moment
 from paybell.clock import SystemClock
@@ -25,7 +23,7 @@ async def tell(
     since: str,
     queue: str,
     until: str | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Flag = False,
 ) -> None:
     """Publish past events to one queue: of each pay order that was paid, closed or refunded, the newest.
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from paybell.cli.options import Flag
 from paybell.cli.output import print_json
 from paybell.clock import SystemClock
 from paybell.errors import InvalidRequest, NotAuthenticated
@@ -23,7 +24,7 @@ def token(
     scope: str = "",
     merchant: str = "",
     lifetime_seconds: Lifetime = 3600,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Flag = False,
 ) -> int:
     """Mint a bearer token with the service's own secret.
 

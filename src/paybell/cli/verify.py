@@ -2,13 +2,12 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
 from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn
 from rich.table import Table
 
+from paybell.cli.options import Flag
 from paybell.cli.output import err, out, print_json, say_how_many_more
 from paybell.clock import SystemClock
 from paybell.serving.databases import prepared
@@ -23,7 +22,7 @@ from paybell.wallet.seal_keys import SealKeys
 SHOWN_MAX = 50
 
 
-async def verify(*, anchor: Path | None = None, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+async def verify(*, anchor: Path | None = None, json: Flag = False) -> int:
     """Check ledger, pay orders, refunds, outbox and the chain over transfers; exit code 0 when all is right.
 
     Payments go on meanwhile: everything is read as it was when it began.

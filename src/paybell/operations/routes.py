@@ -146,6 +146,8 @@ def _watching(desk: OperatorDesk, streams: Streams) -> list[HTTPRouteHandler]:
 
 
 def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
+    acting = PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidText)
+
     @get(
         "/failures",
         operation_id="readFailures",
@@ -185,7 +187,7 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
         summary="Hand dead letters to their listeners again; ask again until none is left",
         status_code=200,
         opt=scope("ops:repair"),
-        responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidText),
+        responses=acting,
     )
     async def replay(request: Caller, data: JSONBody[Replay]) -> Replayed:
         return Replayed(await desk.failures.replay(_chosen(data), request.user.user_id, limit=data.most))
@@ -196,7 +198,7 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
         summary="Give dead letters up: they count no more, and are removed after a time",
         status_code=200,
         opt=scope("ops:repair"),
-        responses=PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidText),
+        responses=acting,
     )
     async def acknowledge(request: Caller, data: JSONBody[Replay]) -> AcknowledgedFailures:
         done = await desk.failures.acknowledge(_chosen(data), request.user.user_id, limit=data.most)

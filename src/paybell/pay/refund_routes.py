@@ -2,11 +2,9 @@
 
 import msgspec
 from litestar import Response, Router, post
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 
 from paybell.errors import Busy, InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown
-from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
 from paybell.idempotency.keys import KeptAnswer
 from paybell.ids import parse_id
 from paybell.pay.errors import (
@@ -22,7 +20,7 @@ from paybell.wallet.errors import BalanceLimit
 from paybell.web.auth import Caller, scope, trace_of
 from paybell.web.errors import InvalidText
 from paybell.web.fields import Amount, PathId, Subject
-from paybell.web.idempotency import IdempotencyHeader, read_key, replayable
+from paybell.web.idempotency import WITH_A_KEY, IdempotencyHeader, done_once, kept, read_key, replayable
 from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_text
 
@@ -63,7 +61,7 @@ def view(refund: Refund, order: PayOrder) -> RefundView:
 
 def refunded(done: tuple[Refund, PayOrder]) -> KeptAnswer:
     """Make the answer that is kept for a refund."""
-    return KeptAnswer(201, msgspec.json.encode(view(*done)))
+    return kept(view(*done))
 
 
 def refund_routes(service: RefundService) -> Router:
@@ -79,19 +77,17 @@ def refund_routes(service: RefundService) -> Router:
             InvalidAmount,
             InvalidId,
             InvalidText,
-            IdempotencyKeyMissing,
             InsufficientScope,
             PayOrderNotFound,
             PayOrderNotPaid,
             RefundExceedsPayment,
             MerchantInsufficientBalance,
             BalanceLimit,
-            IdempotencyKeyInUse,
-            IdempotencyKeyReused,
+            *WITH_A_KEY,
             OutcomeUnknown,
             Busy,
         )
-        | {201: ResponseSpec(RefundView, description="Done, now or before", generate_examples=False)},
+        | done_once(RefundView),
     )
     async def refund(
         request: Caller,

@@ -6,7 +6,6 @@ from typing import Annotated, Literal, cast
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from msgspec import Meta
 
@@ -41,6 +40,7 @@ from paybell.web.fields import (
     UserId,
     read_id,
 )
+from paybell.web.idempotency import created_or_same, same_again
 from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_text
 
@@ -147,7 +147,7 @@ def _applying(service: PayService, default_ttl_seconds: int) -> list[HTTPRouteHa
             PayOrderClosed,
             OutcomeUnknown,
         )
-        | {200: ResponseSpec(PayOrderView, description="The same again", generate_examples=False)},
+        | same_again(PayOrderView),
     )
     async def apply(request: Caller, data: JSONBody[NewPayOrder]) -> Response[PayOrderView]:
         application = Application(
@@ -160,7 +160,7 @@ def _applying(service: PayService, default_ttl_seconds: int) -> list[HTTPRouteHa
             ttl_seconds=data.expires_in_seconds or default_ttl_seconds,
         )
         order, created = await service.apply(application)
-        return Response(view(order), status_code=201 if created else 200)
+        return created_or_same(view(order), created=created)
 
     return [apply]
 

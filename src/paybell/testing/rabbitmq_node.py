@@ -210,24 +210,8 @@ class RabbitmqNode:
         Raises:
             Unavailable: it failed, or took longer than ``CTL_TIMEOUT_SECONDS``.
         """
-        try:
-            done: subprocess.CompletedProcess[bytes] = subprocess.run(  # noqa: S603  # our own node, as its own user
-                [str(self._server.with_name("rabbitmqctl")), "--quiet", "--node", self.name, *arguments],
-                env=self._environment,
-                cwd=self.home,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=CTL_TIMEOUT_SECONDS,
-                check=False,
-                **unprivileged(),
-            )
-        except subprocess.TimeoutExpired as error:
-            raise Unavailable(f"rabbitmqctl {arguments[0]} took over {CTL_TIMEOUT_SECONDS:g} s.") from error
-        said = done.stdout.decode(errors="replace").strip()
-        if done.returncode:
-            raise Unavailable(f"rabbitmqctl {arguments[0]} failed: {said}")
-        return said
+        command = [str(self._server.with_name("rabbitmqctl")), "--quiet", "--node", self.name, *arguments]
+        return self._run(f"rabbitmqctl {arguments[0]}", command)
 
     def evaluate(self, expression: str) -> str:
         """Evaluate Erlang in the node and return the value: in 10 ms where there is an erl_call.
@@ -237,12 +221,18 @@ class RabbitmqNode:
         """
         if not (erl_call := shutil.which("erl_call", path=SEARCH_PATH)):
             return self.ctl("eval", f"{expression}.")
+        said = self._run("erl_call", [erl_call, "-sname", self.name, "-e"], f"{expression}.\n")
+        if not said.startswith("{ok, "):
+            raise Unavailable(f"erl_call failed: {said}")
+        return said.removeprefix("{ok, ").removesuffix("}")
+
+    def _run(self, name: str, command: Sequence[str], given: str = "") -> str:
         try:
-            done: subprocess.CompletedProcess[bytes] = subprocess.run(  # noqa: S603  # as in ctl
-                [erl_call, "-sname", self.name, "-e"],
+            done: subprocess.CompletedProcess[bytes] = subprocess.run(  # noqa: S603  # our own node, as its own user
+                command,
                 env=self._environment,
                 cwd=self.home,
-                input=f"{expression}.\n".encode(),
+                input=given.encode(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 timeout=CTL_TIMEOUT_SECONDS,
@@ -250,11 +240,11 @@ class RabbitmqNode:
                 **unprivileged(),
             )
         except subprocess.TimeoutExpired as error:
-            raise Unavailable(f"erl_call took over {CTL_TIMEOUT_SECONDS:g} s.") from error
+            raise Unavailable(f"{name} took over {CTL_TIMEOUT_SECONDS:g} s.") from error
         said = done.stdout.decode(errors="replace").strip()
-        if not said.startswith("{ok, "):
-            raise Unavailable(f"erl_call failed: {said}")
-        return said.removeprefix("{ok, ").removesuffix("}")
+        if done.returncode:
+            raise Unavailable(f"{name} failed: {said}")
+        return said
 
     @property
     def _running(self) -> "subprocess.Popen[bytes]":

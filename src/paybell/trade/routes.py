@@ -7,7 +7,6 @@ from datetime import datetime
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from litestar.response import Stream
 
@@ -46,6 +45,7 @@ from paybell.web.fields import (
     UserId,
     read_id,
 )
+from paybell.web.idempotency import created_or_same, same_again
 from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_text
 
@@ -153,7 +153,7 @@ def _writing(service: TradeService) -> list[HTTPRouteHandler]:
             PayServiceUnavailable,
             OutcomeUnknown,
         )
-        | {200: ResponseSpec(OrderView, description="The same again", generate_examples=False)},
+        | same_again(OrderView),
     )
     async def create_order(request: Caller, data: JSONBody[NewOrder]) -> Response[OrderView]:
         purchase = Purchase(
@@ -164,7 +164,7 @@ def _writing(service: TradeService) -> list[HTTPRouteHandler]:
             subject=check_text(data.subject, "subject"),
         )
         order, created = await service.create(purchase, trace_of(request))
-        return Response(view(order), status_code=201 if created else 200)
+        return created_or_same(view(order), created=created)
 
     @post(
         "/{order_id:str}/cancel",

@@ -6,12 +6,10 @@ from typing import Annotated
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, JSONBody
 from msgspec import Meta
 
 from paybell.errors import Busy, InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown, UnknownCurrency
-from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
 from paybell.idempotency.keys import KeptAnswer
 from paybell.money import DEFAULT_CURRENCY, check_currency
 from paybell.wallet.errors import BalanceLimit, NotTheOwner, WalletExists, WalletNotFound
@@ -19,7 +17,7 @@ from paybell.wallet.problems import PROBLEMS
 from paybell.wallet.service import Wallet, WalletService
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.fields import Amount, Currency, PathUserId, SixDigits, UserId
-from paybell.web.idempotency import IdempotencyHeader, read_key, replayable
+from paybell.web.idempotency import WITH_A_KEY, IdempotencyHeader, done_once, kept, read_key, replayable
 from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_text, check_user_id
 
@@ -72,7 +70,7 @@ def view(wallet: Wallet) -> WalletView:
 
 def topped_up(wallet: Wallet) -> KeptAnswer:
     """Make the answer that is kept for a top-up."""
-    return KeptAnswer(201, msgspec.json.encode(view(wallet)))
+    return kept(view(wallet))
 
 
 def _topping_up(service: WalletService) -> HTTPRouteHandler:
@@ -86,16 +84,14 @@ def _topping_up(service: WalletService) -> HTTPRouteHandler:
             InvalidAmount,
             InvalidId,
             UnknownCurrency,
-            IdempotencyKeyMissing,
             InsufficientScope,
             WalletNotFound,
             BalanceLimit,
-            IdempotencyKeyInUse,
-            IdempotencyKeyReused,
+            *WITH_A_KEY,
             OutcomeUnknown,
             Busy,
         )
-        | {201: ResponseSpec(WalletView, description="Done, now or before", generate_examples=False)},
+        | done_once(WalletView),
     )
     async def top_up(
         request: Caller,

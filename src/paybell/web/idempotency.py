@@ -1,16 +1,20 @@
-"""What routes with an ``Idempotency-Key`` share."""
+"""What routes share that may be asked for the same twice: by an ``Idempotency-Key`` or an id of one's own."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 from litestar import Response
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter
 
+from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
 from paybell.idempotency.keys import IdempotencyKey, KeptAnswer
 from paybell.web.auth import Caller
 from paybell.web.bodies import JSON
 from paybell.web.openapi import IDEMPOTENCY_KEY
 
+View = TypeVar("View", bound=msgspec.Struct)
+WITH_A_KEY = (IdempotencyKeyMissing, IdempotencyKeyInUse, IdempotencyKeyReused)
 IdempotencyHeader: TypeAlias = Annotated[
     str | None,
     HeaderParameter(name=IDEMPOTENCY_KEY, description="Needed: 1 to 255 printable ASCII characters."),
@@ -28,6 +32,26 @@ def read_key(
     return IdempotencyKey.of(
         request.user.merchant_id, route, header, msgspec.json.encode(body), former_caller
     )
+
+
+def same_again(view: type[View]) -> dict[int, ResponseSpec]:
+    """Describe the answer to whoever creates what is there already, just as asked for."""
+    return {200: ResponseSpec(view, description="The same again", generate_examples=False)}
+
+
+def created_or_same(view: View, *, created: bool) -> Response[View]:
+    """Return what was created now, or was there."""
+    return Response(view, status_code=201 if created else 200)
+
+
+def done_once(view: type[View]) -> dict[int, ResponseSpec]:
+    """Describe the answer that is kept for a key."""
+    return {201: ResponseSpec(view, description="Done, now or before", generate_examples=False)}
+
+
+def kept(view: View) -> KeptAnswer:
+    """Make the answer that is kept for a key."""
+    return KeptAnswer(201, msgspec.json.encode(view))
 
 
 def replayable(answer: KeptAnswer, *, replayed: bool) -> Response[bytes]:

@@ -1,10 +1,13 @@
-"""The roles that commands are told, as they are typed."""
+"""Options that several commands have: flags without a --no- form, and the roles as they are typed."""
 
 from collections.abc import Collection
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from paybell.settings import ROLES
 
+Flag = Annotated[bool, Parameter(negative="")]
 Role = Literal["all", "api", "background", "trade", "ops", "relay"]
 
 
