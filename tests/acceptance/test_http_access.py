@@ -18,6 +18,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 OPEN = {
     "/cashier/{order_id:str}",
     "/console",
+    "/console/{page:str}",
+    "/console/{page:str}/{name:str}",
     "/pages/{folder:str}/{name:str}",
     "/healthz",
     "/readyz",
@@ -106,6 +108,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", "/ops/payments"): Rule("ops:read", other_merchant=NO_SCOPE),
     ("GET", "/ops/payments/{name:str}"): Rule("ops:read", other_merchant=NO_SCOPE),
     ("GET", "/ops/failures"): Rule("ops:read", other_merchant=NO_SCOPE),
+    ("GET", "/ops/failures/outcome"): Rule("ops:read", other_merchant=NO_SCOPE),
     ("GET", "/ops/failures/{failure_id:str}"): Rule("ops:read", other_merchant=NO_SCOPE),
     ("POST", "/ops/failures/replay"): Rule("ops:repair", other_merchant=NO_SCOPE, body={}),
     ("POST", "/ops/failures/acknowledge"): Rule("ops:repair", other_merchant=NO_SCOPE, body={"ids": "1"}),
@@ -183,8 +186,7 @@ class Victim:
             .replace("{name:str}", self.order["payOrderId"])
             .replace("{failure_id:str}", self.failure)
         )
-        if path == "/ops/now":
-            path += "?samples=0"
+        path += {"/ops/now": "?samples=0", "/ops/failures/outcome": "?actions=1"}.get(path, "")
         if method == "GET" and path in LISTS:
             path += f"?{LISTS[path]}={self.order['id']}"
         body = None if rule.body is None else {k: known.get(str(v), v) for k, v in rule.body.items()}

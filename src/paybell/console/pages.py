@@ -17,6 +17,8 @@ from litestar.params import FromPath
 from paybell.money import CURRENCIES, digits_of
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+# The pages of the console are one document, which reads from its address what it shows.
+_CONSOLE_PAGES = frozenset({"payments", "dead-letters", "books", "audit"})
 # Nothing inline, nothing from elsewhere, in nobody's frame.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -40,11 +42,14 @@ def page_routes() -> list[HTTPRouteHandler]:
         f"{folder.name}/{file.name}": file.read_bytes() for folder in folders for file in folder.iterdir()
     }
     contents["shared/currencies.js"] = _currencies()
+    console_page = contents.pop("operations/console.html")
 
     def serve(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
         if name not in contents:
             raise NotFoundException
-        content = contents[name]
+        return answer(request, name, contents[name])
+
+    def answer(request: Request[Any, Any, Any], name: str, content: bytes) -> Response[bytes]:
         tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
         headers = {**_HEADERS, "ETag": tag}
         if request.headers.get("if-none-match") == tag:
@@ -57,9 +62,15 @@ def page_routes() -> list[HTTPRouteHandler]:
         del order_id  # the page reads it from its own address
         return serve(request, "cashier/cashier.html")
 
-    @get("/console", include_in_schema=False)
-    async def console(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return serve(request, "operations/console.html")
+    @get(["/console", "/console/{page:str}", "/console/{page:str}/{name:str}"], include_in_schema=False)
+    async def console(
+        request: Request[Any, Any, Any], page: FromPath[str] = "", name: FromPath[str] = ""
+    ) -> Response[bytes]:
+        if (page and page not in _CONSOLE_PAGES) or (name and page != "payments"):
+            raise NotFoundException
+        # Relative, because the service may stand below a path of a proxy.
+        root = b"../" * ((page != "") + (name != ""))
+        return answer(request, "console.html", console_page.replace(b"{root}", root))
 
     @get("/pages/{folder:str}/{name:str}", include_in_schema=False)
     async def page_file(

@@ -141,6 +141,15 @@ class FailureCount:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayOutcome:
+    """How many rows of replays were applied, wait for their listener, or have failed again."""
+
+    applied: int
+    waiting: int
+    failed_again: int
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """Which failures: of these row ids, with this reason, of this listener, failed by then; None: any."""
 
@@ -191,15 +200,27 @@ class FailureStore:
             who: the operator.
             limit: at most so many, `REPLAY_MAX` at the most.
         """
+        return (await self.replay_noted(chosen, who, limit=limit))[0]
+
+    async def replay_noted(
+        self, chosen: "Chosen", who: str, *, limit: int = REPLAY_MAX
+    ) -> tuple[int, int | None]:
+        """As `replay`; return also the id of the action that notes it, None where there was nothing."""
         return await self._act("replay", chosen, who, limit)
+
+    async def outcome(self, actions: Sequence[int]) -> ReplayOutcome:
+        """Return what came of replays, by the ids of the actions that note them."""
+        row = await self._database.fetch_one(_SQL["outcome_of_replays"], actions)
+        assert row is not None
+        return ReplayOutcome(**row)
 
     async def acknowledge(self, chosen: "Chosen", who: str, *, limit: int = REPLAY_MAX) -> int:
         """Give dead letters up: they count no more, and are removed after a time. As `replay`."""
-        return await self._act("acknowledge", chosen, who, limit)
+        return (await self._act("acknowledge", chosen, who, limit))[0]
 
     async def _act(
         self, action: Literal["replay", "acknowledge"], chosen: "Chosen", who: str, limit: int
-    ) -> int:
+    ) -> tuple[int, int | None]:
         async with self._database.transaction() as tx:
             rows = await tx.fetch(
                 _SQL[f"{action}_failures"],
@@ -210,9 +231,10 @@ class FailureStore:
                 chosen.listener,
                 chosen.until,
             )
+            noted = None
             if rows:
-                await note_action(tx, who, action, chosen.text, [row["id"] for row in rows])
-            return len(rows)
+                noted = await note_action(tx, who, action, chosen.text, [row["id"] for row in rows])
+            return len(rows), noted
 
     async def counts(self) -> dict[str, int]:
         """Return the number of failures by state (``retry``, ``dead``), each at most 100,000."""

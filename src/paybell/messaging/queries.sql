@@ -284,6 +284,15 @@ WHERE id IN (
 )
 RETURNING id;
 
+-- name: outcome_of_replays
+-- Of what was replayed under these actions: gone means that its listener has applied it.
+SELECT count(*) FILTER (WHERE kept.id IS NULL) AS applied,
+       count(*) FILTER (WHERE kept.state = 'retry') AS waiting,
+       count(*) FILTER (WHERE kept.state IN ('dead', 'acknowledged')) AS failed_again
+FROM operator_actions AS action CROSS JOIN unnest(action.rows) AS replayed (id)
+LEFT JOIN failed_deliveries AS kept ON kept.id = replayed.id
+WHERE action.id = ANY($1::bigint[]) AND action.action = 'replay';
+
 -- name: count_failures
 -- Up to a bound: a heap of failures must not make watching it slow.
 SELECT state, (SELECT count(*) FROM (SELECT 1 FROM failed_deliveries WHERE failed_deliveries.state = states.state LIMIT 100000) AS bounded) AS rows

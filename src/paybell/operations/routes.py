@@ -21,7 +21,7 @@ from paybell.operations.problems import PROBLEMS
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.errors import InvalidText, TooManyStreams
 from paybell.web.event_streams import Streams
-from paybell.web.fields import PathId, parse_ids
+from paybell.web.fields import PathId, id_list, parse_ids
 from paybell.web.queries import check_moment
 from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_optional
@@ -93,9 +93,18 @@ class AcknowledgedFailures(msgspec.Struct, rename="camel"):
 
 
 class Replayed(msgspec.Struct, rename="camel"):
-    """How many were handed to their listeners now; 0: none was left."""
+    """How many were handed to their listeners now, and the action that notes it; 0: none was left."""
 
     replayed: int
+    action: str | None
+
+
+class Outcome(msgspec.Struct, rename="camel"):
+    """What came of deliveries that were replayed; a listener may be busy with those that wait."""
+
+    applied: int
+    waiting: int
+    failed_again: int
 
 
 class ActionView(msgspec.Struct, rename="camel"):
@@ -146,8 +155,6 @@ def _watching(desk: OperatorDesk, streams: Streams) -> list[HTTPRouteHandler]:
 
 
 def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
-    acting = PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidText)
-
     @get(
         "/failures",
         operation_id="readFailures",
@@ -181,6 +188,12 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
             raise FailureNotFound
         return _detail(found)
 
+    return [failures, failure]
+
+
+def _deeds(desk: OperatorDesk) -> list[HTTPRouteHandler]:
+    acting = PROBLEMS.refusals(*WITH_A_BODY, InsufficientScope, InvalidId, InvalidText)
+
     @post(
         "/failures/replay",
         operation_id="replayFailures",
@@ -190,7 +203,20 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
         responses=acting,
     )
     async def replay(request: Caller, data: JSONBody[Replay]) -> Replayed:
-        return Replayed(await desk.failures.replay(_chosen(data), request.user.user_id, limit=data.most))
+        who = request.user.user_id
+        rows, action = await desk.failures.replay_noted(_chosen(data), who, limit=data.most)
+        return Replayed(rows, None if action is None else str(action))
+
+    @get(
+        "/failures/outcome",
+        operation_id="readReplayOutcome",
+        summary="What came of replays, by the actions that note them",
+        responses=PROBLEMS.refusals(InsufficientScope, InvalidId, InvalidRequest),
+    )
+    async def outcome(
+        actions: Annotated[str, id_list("actions")],
+    ) -> Outcome:
+        return Outcome(**asdict(await desk.failures.outcome(parse_ids(actions, "actions"))))
 
     @post(
         "/failures/acknowledge",
@@ -204,7 +230,7 @@ def _failures(desk: OperatorDesk) -> list[HTTPRouteHandler]:
         done = await desk.failures.acknowledge(_chosen(data), request.user.user_id, limit=data.most)
         return AcknowledgedFailures(done)
 
-    return [failures, failure, replay, acknowledge]
+    return [replay, outcome, acknowledge]
 
 
 def _chosen(data: Replay) -> Chosen:
@@ -217,7 +243,7 @@ def _chosen(data: Replay) -> Chosen:
 def ops_routes(desk: OperatorDesk, streams: Streams, merchant_id: str) -> Router:
     """Return the routes under ``/ops``: of the house, because they show every merchant's payments."""
     opt = scope("ops:read") | scopes_of(merchant_id)
-    handlers = [*_watching(desk, streams), *_failures(desk)]
+    handlers = [*_watching(desk, streams), *_failures(desk), *_deeds(desk)]
     return Router("/ops", route_handlers=handlers, tags=["operations"], opt=opt)
 
 

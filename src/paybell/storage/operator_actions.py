@@ -22,8 +22,8 @@ class OperatorAction:
     rows: int
 
 
-async def note_action(tx: Transaction, who: str, action: str, selection: str, rows: Sequence[int]) -> None:
-    """Write down, for good, who did what.
+async def note_action(tx: Transaction, who: str, action: str, selection: str, rows: Sequence[int]) -> int:
+    """Write down, for good, who did what; return the id of the row that says so.
 
     Args:
         tx: the transaction of the deed.
@@ -32,7 +32,9 @@ async def note_action(tx: Transaction, who: str, action: str, selection: str, ro
         selection: what was chosen, for people.
         rows: the ids of the rows that were acted on.
     """
-    await tx.execute(_SQL["note_action"], tx.now, who, action, selection, rows)
+    row = await tx.fetch_one(_SQL["note_action"], tx.now, who, action, selection, rows)
+    assert row is not None
+    return int(row["id"])
 
 
 async def list_actions(database: Database, limit: int) -> list[OperatorAction]:

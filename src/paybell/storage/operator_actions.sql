@@ -1,5 +1,5 @@
 -- name: note_action
-INSERT INTO operator_actions (at, who, action, selection, rows) VALUES ($1, $2, $3, $4, $5);
+INSERT INTO operator_actions (at, who, action, selection, rows) VALUES ($1, $2, $3, $4, $5) RETURNING id;
 
 -- name: list_actions
 SELECT id, at, who, action, selection, cardinality(rows) AS rows

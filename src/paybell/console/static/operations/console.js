@@ -1,90 +1,134 @@
-// The operations console: how everything stands, one payment's way, dead letters, and the books.
+// The operations console: the frame around its pages, and which page an address means.
 
-import { $, follow, language } from "../shared/api.js";
+import { $, language } from "../shared/api.js";
+import { openAudit } from "./audit.js";
 import { openBooks } from "./books.js";
-import { card } from "./chart.js";
 import { openDeadLetters } from "./dead-letters.js";
-import { openTimeline } from "./timeline.js";
-import { count, el, line, notice, rows, seconds, text } from "./widgets.js";
+import { h, icon } from "./dom.js";
+import { count } from "./figures.js";
+import { live, onLive, watch } from "./live.js";
+import { openNow } from "./now.js";
+import { openPayment } from "./payment.js";
+import { openPayments } from "./payments.js";
+import { address, route } from "./router.js";
+import { gate, onStanding, operator, standing, watchExpiry } from "./session.js";
+import { text } from "./text.js";
+import { chooseUtc, inUtc, localZone, moment, onZone } from "./times.js";
 
-const KEPT = 450;
-let samples = [];
+const PAGES = {
+  "": { name: "now", open: openNow, icon: "now", badge: (sample) => sample.troubles.length },
+  payments: { name: "payments", open: openPayments, icon: "payments" },
+  "dead-letters": { name: "dead-letters", open: openDeadLetters, icon: "dead", badge: (sample) => sample.deadLetters },
+  books: { name: "books", open: openBooks, icon: "books", badge: (sample) => sample.differences },
+  audit: { name: "audit", open: openAudit, icon: "audit" },
+};
+
+function nothingHere() {
+  return { element: h("p", {}, text.noPage, " ", h("a", { href: address() }, text.pages.now)) };
+}
+
+/** Show the page of an address in the frame; returns its view. */
+function open(at) {
+  const page = PAGES[at.page];
+  const view = standing === "none" ? { element: "" } : pageOf(page, at);
+  const title = view.title ?? text.pages[page?.name] ?? text.noPage;
+  $("heading").replaceChildren(title);
+  document.title = `${view.name ?? text.pages[page?.name] ?? ""} · ${text.title}`;
+  $("tools").replaceChildren(...(view.tools ?? []));
+  $("view").replaceChildren(view.element);
+  for (const link of $("rail").children) {
+    if (link.dataset.page === at.page) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (moved) $("heading").focus({ preventScroll: true });
+  moved = true;
+  return view;
+}
+
+// The first page is where the browser puts the focus; after that it follows the page.
+let moved = false;
+
+function pageOf(page, at) {
+  if (page?.name === "payments" && at.id) return openPayment(at);
+  return page && !at.id ? page.open(at) : nothingHere();
+}
 
 function showWords() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
-  document.title = text.title;
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = text[element.dataset.text];
   for (const element of document.querySelectorAll("[data-label]"))
     element.setAttribute("aria-label", text[element.dataset.label]);
 }
 
-// Now -----------------------------------------------------------------------------------------------
-
-const waiting = (sample) => sample.queues?.reduce((sum, queue) => sum + queue.ready, 0);
-const CARDS = [
-  ["paymentsPerSecond", (value) => value.toFixed(value < 10 ? 1 : 0)],
-  ["settleSeconds", seconds],
-  ["confirmedSeconds", seconds, (sample) => sample.confirmedSeconds50, (sample) => sample.confirmedSeconds99],
-  ["outboxPending", count],
-  ["outboxOldestSeconds", seconds],
-  ["ready", count, waiting],
-  ["retries", count],
-  ["deadLetters", count],
-  ["differences", count],
-];
-const cards = CARDS.map(([name, write, ...series]) =>
-  card({ title: text.cards[name], write, words: text, series: series.length ? series : [(sample) => sample[name]] }),
-);
-
-function trouble(one) {
-  const part = one.part.replace("_refuses", "");
-  const [what, advice] = text.troubles[one.code](one, text.parts[part] ?? part);
-  const item = el("li");
-  item.append(el("b", what), advice);
-  return item;
-}
-
-function show() {
-  const newest = samples.at(-1);
-  if (!newest) return;
-  for (const one of cards) one.update(samples);
-  const well = el("li", text.well, { className: "well" });
-  $("troubles").replaceChildren(...(newest.troubles.length ? newest.troubles.map(trouble) : [well]));
-  const queues = (newest.queues ?? []).map((queue) =>
-    queue.consumers < 0
-      ? line(queue.name, text.noQueue, "–")
-      : line(queue.name, count(queue.ready), count(queue.consumers)),
-  );
-  rows("queues", queues, text.localBroker, 3);
-}
-
-function connected(state) {
-  $("live").dataset.state = state;
-  $("live").textContent = text[state];
-}
-
-function watch() {
-  connected("connecting");
-  follow(
-    "/ops/now",
-    (name, data) => {
-      connected("live");
-      notice();
-      samples = name === "history" ? data : [...samples, data].slice(-KEPT);
-      show();
-      return true;
-    },
-    () => connected("lost"),
-  ).catch((error) => {
-    connected("lost");
-    notice(error);
+function rail() {
+  return Object.entries(PAGES).map(([path, page]) => {
+    const link = h("a", { href: address(path) }, icon(page.icon), h("span", {}, text.pages[page.name]));
+    link.dataset.page = path;
+    if (page.badge) link.append(h("b", { className: "badge number", hidden: true }));
+    return link;
   });
 }
 
+/** Show on the rail what needs somebody, and whether that is still known. */
+function showState() {
+  $("live").dataset.state = live.state;
+  const since = live.state === "lost" && live.newest ? [" ", moment(live.newest.at)] : [];
+  const words = standing === "ok" || live.state === "live" ? text.states_of_stream[live.state] : text.noToken;
+  $("live").replaceChildren(h("span", {}, words, ...since));
+  for (const link of $("rail").children) {
+    const badge = link.querySelector(".badge");
+    const figure = live.newest && badge ? (PAGES[link.dataset.page].badge(live.newest) ?? 0) : 0;
+    if (!badge) continue;
+    badge.hidden = !figure;
+    badge.textContent = figure ? count(figure) : "";
+    badge.classList.toggle("stale", live.state !== "live");
+  }
+}
+
+function foot() {
+  const choices = [
+    [false, text.zone.local(localZone())],
+    [true, "UTC"],
+  ];
+  return [
+    h(
+      "fieldset",
+      { className: "zones" },
+      h("legend", {}, text.zone.legend),
+      choices.map(([utc, name]) =>
+        h(
+          "label",
+          {},
+          h("input", { type: "radio", name: "zone", checked: inUtc() === utc, onchange: () => chooseUtc(utc) }),
+          h("span", {}, name),
+        ),
+      ),
+    ),
+    operator && h("p", { className: "quiet operator" }, text.operator, " ", h("b", {}, operator)),
+  ].filter(Boolean);
+}
+
+function showGate() {
+  const asking = gate();
+  $("gate").hidden = !asking.length;
+  $("gate").replaceChildren(...asking);
+  // What was read before is old now, and no button on it would do anything.
+  $("view").inert = asking.length > 0;
+  $("view").classList.toggle("stale", asking.length > 0);
+  $("tools").inert = asking.length > 0;
+  showState();
+}
+
 showWords();
-$("cards").append(...cards.map((one) => one.element));
-rows("queues", [], "", 3);
-watch();
-openTimeline();
-openDeadLetters();
-openBooks();
+$("rail").append(...rail());
+$("foot").append(...foot());
+onStanding(showGate);
+onLive(showState);
+onZone(showState);
+showGate();
+document.body.classList.remove("unready");
+route(open);
+if (standing !== "none") {
+  watchExpiry();
+  watch();
+}

@@ -1,186 +1,262 @@
-// Dead letters: read why, and hand one, some or all of a kind to their listener again.
+// Dead letters: why listeners could not apply what they were sent, and another try for one, some or all of a kind.
 
-import { $, send } from "../shared/api.js";
-import { count, el, line, notice, rows, text, when } from "./widgets.js";
+import { ask } from "./ask.js";
+import { actionsTable } from "./audit.js";
+import { letterDialog } from "./dead-letter.js";
+import { h, table } from "./dom.js";
+import { count, problem } from "./figures.js";
+import { loader } from "./loading.js";
+import { followOutcome, giveUp, PIECE, replay } from "./replays.js";
+import { address, go } from "./router.js";
+import { may, send } from "./session.js";
+import { text } from "./text.js";
+import { moment } from "./times.js";
 
-const state = { group: {}, failures: [], next: null, dead: 0, selected: new Set(), open: null, loading: null };
-// The service reads up to 200 ids in one request.
-const PIECE = 100;
+const STATES = ["dead", "retry", "acknowledged"];
 
-const dead = (group) => group.state === "dead";
+/** Open the page; `query`: state, reason and listener, after which row, and the letter that is open. */
+export function openDeadLetters({ query: first }) {
+  let query = first;
+  let page = null;
+  let open = true;
+  let shownLetter = null;
+  const selected = new Set();
+  const tabs = h("nav", { className: "tabs", "aria-label": text.stateOfLetters });
+  const group = h("select", { id: "group", onchange: choose });
+  const filter = h("form", { id: "filter", className: "filter" }, h("label", { htmlFor: "group" }, text.which), group);
+  const result = h("div", { id: "replay-state", role: "status" });
+  const buttons = h("div", { className: "row" });
+  const rows = h("div", { className: "stack", id: "failures" });
+  const done = h("div", { className: "stack" });
+  const skeleton = h("p", { className: "skeleton tall" });
+  // All at once when the first answer is there, so that nothing moves under the finger.
+  const bar = h("div", { className: "bar" }, filter, buttons);
+  const body = h("div", { className: "stack", hidden: true }, tabs, bar, result, rows, done);
 
-/** Read a page: the first, or the one after a row. What a newer load has overtaken is dropped, errors too. */
-async function load(after = "") {
-  const mine = Symbol("load");
-  state.loading = mine;
-  $("more").hidden = true;
-  const overtaken = () => state.loading !== mine;
-  try {
-    const { reason, listener } = state.group;
-    const query = new URLSearchParams(Object.entries({ reason, listener, after }).filter(([, value]) => value));
-    const [page, { actions }] = await Promise.all([send("GET", `/ops/failures?${query}`), send("GET", "/ops/actions")]);
-    if (!overtaken()) showPage(page, after, actions);
-  } catch (error) {
-    if (!overtaken()) throw error;
-  } finally {
-    if (!overtaken()) {
-      state.loading = null;
-      show();
+  const state = () => (STATES.includes(query.state) ? query.state : "dead");
+  const groups = () => page?.groups.filter((one) => one.state === state()) ?? [];
+  const isChosen = (one) => one.reason === query.reason && one.listener === query.listener;
+  const chosenRows = () =>
+    groups().reduce((sum, one) => sum + (query.reason === undefined || isChosen(one) ? one.rows : 0), 0);
+  const here = (change) => address("dead-letters", { ...query, after: "", open: "", ...change });
+
+  function choose() {
+    const [reason, listener] = group.value ? JSON.parse(group.value) : ["", ""];
+    go(here({ reason, listener }));
+  }
+
+  const noted = (one) => ["replay", "acknowledge"].includes(one.action) && one.database === "trade";
+
+  function read() {
+    const { reason = "", listener = "", after = "" } = query;
+    const asked = Object.entries({ state: state(), reason, listener, after }).filter(([, value]) => value);
+    return Promise.all([send("GET", `/ops/failures?${new URLSearchParams(asked)}`), actionsTable(noted)]);
+  }
+
+  const load = loader(rows, read, ([found, actions]) => {
+    page = found;
+    for (const id of selected) if (!page.failures.some((one) => one.id === id)) selected.delete(id);
+    draw();
+    done.replaceChildren(h("h2", {}, text.actions), actions);
+  });
+
+  function draw() {
+    const totals = Object.fromEntries(STATES.map((one) => [one, 0]));
+    for (const one of page.groups) totals[one.state] += one.rows;
+    tabs.replaceChildren(
+      ...STATES.map((one) =>
+        h(
+          "a",
+          { href: address("dead-letters", { state: one }), "aria-current": one === state() ? "page" : null },
+          text.tabs[one],
+          " ",
+          h("b", { className: "number" }, count(totals[one])),
+        ),
+      ),
+    );
+    drawGroups(totals[state()]);
+    drawButtons();
+    rows.replaceChildren(
+      table(columns(), page.failures.map(line), text.noLetters[state()], text.deadTable),
+      h(
+        "nav",
+        { className: "pager", "aria-label": text.pager },
+        query.after && h("a", { href: here({}) }, text.firstPage),
+        page.next && h("a", { href: here({ after: page.next }), id: "more" }, text.nextPage),
+      ),
+    );
+  }
+
+  function drawGroups(total) {
+    const choices = groups().map((one) => [one.reason, one.listener, one.rows]);
+    // What is chosen stays on the list when none is left of it.
+    if (query.reason !== undefined && !groups().some(isChosen)) choices.push([query.reason, query.listener, 0]);
+    group.replaceChildren(
+      h("option", { value: "" }, text.allOf(count(total))),
+      ...choices.map(([reason, listener, rows]) =>
+        h(
+          "option",
+          {
+            value: JSON.stringify([reason, listener]),
+            selected: reason === query.reason && listener === query.listener,
+          },
+          text.groupOf(reason, listener, count(rows)),
+        ),
+      ),
+    );
+  }
+
+  function drawButtons() {
+    if (!may("repair") || state() === "retry") return buttons.replaceChildren();
+    const some = selected.size;
+    const button = (id, name, work, rest = {}) => h("button", { type: "button", id, onclick: work, ...rest }, name);
+    return buttons.replaceChildren(
+      ...[
+        button("replay-selected", text.replaySelected(some), replaySome, { disabled: !some }),
+        state() === "dead" && button("give-up-selected", text.giveUpSelected(some), giveUpSome, { disabled: !some }),
+        state() === "dead" &&
+          button("replay-all", text.replayAll(count(chosenRows())), replayAll, {
+            disabled: !chosenRows(),
+            className: "main",
+          }),
+      ].filter(Boolean),
+    );
+  }
+
+  function columns() {
+    const all = h("input", { type: "checkbox", id: "select-all", "aria-label": text.selectAll, onchange: selectAll });
+    all.checked = page.failures.length > 0 && selected.size === page.failures.length;
+    const last = state() === "retry" ? text.nextTry : text.lastFailed;
+    const names = [[text.event], [text.reason], [text.listener], [text.attempts, "right"], [last]];
+    return may("repair") && state() !== "retry" ? [[all, "pick"], ...names] : names;
+  }
+
+  function selectAll({ target }) {
+    selected.clear();
+    if (target.checked) for (const one of page.failures) selected.add(one.id);
+    draw();
+  }
+
+  function line(one) {
+    const box = h("input", {
+      type: "checkbox",
+      checked: selected.has(one.id),
+      "aria-label": text.selectOne(one.eventId),
+      onchange: () => {
+        if (box.checked) selected.add(one.id);
+        else selected.delete(one.id);
+        drawButtons();
+        rows.querySelector("#select-all").checked = selected.size === page.failures.length;
+      },
+    });
+    const cells = [
+      h("a", { href: here({ after: query.after, open: one.id }), className: "number" }, one.eventId),
+      one.reason,
+      one.listener,
+      count(one.attempts),
+      moment((state() === "retry" && one.dueAt) || one.lastFailedAt),
+    ];
+    return may("repair") && state() !== "retry" ? [box, ...cells] : cells;
+  }
+
+  /** Replay, show how far it is and what comes of it; the list is read again, so that all figures agree. */
+  async function hand(selections, total) {
+    const bar = h("progress", { max: 1, value: 0, "aria-label": text.replaying });
+    const words = h("p", {}, text.replaying);
+    result.replaceChildren(words, bar);
+    try {
+      const handed = await replay(selections, (rows) => {
+        bar.value = total ? Math.min(1, rows / total) : 0;
+        words.textContent = text.replayed(count(rows));
+      });
+      bar.remove();
+      selected.clear();
+      await load();
+      await followOutcome(
+        handed,
+        (words, settled) => {
+          result.replaceChildren(words);
+          if (settled) load();
+        },
+        () => open,
+      );
+    } catch (error) {
+      result.replaceChildren(problem(error));
+      await load();
     }
   }
-}
 
-function showPage(page, after, actions) {
-  state.failures = after ? [...state.failures, ...page.failures] : page.failures;
-  state.next = page.next;
-  if (!after) state.selected.clear();
-  showGroups(page.groups.filter(dead));
-  const made = actions.map((one) => el("li", text.action(one, when(one.at))));
-  $("actions").replaceChildren(...(made.length ? made : [el("li", text.noActions)]));
-}
+  const pieces = () => {
+    const ids = [...selected];
+    const starts = Array.from({ length: Math.ceil(ids.length / PIECE) }, (_, piece) => piece * PIECE);
+    return starts.map((start) => ({ ids: ids.slice(start, start + PIECE).join(",") }));
+  };
 
-function showGroups(groups) {
-  const total = groups.reduce((sum, group) => sum + group.rows, 0);
-  const choices = [
-    { name: text.allOf(total), value: {}, rows: total },
-    ...groups.map((group) => ({
-      name: text.groupOf(group.reason, group.listener, group.rows),
-      value: { reason: group.reason, listener: group.listener },
-      rows: group.rows,
-    })),
-  ];
-  const chosen = JSON.stringify(state.group);
-  $("group").replaceChildren(
-    ...choices.map((choice) =>
-      el("option", choice.name, {
-        value: JSON.stringify(choice.value),
-        selected: JSON.stringify(choice.value) === chosen,
-      }),
-    ),
-  );
-  state.dead = choices.find((choice) => JSON.stringify(choice.value) === chosen)?.rows ?? 0;
-}
-
-function show() {
-  rows("failures", state.failures.map(row), text.noDead, 7);
-  $("more").hidden = !state.next || state.loading !== null;
-  $("replay-selected").textContent = text.replaySelected(state.selected.size);
-  $("replay-selected").disabled = !state.selected.size;
-  $("acknowledge-selected").textContent = text.acknowledgeSelected(state.selected.size);
-  $("acknowledge-selected").disabled = !state.selected.size;
-  $("replay-all").textContent = text.replayAll(count(state.dead));
-  $("replay-all").disabled = !state.dead;
-  $("select-all").checked = state.failures.length > 0 && state.selected.size === state.failures.length;
-}
-
-function row(failure) {
-  const box = el("input", "", { type: "checkbox", checked: state.selected.has(failure.id) });
-  box.setAttribute("aria-label", text.selectOne(failure.eventId));
-  box.addEventListener("change", () => {
-    if (box.checked) state.selected.add(failure.id);
-    else state.selected.delete(failure.id);
-    show();
-  });
-  const open = el("button", text.open, { type: "button" });
-  open.addEventListener("click", () => guarded(() => read(failure.id)));
-  return line(
-    box,
-    failure.eventId,
-    failure.reason,
-    failure.listener,
-    String(failure.attempts),
-    when(failure.lastFailedAt),
-    open,
-  );
-}
-
-async function read(id) {
-  const letter = await send("GET", `/ops/failures/${id}`);
-  state.open = id;
-  $("letter-title").textContent = letter.eventId;
-  const facts = [
-    [text.reason, letter.reason],
-    [text.error, letter.error],
-    [text.listener, letter.listener],
-    [text.attempts, letter.attempts],
-    [text.received, letter.received],
-    [text.lastFailed, when(letter.lastFailedAt)],
-    [text.contentType, letter.contentType],
-    [text.headers, JSON.stringify(letter.headers)],
-  ];
-  $("letter-facts").replaceChildren(...facts.flatMap(([name, value]) => [el("dt", name), el("dd", String(value))]));
-  $("letter-body").textContent = letter.text ?? `${text.binary} ${letter.base64}`;
-  $("letter").showModal();
-}
-
-/** Return what is selected, in pieces as the service takes them. */
-function selected() {
-  const ids = [...state.selected];
-  const starts = Array.from({ length: Math.ceil(ids.length / PIECE) }, (_, piece) => piece * PIECE);
-  return starts.map((start) => ({ ids: ids.slice(start, start + PIECE).join(",") }));
-}
-
-/** Ask in pieces until none is left of what was there when it began; the bar shows how far it is. */
-async function replay(selections, total) {
-  const until = new Date().toISOString();
-  let done = 0;
-  $("replay-progress").hidden = false;
-  for (const selection of selections) {
-    let replayed;
-    do {
-      $("replay-progress").value = total ? Math.min(1, done / total) : 0;
-      ({ replayed } = await send("POST", "/ops/failures/replay", { ...selection, until, most: PIECE }));
-      done += replayed;
-      $("replay-state").textContent = text.replayed(count(done));
-    } while (replayed);
+  async function question(words, rows, work) {
+    const { title, lines, confirm } = words(count(rows), query.reason, query.listener);
+    return ask({ title, lines, confirm, danger: words === text.askGiveUp, work });
   }
-  $("replay-progress").hidden = true;
-  $("replay-state").textContent = text.replayed(count(done));
-  await load();
-}
 
-/** Give up what is selected: it counts no more. */
-async function acknowledge() {
-  let done = 0;
-  for (const piece of selected()) {
-    done += (await send("POST", "/ops/failures/acknowledge", { ...piece, most: PIECE })).acknowledged;
+  async function replaySome() {
+    const chosen = [pieces(), selected.size];
+    if (await question(text.askReplay, selected.size, async () => true)) await hand(...chosen);
   }
-  $("replay-state").textContent = text.acknowledged(count(done));
-  await load();
-}
 
-async function guarded(work) {
-  try {
-    await work();
-    notice();
-  } catch (error) {
-    $("replay-progress").hidden = true;
-    notice(error);
+  async function replayAll() {
+    const { reason, listener } = query;
+    const total = chosenRows();
+    const sure = await question(text.askReplayAll, total, async () => true);
+    if (sure) await hand([{ reason, listener }], total);
   }
-}
 
-/** Show what there is, and let it be replayed. */
-export function openDeadLetters() {
-  $("group").addEventListener("change", () => {
-    state.group = JSON.parse($("group").value);
-    guarded(load);
-  });
-  $("reload").addEventListener("click", () => guarded(load));
-  $("more").addEventListener("click", () => guarded(() => load(state.next)));
-  $("select-all").addEventListener("change", (event) => {
-    state.selected = new Set(event.target.checked ? state.failures.map((failure) => failure.id) : []);
-    show();
-  });
-  $("replay-selected").addEventListener("click", () => guarded(() => replay(selected(), state.selected.size)));
-  $("acknowledge-selected").addEventListener("click", () => guarded(acknowledge));
-  $("replay-all").addEventListener("click", () => guarded(() => replay([state.group], state.dead)));
-  $("letter-close").addEventListener("click", () => $("letter").close());
-  $("letter-replay").addEventListener("click", () =>
-    guarded(async () => {
-      $("letter").close();
-      await replay([{ ids: state.open }], 1);
-    }),
-  );
-  show();
-  guarded(load);
+  async function giveUpSome() {
+    const rows = await question(text.askGiveUp, selected.size, () => giveUp(pieces()));
+    if (rows === null) return;
+    selected.clear();
+    result.replaceChildren(h("p", {}, text.givenUp(count(rows))));
+    await load();
+  }
+
+  async function showLetter() {
+    if ((shownLetter?.id ?? "") === (query.open ?? "")) return;
+    shownLetter?.close();
+    shownLetter = null;
+    if (!query.open) return;
+    shownLetter = letterDialog(query.open, {
+      closed: () => {
+        shownLetter = null;
+        if (query.open) go(here({ after: query.after }), { replace: true });
+      },
+      replay: (id) => hand([{ ids: id }], 1),
+    });
+  }
+
+  async function firstLoad() {
+    await load();
+    skeleton.remove();
+    body.hidden = false;
+    showLetter();
+  }
+
+  async function update(changed) {
+    const same = changed && JSON.stringify({ ...query, open: "" }) === JSON.stringify({ ...changed, open: "" });
+    query = changed ?? query;
+    if (!same) {
+      selected.clear();
+      await load();
+    }
+    showLetter();
+  }
+
+  const reload = h("button", { type: "button", id: "reload", onclick: () => load() }, text.reload);
+  return {
+    element: h("div", { className: "stack" }, skeleton, body),
+    tools: [reload],
+    ready: firstLoad(),
+    update,
+    close: () => {
+      open = false;
+      shownLetter?.close();
+    },
+  };
 }

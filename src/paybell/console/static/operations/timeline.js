@@ -1,89 +1,80 @@
-// One payment: its steps with the time between them, its money and its messages.
+// A payment's way: each step with its moment, and how long it took, drawn to scale.
 
-import { $, money, send } from "../shared/api.js";
-import { el, notice, seconds, text, when } from "./widgets.js";
+import { h } from "./dom.js";
+import { seconds } from "./figures.js";
+import { text } from "./text.js";
+import { moment } from "./times.js";
 
-const precise = (at) => new Date(at).toISOString().slice(11, 23);
+// Milliseconds after minutes would not be seen on one scale: what a person takes and what we take have one each.
+const PHASES = [
+  ["asked", ["order_created", "pay_order_created", "paid", "closed"]],
+  ["notified", ["committed", "published", "confirmed", "delivered", "applied"]],
+  ["after", ["refunded"]],
+];
 
-function step(one) {
-  const item = el("li");
-  item.dataset.state = one.state;
-  item.dataset.step = one.name;
-  const at = one.at ? precise(one.at) : one.state === "waiting" ? text.waiting : text.unknownTime;
-  item.append(el("b", text.steps[one.name]), el("span", at, { className: "number" }));
-  if (one.sinceBeforeSeconds != null) {
-    item.append(el("span", text.after(seconds(one.sinceBeforeSeconds)), { className: "number took" }));
+const ms = (step) => Date.parse(step.at);
+
+/** Give each dated step its part of the phase, from 0 to 1: when it began and when it ended. */
+export function scaled(steps, begin, end) {
+  const length = Math.max(end - begin, 1);
+  let before = begin;
+  return steps.map((step) => {
+    if (!step.at) return { step, from: null, to: null };
+    const [from, to] = [before, Math.max(before, ms(step))];
+    before = to;
+    return { step, from: (from - begin) / length, to: (to - begin) / length };
+  });
+}
+
+function line({ step, from, to }) {
+  const took = step.sinceBeforeSeconds;
+  const bar = h("span", { className: "bar-of-time", "aria-hidden": "true" });
+  if (from !== null) {
+    const part = h("span");
+    part.style.left = `${Math.min(from, 0.995) * 100}%`;
+    part.style.width = `${Math.max(to - from, 0.005) * 100}%`;
+    bar.append(part);
   }
+  const at = step.at
+    ? moment(step.at, true)
+    : h("span", { className: "quiet" }, text[step.state === "waiting" ? "waiting" : "unknownTime"]);
+  const item = h(
+    "li",
+    {},
+    h("b", {}, text.steps[step.name] ?? step.name),
+    at,
+    h("span", { className: "took number" }, took === null || took === undefined ? "" : text.after(seconds(took))),
+    bar,
+  );
+  item.dataset.state = step.state;
+  item.dataset.step = step.name;
   return item;
 }
 
-function facts(found) {
-  const list = el("dl", "", { className: "facts" });
-  const pairs = [
-    [text.statuses, `${found.payStatus} · ${found.orderStatus ?? text.noOrder}`],
-    [text.order, `${found.bizOrderNo} · ${found.payOrderId}`],
-    [
-      text.amount,
-      money(found.amount, found.currency) +
-        (found.refundedAmount ? ` − ${money(found.refundedAmount, found.currency)}` : ""),
-    ],
-    [text.payer, found.payerId],
-    [text.merchant, found.merchantId],
-  ];
-  for (const [name, value] of pairs) list.append(el("dt", name), el("dd", value));
-  return list;
-}
-
-function list(title, items) {
-  const made = el("ul", "", { className: "actions" });
-  made.append(...items.map((item) => el("li", item)));
-  return items.length ? [el("h3", title), made] : [];
-}
-
-const transfer = (one) =>
-  [
-    one.id,
-    text.kinds[one.kind],
-    money(one.amount, one.currency),
-    `${one.debit} → ${one.credit}`,
-    when(one.createdAt),
-  ].join(" · ");
-const message = (one) =>
-  [
-    one.eventId,
-    one.listener,
-    text.states[one.state],
-    one.reason,
-    one.attempts ? `${text.attempts} ${one.attempts}` : "",
-  ]
-    .filter(Boolean)
-    .join(" · ");
-
-function show(found) {
-  const way = el("ol", "", { className: "way" });
-  way.append(...found.steps.map(step));
-  $("timeline").replaceChildren(
-    facts(found),
-    way,
-    ...list(text.transfers, found.transfers.map(transfer)),
-    ...list(text.messages, found.messages.map(message)),
-  );
-}
-
-async function find(name) {
-  try {
-    show(await send("GET", `/ops/payments/${encodeURIComponent(name)}`));
-    notice();
-  } catch (error) {
-    $("timeline").replaceChildren();
-    notice(error);
-  }
-}
-
-/** Make the form find payments. */
-export function openTimeline() {
-  $("find").addEventListener("submit", (event) => {
-    event.preventDefault();
-    find($("name").value.trim());
+/** Draw the steps, phase by phase. */
+export function way(steps) {
+  let begin = null;
+  const drawn = PHASES.map(([name, members]) => {
+    const own = steps.filter((step) => members.includes(step.name));
+    if (!own.length) return null;
+    const times = own.filter((step) => step.at).map(ms);
+    begin ??= times[0];
+    const from = begin ?? 0;
+    const end = times.length ? Math.max(...times) : from;
+    const lines = scaled(own, from, end).map(line);
+    begin = end;
+    return h(
+      "section",
+      { className: "phase" },
+      h(
+        "h3",
+        {},
+        text.phases[name],
+        " ",
+        end > from && h("span", { className: "quiet number" }, seconds((end - from) / 1000)),
+      ),
+      h("ol", { className: "way" }, lines),
+    );
   });
+  return h("div", { className: "ways" }, drawn.filter(Boolean));
 }

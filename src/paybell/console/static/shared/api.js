@@ -11,7 +11,7 @@ const ANSWER_MS = 20_000;
 // What the service says that cannot do it now, and a proxy of one that is away.
 const AWAY = new Set([502, 503, 504]);
 // The service may stand below a path of a proxy: its root is two above this file's folder.
-const ROOT = new URL("../..", import.meta.url);
+export const ROOT = new URL("../..", import.meta.url);
 
 /** The reader's choice if there is one, else the browser's; what imports it sees it change. */
 export let language =
@@ -44,6 +44,12 @@ addEventListener("hashchange", () => {
   if (takeToken() !== token) location.reload();
 });
 
+/** What the page's user is known by; empty: nobody has said. */
+export const currentToken = () => token;
+
+/** Take another token from the next load of the page on. */
+export const keepToken = (given) => sessionStorage.setItem(KEY, given);
+
 /** A request the service refused; `problem` is its problem document (RFC 9457). */
 export class Refusal extends Error {
   constructor(status, problem) {
@@ -58,8 +64,8 @@ export class Refusal extends Error {
 const backoff = (failures) => RETRIES_MS[Math.min(failures, RETRIES_MS.length - 1)] * (0.75 + Math.random() / 2);
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-function ask(method, path, body, signal) {
-  const headers = { Authorization: `Bearer ${token}`, "Accept-Language": language };
+function ask(method, path, body, { signal, more = {} } = {}) {
+  const headers = { Authorization: `Bearer ${token}`, "Accept-Language": language, ...more };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   return fetch(new URL(path.slice(1), ROOT), {
     method,
@@ -76,11 +82,19 @@ async function refused(response) {
   return new Refusal(response.status, await response.json().catch(() => ({})));
 }
 
-/** Send a request once; throws a Refusal, or a TypeError when nobody answers. */
-export async function send(method, path, body) {
-  const response = await ask(method, path, body, AbortSignal.timeout(ANSWER_MS));
+/** Send a request once; throws a Refusal, or a TypeError when nobody answers. `more`: further headers. */
+export async function send(method, path, body, more = {}) {
+  const response = await ask(method, path, body, { more, signal: AbortSignal.timeout(ANSWER_MS) });
   if (!response.ok) throw await refused(response);
   return response.json();
+}
+
+/** Read a file of this type; returns its content and the name the service gives it. */
+export async function download(path, type) {
+  const response = await ask("GET", path, undefined, { more: { Accept: type } });
+  if (!response.ok) throw await refused(response);
+  const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1];
+  return { blob: await response.blob(), name };
 }
 
 /** Send a request that may be repeated until the service answers it, however long; `waiting` learns of each try. */

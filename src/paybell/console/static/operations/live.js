@@ -1,0 +1,55 @@
+// The stream of samples: what is known now, and whether it is still true.
+
+import { follow } from "../shared/api.js";
+import { judge } from "./session.js";
+
+const KEPT = 450;
+// A sample comes every two seconds; after three that did not come nobody calls the last one "now".
+const SILENCE_MS = 7_000;
+const LOOK_MS = 1_000;
+
+const listeners = new Set();
+
+/** `connecting`, `live`, `lost` (what is shown is old) or `shut` (the token is not accepted). */
+export const live = { state: "connecting", samples: [], newest: null };
+
+let heardAt = performance.now();
+
+/** Call back now and with each sample or change of state; returns what ends that. */
+export function onLive(heard) {
+  listeners.add(heard);
+  heard();
+  return () => listeners.delete(heard);
+}
+
+function tell(state) {
+  live.state = state;
+  for (const heard of listeners) heard();
+}
+
+function hear(name, data) {
+  live.samples = name === "history" ? data : [...live.samples, data].slice(-KEPT);
+  live.newest = live.samples.at(-1) ?? null;
+  heardAt = performance.now();
+  // The history may be of a service that has stopped looking.
+  tell("live");
+  return true;
+}
+
+function look() {
+  const silent = performance.now() - heardAt > SILENCE_MS;
+  if (silent && (live.state === "live" || live.state === "connecting")) tell("lost");
+}
+
+/** Follow the stream for as long as the page is open. */
+export async function watch() {
+  const timer = setInterval(look, LOOK_MS);
+  try {
+    await follow("/ops/now", hear, () => tell("lost"));
+  } catch (error) {
+    judge(error);
+    tell("shut");
+  } finally {
+    clearInterval(timer);
+  }
+}
