@@ -23,7 +23,7 @@ from paybell.storage.embedded import PAY_DATABASE, embedded_postgres
 from paybell.storage.migrate import migrate
 from paybell.verification import ledger_check
 from paybell.verification.anchors import note_anchor, read_anchors
-from paybell.verification.ledger_check import LedgerFault, Progress, verify
+from paybell.verification.ledger_check import LedgerFault, LedgerProgress, verify
 from paybell.wallet import ledger
 from paybell.wallet.ledger import Transfer, TransferKind
 from paybell.wallet.seal_keys import UNKEYED, SealKeys
@@ -51,7 +51,7 @@ async def books(side: PaySide) -> None:
         await side.order(number, "7", 100)
 
 
-async def checked(database: Database) -> Progress:
+async def checked(database: Database) -> LedgerProgress:
     """Verify quietly."""
     return await verify(database, lambda _: None)
 

@@ -35,7 +35,7 @@ Headers = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServiceAnswer:
     """What the service said; ``code`` is the problem's stable code, empty when there is none."""
 
     status: int
@@ -105,24 +105,24 @@ class PaybellClient:
         ) as session:
             yield cls(session, url, tokens, clock, retry_seconds, shop=shop)
 
-    async def open_wallet(self, user_id: str, pay_password: str, currency: str) -> Answer:
+    async def open_wallet(self, user_id: str, pay_password: str, currency: str) -> ServiceAnswer:
         """Open a wallet; 409 ``wallet_exists`` when there is one."""
         body = {"userId": user_id, "payPassword": pay_password, "currency": currency}
         return await self._send("POST", "/wallets", self._shop(), body)
 
-    async def top_up(self, user_id: str, amount: int, currency: str, key: str) -> Answer:
+    async def top_up(self, user_id: str, amount: int, currency: str, key: str) -> ServiceAnswer:
         """Put ``amount`` minor units into a wallet, once for each key."""
         headers = {**self._shop(), "Idempotency-Key": key}
         body = {"amount": amount, "currency": currency}
         return await self._send("POST", f"/wallets/{user_id}/top-ups", headers, body)
 
-    async def read_wallet(self, user_id: str, currency: str) -> Answer:
+    async def read_wallet(self, user_id: str, currency: str) -> ServiceAnswer:
         """Read a balance, as the wallet's owner."""
         return await self._send("GET", f"/wallets/{user_id}?currency={currency}", self._buyer(user_id))
 
     async def create_order(
         self, order_id: int, buyer_id: str, total_fee: int, currency: str, subject: str
-    ) -> Answer:
+    ) -> ServiceAnswer:
         """Create an order with its pay order, or get the one of this id; the fee in minor units."""
         body = {
             "orderId": str(order_id),
@@ -135,7 +135,7 @@ class PaybellClient:
 
     async def apply(
         self, order_id: int, payer_id: str, amount: int, currency: str, subject: str, *, seconds: int
-    ) -> Answer:
+    ) -> ServiceAnswer:
         """Apply for an order's pay order, to be paid within so long, or get the one there is."""
         body = {
             "bizOrderNo": str(order_id),
@@ -159,11 +159,11 @@ class PaybellClient:
         orders: list[dict[str, Any]] = answer.body["orders"]
         return orders
 
-    async def cancel_order(self, order_id: int, buyer_id: str) -> Answer:
+    async def cancel_order(self, order_id: int, buyer_id: str) -> ServiceAnswer:
         """Cancel an order, as its buyer."""
         return await self._send("POST", f"/orders/{order_id}/cancel", self._buyer(buyer_id))
 
-    async def pay(self, pay_order_id: str, user_id: str, pay_password: str) -> Answer:
+    async def pay(self, pay_order_id: str, user_id: str, pay_password: str) -> ServiceAnswer:
         """Pay out of this user's wallet."""
         body = {"payPassword": pay_password}
         return await self._send("POST", f"/pay-orders/{pay_order_id}/pay", self._buyer(user_id), body)
@@ -179,7 +179,7 @@ class PaybellClient:
 
     async def _send(
         self, method: str, path: str, headers: Headers, body: Mapping[str, object] | None = None
-    ) -> Answer:
+    ) -> ServiceAnswer:
         """Send a request until it is answered; raise `Unavailable` when that takes too long."""
         url = URL(self._url + path, encoded=True)
         data = None if body is None else msgspec.json.encode(body)
@@ -205,7 +205,7 @@ class PaybellClient:
 
     async def _once(
         self, method: str, url: URL, headers: Headers, data: bytes | None
-    ) -> tuple[Answer, float]:
+    ) -> tuple[ServiceAnswer, float]:
         async with self._session.request(
             method, url, headers=headers, data=data, allow_redirects=False
         ) as response:
@@ -214,7 +214,7 @@ class PaybellClient:
             wait_seconds = min(float(after), _RETRY_AFTER_MOST_SECONDS) if after.isdecimal() else 0.0
             return _answer(response.status, content), wait_seconds
 
-    def _believed(self, answer: Answer) -> Answer:
+    def _believed(self, answer: ServiceAnswer) -> ServiceAnswer:
         if answer.status == UNAUTHORIZED or answer.code == "insufficient_scope":
             raise Misconfigured(
                 f"The service at {self._url} does not accept our tokens: set the PAYBELL_JWT_SECRET it has, "
@@ -223,9 +223,9 @@ class PaybellClient:
         return answer
 
 
-def _answer(status: int, content: bytes) -> Answer:
+def _answer(status: int, content: bytes) -> ServiceAnswer:
     try:
         body = msgspec.json.decode(content, type=dict[str, Any])
     except msgspec.MsgspecError:  # a proxy, or a server that has had enough
-        return Answer(status, f"http_{status}", {})
-    return Answer(status, "" if status < 300 else str(body.get("code", f"http_{status}")), body)  # noqa: PLR2004
+        return ServiceAnswer(status, f"http_{status}", {})
+    return ServiceAnswer(status, "" if status < 300 else str(body.get("code", f"http_{status}")), body)  # noqa: PLR2004

@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import Progress
 from rich.table import Table
 
-from paybell.cli.client import Answer, PaybellClient
+from paybell.cli.client import PaybellClient, ServiceAnswer
 from paybell.cli.demo_plan import (
     CANCELLED,
     CASES,
@@ -28,7 +28,7 @@ from paybell.cli.demo_plan import (
     TWICE,
     WRONG,
     DemoOrder,
-    Outcome,
+    DemoResult,
     plan,
 )
 from paybell.cli.links import show_links
@@ -87,7 +87,7 @@ async def demo(
         async with running_service(settings, clock) as service:
             tokens = Tokens.from_settings(settings, clock)
             async with PaybellClient.open(service.url, tokens, clock, connections=CONCURRENCY * 2) as client:
-                outcome = Outcome(plan(orders, buyers, clock))
+                outcome = DemoResult(plan(orders, buyers, clock))
                 with progress(quiet=json) as bars:
                     await _Play(client, clock, outcome, bars).run()
             with databases(settings) as urls:
@@ -135,7 +135,7 @@ def _broker_url(broker: Broker, *, yes: bool) -> Iterator[str]:
 class _Play:
     """Plays the orders against the service."""
 
-    def __init__(self, client: PaybellClient, clock: Clock, outcome: Outcome, bars: Progress) -> None:
+    def __init__(self, client: PaybellClient, clock: Clock, outcome: DemoResult, bars: Progress) -> None:
         self._client = client
         self._clock = clock
         self._outcome = outcome
@@ -182,7 +182,9 @@ class _Play:
             order.answers.append(created.code)
         self._advance()
 
-    async def _pay(self, order: DemoOrder, pay_order: str, *, user: str = "", password: str = "") -> Answer:
+    async def _pay(
+        self, order: DemoOrder, pay_order: str, *, user: str = "", password: str = ""
+    ) -> ServiceAnswer:
         sent = self._clock.monotonic()
         answer = await self._client.pay(pay_order, user or order.buyer, password or PAY_PASSWORD)
         if answer.ok:
@@ -209,7 +211,7 @@ class _Play:
         await self._pay(order, pay_order)
 
 
-def _report(outcome: Outcome, books: Audit, broker: Broker, seconds: float, *, json: bool) -> None:
+def _report(outcome: DemoResult, books: Audit, broker: Broker, seconds: float, *, json: bool) -> None:
     p50, p99 = (round((percentile(outcome.latencies, share) or 0.0) * 1000, 1) for share in (0.5, 0.99))
     first = round(outcome.first_paid_seconds, 2) if outcome.latencies else None
     if json:

@@ -49,7 +49,7 @@ class DemoOrder:
 
 
 @dataclass(slots=True)
-class Outcome:
+class DemoResult:
     """What a demo saw: times in seconds, ``first_paid`` on the clock; the rest is in the audit."""
 
     orders: list[DemoOrder]

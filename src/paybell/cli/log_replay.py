@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from paybell.cli.client import Answer, PaybellClient
+from paybell.cli.client import PaybellClient, ServiceAnswer
 from paybell.cli.purchase_log import PayableRow, RefusedRow, read_purchases
 from paybell.cli.workload import chunks, for_each, wait_for_statuses
 from paybell.clock import Clock, rfc3339
@@ -219,7 +219,7 @@ class Replayer:
             raise _refused(funded)
 
 
-def _refused(answer: Answer) -> _Unpayable:
+def _refused(answer: ServiceAnswer) -> _Unpayable:
     return _Unpayable(answer.code, str(answer.body.get("detail", "")))
 
 

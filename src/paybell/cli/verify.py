@@ -14,7 +14,7 @@ from paybell.serving.databases import prepared
 from paybell.settings import read_settings
 from paybell.storage import READING, Database
 from paybell.verification.anchors import note_anchor, read_anchors
-from paybell.verification.ledger_check import LedgerFault, Progress
+from paybell.verification.ledger_check import LedgerFault, LedgerProgress
 from paybell.verification.ledger_check import verify as check
 from paybell.wallet.seal_keys import SealKeys
 
@@ -54,12 +54,12 @@ async def verify(*, anchor: Path | None = None, json: Flag = False) -> int:
     return 1 if found.findings else 0
 
 
-def _sentence(state: Progress) -> str:
+def _sentence(state: LedgerProgress) -> str:
     rows = ", ".join(f"{count:,} {table.replace('_', ' ')}" for table, count in state.rows.items())
     return f"{rows}: {state.kinds.total():,} wrong …"
 
 
-def _chain(found: Progress, keys: SealKeys) -> str:
+def _chain(found: LedgerProgress, keys: SealKeys) -> str:
     if found.head is None:
         return "Nothing is sealed yet."
     if found.keyed_from is None:
@@ -68,7 +68,7 @@ def _chain(found: Progress, keys: SealKeys) -> str:
     return f"The chain is keyed from block {found.keyed_from} to {found.head.block}.{checked}"
 
 
-def _summary(found: Progress, seconds: float) -> dict[str, object]:
+def _summary(found: LedgerProgress, seconds: float) -> dict[str, object]:
     return {
         "ok": not found.findings,
         "transfers": found.rows["transfers"],
@@ -90,7 +90,7 @@ def _members(one: LedgerFault) -> dict[str, object]:
     return {"table": one.table, "row": str(one.row), "what": one.what, "detail": one.detail}
 
 
-def _show(found: Progress, keys: SealKeys) -> None:
+def _show(found: LedgerProgress, keys: SealKeys) -> None:
     if found.findings:
         table = Table("table", "row", "what", "detail")
         for one in found.findings[:SHOWN_MAX]:

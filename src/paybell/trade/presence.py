@@ -4,16 +4,13 @@ Another consumer on the same queue takes messages away from us: a shop's own ord
 installation in the same virtual host.
 """
 
-import asyncio
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 import structlog
 
-from paybell.errors import PaybellError
 from paybell.messaging.broker import Queues
-from paybell.storage import Database, load_queries
+from paybell.storage import Database, Transaction, load_queries
+from paybell.storage.process_rows import ProcessRows
 
 log = structlog.get_logger()
 _SQL = load_queries(__package__)
@@ -24,31 +21,14 @@ FRESH_SECONDS = 90.0
 LOOKS = 3
 
 
-class Presence:
-    """The rows of one process."""
+class Presence(ProcessRows):
+    """The rows of one process: the queues it listens on."""
 
     def __init__(self, database: Database, queues: Sequence[str]) -> None:
-        self._database = database
-        self._queues = queues
-        self._process = secrets.randbits(63)
+        async def write(tx: Transaction, process: int) -> None:
+            await tx.execute(_SQL["beat"], process, queues)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Keep the rows fresh until stopped, then remove them.
-
-        Raises:
-            DatabaseUnavailable: it cannot be reached; run again.
-        """
-        try:
-            while not stop.is_set():
-                async with self._database.transaction() as tx:
-                    await tx.execute(_SQL["beat"], self._process, self._queues)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(BEAT_SECONDS):
-                        await stop.wait()
-        finally:
-            with suppress(PaybellError):  # they go stale by themselves
-                async with self._database.transaction() as tx:
-                    await tx.execute(_SQL["forget_process"], self._process)
+        super().__init__(database, write, _SQL["forget_process"], period_seconds=BEAT_SECONDS)
 
 
 async def processes(database: Database) -> Mapping[str, int]:

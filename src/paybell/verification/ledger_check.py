@@ -31,7 +31,7 @@ class LedgerFault:
 
 
 @dataclass(slots=True)
-class Progress:
+class LedgerProgress:
     """How far a check has come: rows looked at by table, what was found, and how often.
 
     ``findings`` holds the first `FINDINGS_MAX`; ``kinds`` counts all of them. ``keyed_from`` is the block
@@ -71,38 +71,38 @@ _CHECKS = (
 
 async def verify(
     database: Database,
-    tell: Callable[[Progress], object],
+    report: Callable[[LedgerProgress], object],
     keys: SealKeys = UNKEYED,
     anchors: Sequence[Anchor] = (),
-) -> Progress:
+) -> LedgerProgress:
     """Check everything.
 
     Args:
         database: pay's.
-        tell: is called after each page.
+        report: is called after each page.
         keys: the seals'; without them their MACs are not checked.
         anchors: heads of the chain that were noted elsewhere, which must still be in it.
 
     Raises:
         DatabaseUnavailable: the server does not answer.
     """
-    progress = Progress()
+    progress = LedgerProgress()
     async with database.snapshot() as tx:
         await tx.fetch(_SQL["plan_as_written"])
         async for _ in _chain(tx, keys, progress):
-            tell(progress)
+            report(progress)
         await _anchored(tx, anchors, progress)
         async for _ in _sums(tx, progress):
-            tell(progress)
+            report(progress)
         for check in _CHECKS:
             async for _ in _pages(tx, check, progress):
-                tell(progress)
+                report(progress)
     return progress
 
 
 async def trial_balance(database: Database) -> bool:
     """Say whether every account equals the sum of its transfers, which have two sides: so all sum to zero."""
-    progress = Progress()
+    progress = LedgerProgress()
     async with database.snapshot() as tx:
         await tx.fetch(_SQL["plan_as_written"])
         async for _ in _sums(tx, progress):
@@ -112,7 +112,7 @@ async def trial_balance(database: Database) -> bool:
     return not progress.findings
 
 
-async def _pages(tx: Transaction, check: _Pages, progress: Progress) -> AsyncIterator[None]:
+async def _pages(tx: Transaction, check: _Pages, progress: LedgerProgress) -> AsyncIterator[None]:
     after = -1
     while True:
         page = await tx.fetch_one(check.page, after, PAGE)
@@ -125,7 +125,7 @@ async def _pages(tx: Transaction, check: _Pages, progress: Progress) -> AsyncIte
         yield
 
 
-async def _sums(tx: Transaction, progress: Progress) -> AsyncIterator[None]:
+async def _sums(tx: Transaction, progress: LedgerProgress) -> AsyncIterator[None]:
     """Add up what all transfers moved, for the check of the accounts."""
     await tx.execute(_SQL["begin_sums"])
     await tx.execute(_SQL["add_pending"])
@@ -136,7 +136,7 @@ async def _sums(tx: Transaction, progress: Progress) -> AsyncIterator[None]:
         yield
 
 
-async def _anchored(tx: Transaction, anchors: Sequence[Anchor], progress: Progress) -> None:
+async def _anchored(tx: Transaction, anchors: Sequence[Anchor], progress: LedgerProgress) -> None:
     """Find every head that was noted and is not in the chain any more: it was rewritten, or cut off."""
     rows = await tx.fetch(_SQL["anchored"], [one.last_id for one in anchors], [one.chain for one in anchors])
     there = {row["last_id"] for row in rows}
@@ -147,7 +147,7 @@ async def _anchored(tx: Transaction, anchors: Sequence[Anchor], progress: Progre
     )
 
 
-def _keyed(seals: Sequence[Record], keys: SealKeys, progress: Progress) -> Iterator[LedgerFault]:
+def _keyed(seals: Sequence[Record], keys: SealKeys, progress: LedgerProgress) -> Iterator[LedgerFault]:
     for seal in seals:
         keyed = progress.keyed_from is not None
         if fault := keys.fault(seal["mac"], seal["last_id"], seal["chain"], keyed=keyed):
@@ -156,7 +156,7 @@ def _keyed(seals: Sequence[Record], keys: SealKeys, progress: Progress) -> Itera
             progress.keyed_from = seal["id"]
 
 
-async def _chain(tx: Transaction, keys: SealKeys, progress: Progress) -> AsyncIterator[None]:
+async def _chain(tx: Transaction, keys: SealKeys, progress: LedgerProgress) -> AsyncIterator[None]:
     """Follow the chain block by block; of a broken block name the rows."""
     after, chain = 0, b""
     while seals := await tx.fetch(_SQL["seals"], after, chain, _SEALS):
