@@ -58,7 +58,7 @@ def settings_page() -> str:
         [
             "# Settings",
             "",
-            "Environment variables, read and checked at start; a wrong one is named in one sentence. Generated from `paybell/settings`.",
+            "Environment variables, read and checked at start; a wrong one is named in one sentence. `PAYBELL_X_FILE` instead of `PAYBELL_X` names a file that\nholds the value, as secrets are mounted. Generated from `paybell/settings`.",
             "",
             "| Variable | Form | Default | Meaning |",
             "|---|---|---|---|",

@@ -7,6 +7,7 @@ during one transaction share the next one.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from paybell.errors import Outage, Overloaded
@@ -52,7 +53,8 @@ class Batcher(Generic[Request, Result]):
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answer))
         if self._worker is None:
-            self._worker = asyncio.create_task(self._drain())
+            # In a context of its own: what it logs is about all of them, not about the first one.
+            self._worker = asyncio.create_task(self._drain(), context=Context())
         return await answer
 
     async def _drain(self) -> None:

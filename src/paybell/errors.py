@@ -139,7 +139,14 @@ class NotAuthenticated(Refused):
     """No bearer token, or one that is wrong or expired."""
 
     code = "not_authenticated"
-    detail = "Send a valid bearer token."
+    detail = "Send a bearer token."
+
+
+class InvalidToken(NotAuthenticated):
+    """A bearer token that is none of ours: its signature, form or claims are wrong."""
+
+    code = "invalid_token"
+    detail = "The bearer token is not valid here: its signature, form or claims are wrong."
 
 
 class InsufficientScope(Refused):

@@ -8,7 +8,7 @@ import jwt
 
 from paybell.clock import Clock
 from paybell.environment.common import CommonSettings
-from paybell.errors import InsufficientScope, NotAuthenticated
+from paybell.errors import InsufficientScope, InvalidToken, NotAuthenticated
 
 # A verified token is kept by its text; past this many the oldest goes. 20,000 of about
 # 300 bytes are 6 MB: the active buyers of a busy minute.
@@ -79,7 +79,7 @@ class Tokens:
         """Return the caller a token stands for.
 
         Raises:
-            NotAuthenticated: forged, expired, or without the claims we need.
+            NotAuthenticated: expired. InvalidToken: forged, or without the claims we need.
         """
         remembered = self._remembered.get(token)
         now = self._clock.now().timestamp()
@@ -106,11 +106,11 @@ class Tokens:
             user_id, scope = claims["sub"], claims.get("scope", "")
             merchant_id = claims.get("merchant", self._merchant_id)
             if not (isinstance(scope, str) and _is_name(user_id) and _is_name(merchant_id)):
-                raise NotAuthenticated
+                raise InvalidToken
             expires_at = _time(claims["exp"]) if "exp" in claims else math.inf
             return Principal(user_id, frozenset(scope.split()), merchant_id), expires_at
         except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise NotAuthenticated from error
+            raise InvalidToken from error
 
 
 class OwnTokens:
@@ -137,7 +137,7 @@ class OwnTokens:
 def _time(claim: object) -> float:
     """RFC 7519 section 2, NumericDate; Python's JSON knows numbers that are none."""
     if not isinstance(claim, int | float) or not math.isfinite(claim):
-        raise NotAuthenticated
+        raise InvalidToken
     return float(claim)
 
 

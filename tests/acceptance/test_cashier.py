@@ -3,13 +3,15 @@
 import asyncio
 import re
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from browser import DESK, PHONE, SMALL, page_of, shifted, shoot, violations, watch_shifts
 from playwright.async_api import Browser, Page, expect
-from serving import Client, Service, fresh_databases, fresh_user, in_process
+from serving import SETTINGS, Client, Service, fresh_databases, fresh_user, in_process
 from support import PASSWORD, Databases, connected
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -402,6 +404,38 @@ async def test_what_to_do_about_a_forgotten_password_stands_there(browser: Brows
         await open_cashier(page, http, order)
         await page.get_by_text("Forgotten the pay password?").click()
         await expect(page.get_by_text("Ask the support of the shop to set a new one.")).to_be_visible()
+
+
+async def test_the_way_back_leads_to_allowed_origins_only(browser: Browser, postgres: Databases) -> None:
+    """Whatever a link says: another origin, a script, a user before the host, or nothing that is a URL."""
+    settings = replace(SETTINGS, shop_name="Tea & Sons", return_origins="https://shop.example")
+    async with (
+        in_process(await fresh_databases(postgres), settings) as shop,
+        page_of(browser, locale="en") as page,
+    ):
+        order = await purchase(shop.client)
+        token, cashier = shop.client.token(order["buyerId"]), f"{shop.client.url}/cashier/{order['id']}"
+        for foreign in (
+            "https://evil.example/",
+            "https://shop.example.evil.example/",
+            "https://shop.example@evil.example/",
+            "https://me@shop.example/",
+            "http://shop.example/",
+            "javascript:alert(1)",
+            "blob:https://shop.example/1",
+            "//evil.example",
+            "nowhere",
+        ):
+            await page.goto(f"{cashier}?returnUrl={quote(foreign, safe='')}#token={token}")
+            await expect(page.locator("#return")).to_be_hidden()
+        await page.goto(
+            f"{cashier}?returnUrl={quote('https://shop.example/orders?id=1', safe='')}#token={token}"
+        )
+        await phase(page, "open")
+        back = page.get_by_role("link", name="Back to Tea & Sons")
+        await expect(back).to_have_attribute("href", "https://shop.example/orders?id=1")
+        await expect(page.locator("#shop")).to_have_text("Tea & Sons")
+        assert await violations(page) == []
 
 
 async def test_a_skeleton_stands_where_the_order_will(browser: Browser, http: Client) -> None:

@@ -2,12 +2,15 @@
 
 import base64
 import json
+import re
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import jwt
 import pytest
+import structlog
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 from serving import SCOPES, SECRET, Client, Reply, Service, fresh_number, fresh_user, state
@@ -361,12 +364,14 @@ BAD_TOKENS = {
 }
 
 
-@pytest.mark.parametrize("token", BAD_TOKENS.values(), ids=BAD_TOKENS)
-async def test_a_bad_token_is_no_token(http: Client, token: str) -> None:
+@pytest.mark.parametrize(("name", "token"), BAD_TOKENS.items(), ids=BAD_TOKENS)
+async def test_a_bad_token_is_no_token_and_reads_differently(http: Client, name: str, token: str) -> None:
     reply = await http.send("GET", "/orders?ids=1", headers={"Authorization": f"Bearer {token}"})
 
-    assert reply.refusal == (401, "not_authenticated")
+    invalid = bool(token.strip()) and name not in ("expired", "a negative expiry")
+    assert reply.refusal == (401, "invalid_token" if invalid else "not_authenticated")
     assert reply.headers["WWW-Authenticate"].startswith("Bearer ")
+    assert ('error="invalid_token"' in reply.headers["WWW-Authenticate"]) == invalid
     assert not token.strip() or token not in reply.content.decode()
 
 
@@ -378,7 +383,8 @@ async def test_another_kind_of_authorization_is_none(http: Client, header: str) 
 
     reply = await http.send("GET", "/orders?ids=1", headers={"Authorization": header.format(token, token)})
 
-    assert reply.refusal == (401, "not_authenticated")
+    two = header.startswith("Bearer {}")
+    assert reply.refusal == (401, "invalid_token" if two else "not_authenticated")
 
 
 async def test_a_token_stops_working_when_it_expires_though_it_was_seen_before(http: Client) -> None:
@@ -400,3 +406,33 @@ async def test_a_token_may_call_its_scheme_as_it_likes(http: Client) -> None:
     for scheme in ("Bearer", "bearer", "BEARER"):
         reply = await http.send("GET", "/orders?ids=1", headers={"Authorization": f"{scheme} {forged()}"})
         assert reply.status == 200
+
+
+async def test_every_answer_says_its_version_and_has_the_requests_id(http: Client) -> None:
+    """A sane one of the caller's, else that of its trace, else a new one; refusals too."""
+    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    for path, headers, wanted in (
+        ("/healthz", {"X-Request-Id": "order-7.try/2"}, "order-7.try/2"),
+        ("/orders?ids=1", trace, "0af7651916cd43dd8448eb211c80319c"),
+        ("/console", {"X-Request-Id": "no spaces", **trace}, "0af7651916cd43dd8448eb211c80319c"),
+        ("/nowhere", {"X-Request-Id": "x" * 129}, None),
+        ("/" + "x" * 9000, {}, None),
+    ):
+        reply = await http.send("GET", path, headers=headers)
+        assert reply.headers["Paybell-Version"] == "1", path
+        request_id = reply.headers["X-Request-Id"]
+        assert request_id == wanted if wanted else re.fullmatch("[0-9a-f]{32}", request_id), path
+
+
+async def test_log_lines_of_a_request_have_its_id(service: Service, http: Client) -> None:
+    processors, seen = structlog.get_config()["processors"], structlog.testing.LogCapture()
+    before = list(processors)
+    processors[:] = [structlog.contextvars.merge_contextvars, seen]  # in place: loggers are remembered
+    try:
+        with patch.object(service.served.runtime.host.tokens, "verify", side_effect=ZeroDivisionError):
+            reply = await http.send("GET", "/orders?ids=1", http.token("7"), headers={"X-Request-Id": "mine"})
+    finally:
+        processors[:] = before
+
+    assert reply.refusal == (500, "internal_error")
+    assert [(line["event"], line["request_id"]) for line in seen.entries] == [("request_failed", "mine")]

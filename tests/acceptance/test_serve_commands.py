@@ -21,16 +21,18 @@ async def result(*arguments: str, log: Path, **settings: Any) -> Any:
 
 async def test_a_minted_token_opens_the_service_of_the_same_folder(home: Path) -> None:
     """The first of the two to run makes the secret, the other one finds it."""
-    code, plain = await run("token", "7", "--scope", "wallets:write orders:write", log=home / "t", home=home)
+    code, said = await run("token", "7", "--scope", "wallets:write orders:write", log=home / "t", home=home)
+    made, plain = said.splitlines()  # the first of them says so on stderr
     minted = await result("token", "7", "--merchant", "m2", "--lifetime-seconds", "60", log=home, home=home)
     with process("serve", log=home / "log", home=home, port=0) as service:
         async with Client.open(await service.url(), (home / "jwt-secret").read_text()) as client:
-            opened = await client.post("/wallets", plain.strip(), {"userId": "7", "payPassword": "123456"})
+            opened = await client.post("/wallets", plain, {"userId": "7", "payPassword": "123456"})
             read = await client.get("/wallets/7", minted["token"])
             principal = client.tokens.verify(minted["token"])
 
     assert code == 0
-    assert plain.count("\n") == 1
+    assert made.startswith("Made a new home /")
+    assert f"{home.name} with a secret of its own" in made
     assert (opened.status, read.status) == (201, 200)
     assert minted["expiresInSeconds"] == 60
     assert (principal.user_id, principal.merchant_id, principal.scopes) == ("7", "m2", frozenset())
@@ -233,3 +235,11 @@ async def test_every_command_explains_itself(home: Path) -> None:
         assert code == 0
         assert "Usage: paybell" in said
         assert "inherited" not in said
+
+
+async def test_a_slip_of_the_fingers_in_a_variable_is_named_by_every_command(home: Path) -> None:
+    await run("token", "7", log=home / "made", home=home)
+
+    _, said = await run("token", "7", log=home / "log", home=home, prot=8001)
+
+    assert said.splitlines()[0] == "PAYBELL_PROT is no setting and is ignored; did you mean PAYBELL_PORT?"

@@ -12,7 +12,7 @@ import pytest
 
 from paybell.environment.common import CommonSettings
 from paybell.environment.keys import SECRET_BYTES_MIN
-from paybell.environment.reading import variables_of
+from paybell.environment.reading import unknown_variables, variables_of
 from paybell.errors import Misconfigured, NotAuthenticated
 from paybell.messaging.broker_url import broker_places, unencrypted_places
 from paybell.messaging.signatures import EventKeys
@@ -284,3 +284,83 @@ def test_of_a_brokers_url_only_host_port_and_virtual_host_are_shown() -> None:
         "amqps://b:99//",
         "amqp://[::1]:7/orders",
     ]
+
+
+@pytest.mark.parametrize(("name", "value"), [("PAYBELL_PORT", "eighty"), ("PAYBELL_QUEUE_TYPE", "mirrored")])
+def test_a_wrong_value_is_shown(name: str, value: str) -> None:
+    with pytest.raises(Misconfigured, match=f"^{name} is '{value}': "):
+        read_settings({name: value})
+
+
+def test_a_text_is_never_shown_since_it_may_hold_a_secret() -> None:
+    for wrong in ({"PAYBELL_MERCHANT_ID": "hush" * 20}, {"PAYBELL_DATABASE_URL": "me:hush@db"}):
+        with pytest.raises(Misconfigured) as raised:
+            read_settings(wrong)
+        assert "hush" not in str(raised.value)
+
+
+def test_what_is_no_url_of_a_database_is_named_before_any_secret(tmp_path: Path) -> None:
+    for name in ("PAYBELL_DATABASE_URL", "PAYBELL_TRADE_DATABASE_URL"):
+        with pytest.raises(Misconfigured, match=f"{name} is no URL of PostgreSQL, such as postgresql://"):
+            with_secrets(read_settings({name: "foo"}, home=tmp_path))
+
+
+def test_the_sentence_about_a_missing_secret_has_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"export PAYBELL_JWT_SECRET=\$\(openssl rand -hex 32\)"):
+        with_secrets(read_settings({}, home=tmp_path, host="0.0.0.0"))
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_that_is() -> None:
+    known = {"PAYBELL_PORT": "1", "PAYBELL_JWT_SECRET_FILE": "/x", "PAYBELL_TEST_SEED": "1", "PATH": "/bin"}
+    links = {"PAYBELL_SERVICE_HOST": "10.0.0.1", "PAYBELL_PAY_PORT_8000_TCP_ADDR": "10.0.0.1"}
+    slips = {"PAYBELL_PROT": "1", "PAYBELL_JWT_SECRETS_FILE": "/x", "PAYBELL_COLOUR": "red"}
+
+    assert unknown_variables(Settings, known | links | slips) == [
+        "PAYBELL_COLOUR is no setting and is ignored; docs/settings.md lists all.",
+        "PAYBELL_JWT_SECRETS_FILE is no setting and is ignored; did you mean PAYBELL_JWT_SECRET_FILE?",
+        "PAYBELL_PROT is no setting and is ignored; did you mean PAYBELL_PORT?",
+    ]
+
+
+def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
+    """As orchestrators mount them, with a line break at the end or without."""
+    path = tmp_path / "secret"
+    path.write_text("from a file\n")
+
+    assert read_settings({"PAYBELL_JWT_SECRET_FILE": str(path)}).jwt_secret == "from a file"
+    with pytest.raises(Misconfigured, match="PAYBELL_JWT_SECRET or PAYBELL_JWT_SECRET_FILE, not both"):
+        read_settings({"PAYBELL_JWT_SECRET_FILE": str(path), "PAYBELL_JWT_SECRET": "x"})
+    with pytest.raises(Misconfigured, match=r"PAYBELL_JWT_SECRET_FILE names .*missing.*No such file"):
+        read_settings({"PAYBELL_JWT_SECRET_FILE": str(tmp_path / "missing")})
+
+
+def test_origins_that_a_buyer_may_return_to_are_written_as_browsers_do() -> None:
+    given = "https://Shop.example, https://shop.example:8443,https://shop.example:443,http://localhost:3000"
+
+    assert read_settings({"PAYBELL_RETURN_ORIGINS": given}).allowed_origins == [
+        "https://shop.example",
+        "https://shop.example:8443",
+        "https://shop.example",
+        "http://localhost:3000",
+    ]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://shop.example",
+        "https://*.example",
+        "*",
+        "https://shop.example/",
+        "https://shop.example/back",
+        "https://me@shop.example",
+        "https://",
+        "shop.example",
+        "javascript:alert(1)",
+        "https://shop.example:x",
+        "https://bücher.example",
+    ],
+)
+def test_what_is_no_origin_is_refused_at_the_start(origin: str) -> None:
+    with pytest.raises(Misconfigured, match="PAYBELL_RETURN_ORIGINS"):
+        read_settings({"PAYBELL_RETURN_ORIGINS": origin})

@@ -1,12 +1,13 @@
 """The commands a person types."""
 
+import os
 import sys
 from io import TextIOWrapper
 
 import cyclopts
 
 from paybell import __version__
-from paybell.cli.output import fail
+from paybell.cli.output import announce, fail
 from paybell.errors import PaybellError
 
 app = cyclopts.App(
@@ -44,9 +45,21 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # an arrow that a terminal cannot show fails no command
             stream.reconfigure(errors="replace")
     try:
+        _warn()
         sys.exit(app() or 0)
     except PaybellError as error:
         fail(str(error))
         sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _warn() -> None:
+    """Name what is set and is no setting of ours; serve says it in its log."""
+    if "serve" in sys.argv[1:2] or not any(name.startswith("PAYBELL_") for name in os.environ):
+        return
+    from paybell.environment.reading import unknown_variables  # noqa: PLC0415 - most environments need none
+    from paybell.settings import Settings  # noqa: PLC0415
+
+    for sentence in unknown_variables(Settings):
+        announce(sentence)

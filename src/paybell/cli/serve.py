@@ -18,7 +18,7 @@ from cyclopts import Parameter, validators
 from paybell.cli.options import Flag, Role, roles_of
 from paybell.cli.output import announce
 from paybell.clock import SystemClock
-from paybell.environment.reading import service_links
+from paybell.environment.reading import service_links, unknown_variables
 from paybell.errors import Misconfigured
 from paybell.messaging.broker_url import broker_places, unencrypted_places
 from paybell.serving.databases import databases, databases_of, is_embedded, prepare
@@ -56,6 +56,8 @@ def serve(
     configure_logs(settings)
     for name in service_links():
         log.warning("setting_ignored", name=name, detail="Kubernetes' address of a service, and no port.")
+    for sentence in unknown_variables(Settings):
+        log.warning("setting_unknown", detail=sentence)
     roles = roles_of(role)
     if "trade" in roles and not ("api" in roles or settings.pay_url):
         raise Misconfigured("Set PAYBELL_PAY_URL: trade alone must know where the pay service is.")

@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 
 from paybell.cli.options import Flag
-from paybell.cli.output import print_json
+from paybell.cli.output import announce, print_json
 from paybell.clock import SystemClock
 from paybell.errors import InvalidRequest, NotAuthenticated
 from paybell.settings import read_settings
@@ -37,12 +37,19 @@ def token(
         lifetime_seconds: until it expires.
         json: end with one JSON line.
     """
-    tokens = Tokens.from_settings(with_secrets(read_settings()), SystemClock())
+    given = read_settings()
+    fresh = not (given.jwt_secret or (given.home / "jwt-secret").exists())
+    tokens = Tokens.from_settings(with_secrets(given), SystemClock())
     minted = tokens.mint(user_id, *scope.split(), lifetime_seconds=lifetime_seconds, merchant_id=merchant)
     try:
         tokens.verify(minted)
     except NotAuthenticated as error:
         raise InvalidRequest("A user id and a merchant have 1 to 64 printable characters.") from error
+    if fresh:
+        announce(
+            f"Made a new home {given.home.resolve()} with a secret of its own: only a service that runs on "
+            "it takes this token. For another one run this in its folder, or set PAYBELL_HOME."
+        )
     if json:
         print_json({"token": minted, "expiresInSeconds": lifetime_seconds})
     else:

@@ -14,6 +14,7 @@ from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from paybell.console.settings import CashierSettings
 from paybell.money import CURRENCIES, digits_of
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -35,7 +36,7 @@ _HEADERS = {
 }
 
 
-def page_routes() -> list[HTTPRouteHandler]:
+def page_routes(shop: CashierSettings) -> list[HTTPRouteHandler]:
     """Return the routes of both pages and of what they load; no token is needed for these."""
     folders = [folder for folder in (files(__package__) / "static").iterdir() if folder.is_dir()]
     contents = {
@@ -43,6 +44,7 @@ def page_routes() -> list[HTTPRouteHandler]:
     }
     contents["shared/currencies.js"] = _currencies()
     console_page = contents.pop("operations/console.html")
+    contents["cashier/shop.js"] = _shop(shop)
 
     def serve(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
         if name not in contents:
@@ -85,3 +87,9 @@ def _currencies() -> bytes:
     """Return the decimals of each currency as we count them: browsers follow the customs of countries."""
     digits = {currency: digits_of(currency) for currency in sorted(CURRENCIES)}
     return f"export const digits = {json.dumps(digits)};\n".encode()
+
+
+def _shop(shop: CashierSettings) -> bytes:
+    """Return whose cashier it is, and where it may lead back to."""
+    known = {"name": shop.shop_name, "returnOrigins": shop.allowed_origins}
+    return f"export const shop = {json.dumps(known)};\n".encode()

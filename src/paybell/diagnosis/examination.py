@@ -9,7 +9,7 @@ from paybell.diagnosis.broker import examine_broker
 from paybell.diagnosis.databases import examine_databases
 from paybell.diagnosis.findings import Finding, of_error
 from paybell.diagnosis.pay_service import examine_pay_service
-from paybell.environment.reading import service_links
+from paybell.environment.reading import service_links, unknown_variables
 from paybell.errors import PaybellError
 from paybell.settings import ROLES, Settings, read_settings
 from paybell.settings.secrets import with_secrets
@@ -41,6 +41,9 @@ async def examine(
 
 def _settings(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield Finding("settings", "ok", "readable, secrets present")
+    for sentence in unknown_variables(Settings, environ):
+        what, _, advice = sentence.partition("; ")
+        yield Finding("settings", "warning", what, advice[0].upper() + advice[1:])
     for name in service_links(environ):
         yield Finding(
             "settings",

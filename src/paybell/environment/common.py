@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from paybell.errors import Misconfigured
+
 Text = Annotated[str, Meta(min_length=1)]
 
 
@@ -101,6 +103,14 @@ class CommonSettings:
         Raises:
             Misconfigured: one of them is broken.
         """
+        for name, url in (
+            ("PAYBELL_DATABASE_URL", self.database_url),
+            ("PAYBELL_TRADE_DATABASE_URL", self.trade_database_url),
+        ):
+            if url and not url.startswith(("postgresql://", "postgres://")):
+                raise Misconfigured(
+                    f"{name} is no URL of PostgreSQL, such as postgresql://USER:PASSWORD@HOST:5432/NAME."
+                )
 
 
 def is_loopback(host: str) -> bool:

@@ -1,10 +1,12 @@
 """Environment variables ``PAYBELL_…``, read into settings and checked once at start."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar, get_origin, get_type_hints
 
 import msgspec
 
@@ -12,6 +14,16 @@ from paybell.environment.common import CommonSettings
 from paybell.errors import Misconfigured
 
 Section = TypeVar("Section", bound=CommonSettings)
+
+PREFIX = "PAYBELL_"
+# A setting's variable with this at its end names a file that holds the value, as orchestrators mount secrets.
+_FILE = "_FILE"
+_FILE_BYTES_MAX = 64 * 1024
+# What Kubernetes sets for services with our name, and our own tests: nobody's mistake.
+_OTHERS = re.compile(
+    r"PAYBELL_(?:\w+_)?(?:SERVICE_(?:HOST|PORT)(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)|PAYBELL_TEST_\w+"
+)
+_SHOWN_MAX = 60
 
 
 def variable_of(name: str) -> str:
@@ -35,17 +47,48 @@ def read_section(
     ignored = service_links(environ)
     variables = {one.name: variable_of(one.name) for one in fields(kind)}
     given: dict[str, object] = {
-        name: environ[variable]
+        name: text
         for name, variable in variables.items()
-        if environ.get(variable) and variable not in ignored
+        if variable not in ignored and (text := _given(variable, environ))
     }
     given |= {name: value for name, value in overrides.items() if value is not None}
     try:
         settings = msgspec.convert(given, kind, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
-        raise Misconfigured(_readable(error)) from error
+        raise Misconfigured(_readable(error, kind, given)) from error
     settings.check()
     return settings
+
+
+def _given(variable: str, environ: Mapping[str, str]) -> str:
+    """Return a setting's text: the variable's own, or that of the file it names."""
+    text, path = environ.get(variable, ""), environ.get(variable + _FILE, "")
+    if not path:
+        return text
+    if text:
+        raise Misconfigured(f"Set {variable} or {variable}{_FILE}, not both.")
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_FILE_BYTES_MAX)
+        return content.decode().removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
+        raise Misconfigured(f"{variable}{_FILE} names {path}, which cannot be read: {reason}.") from error
+
+
+def unknown_variables(kind: type[CommonSettings], environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return a sentence for each variable of ours that is no setting: most likely a slip of the fingers."""
+    known = [variable_of(one.name) for one in fields(kind)]
+    files = [variable + _FILE for variable in known]
+    sentences = []
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name in known or name in files or _OTHERS.fullmatch(name):
+            continue
+        choices = [one.removeprefix(PREFIX) for one in (files if name.endswith(_FILE) else known)]
+        nearest = get_close_matches(name.removeprefix(PREFIX), choices, 1)
+        meant = f"; did you mean {PREFIX}{nearest[0]}?" if nearest else "; docs/settings.md lists all."
+        sentences.append(f"{name} is no setting and is ignored{meant}")
+    return sentences
 
 
 def service_links(environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -59,7 +102,20 @@ def _path(wanted: type, value: object) -> object:
     return Path(str(value))
 
 
-def _readable(error: msgspec.ValidationError) -> str:
+def _readable(error: msgspec.ValidationError, kind: type[CommonSettings], given: Mapping[str, object]) -> str:
     problem, _, place = str(error).partition(" - at `$.")
-    name = variable_of(place.rstrip("`")) if place else "A setting"
-    return f"{name}: {problem[0].lower()}{problem[1:]}."
+    if not place:
+        return f"A setting: {problem[0].lower()}{problem[1:]}."
+    name = place.rstrip("`")
+    return f"{variable_of(name)}{_shown(name, kind, given)}: {problem[0].lower()}{problem[1:]}."
+
+
+def _shown(name: str, kind: type[CommonSettings], given: Mapping[str, object]) -> str:
+    """Show a wrong value, unless the setting is a text: of these some are secrets."""
+    default = next((one.default for one in fields(kind) if one.name == name), "")
+    choices = get_type_hints(kind).get(name)
+    if isinstance(default, str) and get_origin(choices) is not Literal:
+        return ""
+    text = str(given.get(name, ""))
+    shown = text if text.isprintable() else ascii(text)
+    return f" is {shown[:_SHOWN_MAX]!r}"

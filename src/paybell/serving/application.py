@@ -4,6 +4,7 @@ from litestar import Litestar, Router
 from litestar.types import ControllerRouterHandler
 
 from paybell.console.pages import page_routes
+from paybell.console.settings import CashierSettings
 from paybell.parts import Parts
 from paybell.serving.health import health_routes, metrics_route
 from paybell.telemetry.metrics import Metrics
@@ -14,7 +15,14 @@ from paybell.web.error_handlers import ErrorHandlers
 from paybell.web.openapi import note_queries, openapi_config
 
 
-def create_app(parts: Parts, tokens: Tokens, metrics: Metrics, *, open_metrics: bool = True) -> Litestar:
+def create_app(
+    parts: Parts,
+    tokens: Tokens,
+    metrics: Metrics,
+    *,
+    open_metrics: bool = True,
+    shop: CashierSettings | None = None,
+) -> Litestar:
     """Return the application; every route needs a token but health, schema and pages, and metrics if open."""
     shown = metrics_route(parts.measures, metrics, guarded=not open_metrics)
     protected = Router(
@@ -23,7 +31,11 @@ def create_app(parts: Parts, tokens: Tokens, metrics: Metrics, *, open_metrics: 
         middleware=[authenticated(tokens)],
         security=[{"bearer": []}],
     )
-    handlers: list[ControllerRouterHandler] = [protected, *health_routes(parts.checks), *page_routes()]
+    handlers: list[ControllerRouterHandler] = [
+        protected,
+        *health_routes(parts.checks),
+        *page_routes(shop or CashierSettings()),
+    ]
     if open_metrics:
         handlers.append(shown)
     return _application(handlers, parts)

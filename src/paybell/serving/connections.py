@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from paybell.errors import PaybellError, Unavailable
 from paybell.settings import Settings
 from paybell.telemetry.metrics import Metrics
+from paybell.web.identity import identity_of, request_id_of
 from paybell.web.problems import PROBLEMS
 from paybell.web.refusals import PROBLEM_JSON
 
@@ -74,5 +75,10 @@ def refusal_answer(refusal: type[PaybellError]) -> bytes:
     """Return the whole answer to a request that reaches no route."""
     body = msgspec.json.encode(PROBLEMS.document(refusal))
     retry = b"retry-after: %d\r\n" % refusal.retry_after_seconds if issubclass(refusal, Unavailable) else b""
-    head = b"content-type: %b\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n"
-    return STATUS_LINE[PROBLEMS[refusal].status] + head % (PROBLEM_JSON.encode(), len(body), retry) + body
+    identity = b"".join(b"%b: %b\r\n" % header for header in identity_of(request_id_of([])))
+    head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n"
+    return (
+        STATUS_LINE[PROBLEMS[refusal].status]
+        + head % (identity, PROBLEM_JSON.encode(), len(body), retry)
+        + body
+    )

@@ -14,12 +14,14 @@ import structlog
 import uvicorn
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from paybell.console.settings import CashierSettings
 from paybell.runtime import Runtime, open_runtime
 from paybell.serving.application import create_app, create_metrics_app
 from paybell.serving.connections import Connections, connections_max, raise_descriptor_limit
 from paybell.serving.http_protocol import UNREAD_BYTES_MAX, BoundedConnection
 from paybell.settings import Settings
 from paybell.web.error_handlers import cut_off
+from paybell.web.identity import identified
 from paybell.worker import run_loop, run_task
 
 log = structlog.get_logger()
@@ -144,9 +146,10 @@ async def serving(
             url = f"http://127.0.0.1:{inner.getsockname()[1]}"
             settings = replace(settings, pay_url=url)
         runtime = await stack.enter_async_context(open_runtime(settings, urls, roles))
-        app = _answering(_app(runtime))
+        app = _answering(_app(runtime, settings))
         if runtime.traces is not None:
             app = runtime.traces.around(app)
+        app = identified(app)
         limit, metrics = connections_max(settings), runtime.host.metrics
         if inner is not None:  # counted alone: strangers outside leave the way from trade to pay open
             await stack.enter_async_context(
@@ -154,7 +157,7 @@ async def serving(
             )
         await stack.enter_async_context(_loops(runtime))
         if watched is not None:
-            shown: ASGIApp = create_metrics_app(runtime.parts, metrics)
+            shown = identified(create_metrics_app(runtime.parts, metrics))
             await stack.enter_async_context(
                 _http(shown, watched, INNER_GRACE_SECONDS, Connections(limit, metrics))
             )
@@ -164,9 +167,15 @@ async def serving(
         yield served
 
 
-def _app(runtime: Runtime) -> ASGIApp:
+def _app(runtime: Runtime, shop: CashierSettings) -> ASGIApp:
     host = runtime.host
-    app: ASGIApp = create_app(runtime.parts, host.tokens, host.metrics, open_metrics=host.settings.loopback)
+    app: ASGIApp = create_app(
+        runtime.parts,
+        host.tokens,
+        host.metrics,
+        open_metrics=host.settings.loopback,
+        shop=shop,
+    )
     for shortcut in runtime.parts.shortcuts:
         app = shortcut(app)
     return app

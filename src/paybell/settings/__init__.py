@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from paybell.console.settings import CashierSettings
 from paybell.environment.reading import read_section
 from paybell.pay.settings import PaySettings
 from paybell.reconciliation.settings import ReconciliationSettings
@@ -15,7 +16,7 @@ ROLES = frozenset({"api", "background", "trade", "ops"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(PaySettings, TradeSettings, ReconciliationSettings):
+class Settings(PaySettings, TradeSettings, ReconciliationSettings, CashierSettings):
     """Every setting; unit, default and rules stand with its owner. Generated into `docs/settings.md`."""
 
 

@@ -45,15 +45,20 @@ def _check_length(what: str, key: str) -> None:
     if len(key.encode()) < SECRET_BYTES_MIN:
         raise Misconfigured(
             f"{what}: at least {SECRET_BYTES_MIN} random bytes are needed with a database or broker URL, "
-            "or when other machines can connect."
+            f"or when other machines can connect. {_make(what.partition(',')[0])}"
         )
+
+
+def _make(setting: str) -> str:
+    """Return the command that makes a secret."""
+    return f"One is made by: export {setting}=$(openssl rand -hex {SECRET_BYTES_MIN})"
 
 
 def _development_secret(settings: Settings, file_name: str, setting: str, prefix: str = "") -> str:
     if not (settings.embedded and settings.loopback):
         raise Misconfigured(
             f"Set {setting} to at least {SECRET_BYTES_MIN} random bytes: secrets are only generated for "
-            "an embedded database on loopback."
+            f"an embedded database on loopback. {_make(setting)}"
         )
     path = settings.home / file_name
     try:

@@ -14,6 +14,7 @@ from litestar.types import ExceptionHandlersMap, HTTPScope, Receive, Send
 from paybell.clock import rfc3339
 from paybell.errors import (
     InvalidRequest,
+    InvalidToken,
     Misconfigured,
     NotAuthenticated,
     OutcomeUnknown,
@@ -73,7 +74,8 @@ class ErrorHandlers:
         if isinstance(error, Unavailable):
             headers["Retry-After"] = str(error.retry_after_seconds)
         if isinstance(error, NotAuthenticated):
-            headers["WWW-Authenticate"] = 'Bearer realm="paybell"'
+            why = ', error="invalid_token"' if isinstance(error, InvalidToken) else ""  # RFC 6750, 3.1
+            headers["WWW-Authenticate"] = f'Bearer realm="paybell"{why}'
         return self._problem(request, error, headers)
 
     def _http_exception(self, request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -10,6 +10,7 @@ from paybell.errors import (
     InvalidAmount,
     InvalidId,
     InvalidRequest,
+    InvalidToken,
     NotAuthenticated,
     OutcomeUnknown,
     Overloaded,
@@ -66,7 +67,8 @@ PROBLEMS = ProblemTypes(
         IdempotencyKeyMissing: ProblemType(
             400, "请提供 Idempotency-Key 请求头（1 至 255 个可打印 ASCII 字符）"
         ),
-        NotAuthenticated: ProblemType(401, "请提供有效的访问令牌"),
+        NotAuthenticated: ProblemType(401, "请提供访问令牌"),
+        InvalidToken: ProblemType(401, "访问令牌无效：签名、格式或内容有误"),
         InsufficientScope: ProblemType(403, "访问令牌权限不足"),
         NotFound: ProblemType(404, "地址不存在"),
         MethodNotAllowed: ProblemType(405, "不支持的请求方法"),

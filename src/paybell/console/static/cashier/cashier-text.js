@@ -25,6 +25,7 @@ export const texts = {
     again: "You can try again in",
     language: "Language",
     theShop: "the shop",
+    backTo: (shop) => `Back to ${shop}`,
     retry: "Try again",
     print: "Print the receipt",
 
@@ -38,6 +39,7 @@ export const texts = {
     returnedText: (amount) => `${amount} goes back to your balance by itself.`,
     close: "You may close this page.",
     receipt: {
+      shop: "Shop",
       subject: "For",
       amount: "Amount",
       refunded: "Refunded",
@@ -83,6 +85,7 @@ export const texts = {
     again: "距离可再次输入还有",
     language: "语言",
     theShop: "商家",
+    backTo: (shop) => `返回${shop}`,
     retry: "重试",
     print: "打印收据",
 
@@ -96,6 +99,7 @@ export const texts = {
     returnedText: (amount) => `${amount} 将自动退回您的余额。`,
     close: "您可以关闭此页面。",
     receipt: {
+      shop: "商家",
       subject: "商品",
       amount: "金额",
       refunded: "已退款",

@@ -6,7 +6,7 @@
 // page goes on asking, and is as it was when it is back.
 
 import { $, chooseLanguage, follow, insist, locale, money, Refusal } from "../shared/api.js";
-import { draw, duration, isShort, isUsable, translate } from "./view.js";
+import { draw, duration, isShort, isUsable, offerReturn, translate } from "./view.js";
 
 const orderId = decodeURIComponent(location.pathname.split("/").pop());
 const path = `/orders/${encodeURIComponent(orderId)}`;
@@ -238,6 +238,7 @@ addEventListener("pageshow", (event) => {
 });
 
 translate();
+offerReturn();
 show({});
 setInterval(tick, 500);
 load();

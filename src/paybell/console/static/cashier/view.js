@@ -2,6 +2,7 @@
 
 import { $, language, locale, money } from "../shared/api.js";
 import { texts } from "./cashier-text.js";
+import { shop } from "./shop.js";
 
 // One of these has the form, the other the result; `closed` and `failed` have a message only.
 const FORM = new Set(["loading", "open", "paying"]);
@@ -31,12 +32,25 @@ export function draw(state) {
 export function translate() {
   const text = texts[language];
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
-  document.title = `${text.title} · Paybell`;
+  document.title = `${text.title} · ${shop.name || "Paybell"}`;
   for (const place of document.querySelectorAll("[data-text]")) place.textContent = text[place.dataset.text];
   for (const place of document.querySelectorAll("[data-label]")) place.ariaLabel = text[place.dataset.label];
   for (const button of document.querySelectorAll("[data-language]"))
     button.ariaPressed = button.dataset.language === language;
-  $("help").textContent = text.help(text.theShop);
+  $("shop").textContent = shop.name || "Paybell";
+  $("help").textContent = text.help(shop.name || text.theShop);
+  $("return").textContent = text.backTo(shop.name || text.theShop);
+}
+
+/** Offer the way back that the link names, if it leads to an origin that the operator has allowed. */
+export function offerReturn() {
+  const given = new URLSearchParams(location.search).get("returnUrl");
+  const url = given && URL.canParse(given) ? new URL(given) : null;
+  const allowed =
+    url && shop.returnOrigins.includes(url.origin) && /^https?:$/.test(url.protocol) && !url.username && !url.password;
+  if (allowed) $("return").href = url.href;
+  else if (given) console.warn("Paybell: returnUrl is at none of PAYBELL_RETURN_ORIGINS, so it is not offered.");
+  $("return").hidden = !allowed;
 }
 
 function drawBill({ order }, text) {
@@ -44,7 +58,7 @@ function drawBill({ order }, text) {
   $("subject").textContent = order.subject || text.untitled;
   $("amount").textContent = amount;
   $("order").textContent = order.id;
-  document.title = `${text.title} ${amount} · Paybell`;
+  document.title = `${text.title} ${amount} · ${shop.name || "Paybell"}`;
 }
 
 function drawSteps({ phase }) {
@@ -106,6 +120,7 @@ function receipt({ order, payOrder }, text) {
   const names = text.receipt;
   const paidAt = order.paidAt ?? payOrder?.succeededAt;
   return [
+    [names.shop, shop.name],
     [names.subject, order.subject],
     [names.amount, money(order.totalFee, order.currency)],
     [names.refunded, order.refundedAmount ? money(order.refundedAmount, order.currency) : ""],
