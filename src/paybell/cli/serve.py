@@ -76,10 +76,9 @@ def serve(
         server = loading.result()
         if workers > 1:
             uvloop.run(server.try_parts(settings, urls, roles))
-            ready()
             from paybell.serving.workers import run_workers  # noqa: PLC0415 - one process needs none
 
-            run_workers(workers, settings, urls, roles, sockets)
+            run_workers(workers, settings, urls, roles, sockets, ready=ready)
             return 0
         run_server = partial(
             server.run_server, settings, urls, roles, *sockets[:1], watched=[*sockets, None][1]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 import structlog
@@ -72,8 +72,16 @@ def run_workers(
     urls: Mapping[str, str],
     roles: frozenset[str],
     sockets: Sequence[socket.socket],
+    *,
+    ready: Callable[[], object],
 ) -> None:
-    """Run ``count`` workers on these sockets and the databases of this process; a pipe tells of its death."""
+    """Run ``count`` workers on these sockets and the databases of this process; a pipe tells of its death.
+
+    ``ready`` is called when there is nothing left to refuse.
+
+    Raises:
+        NoTemporaryFolder: there is no place where they could add their counts up.
+    """
     alive, _ours = os.pipe()
     inherited = (alive, *(one.fileno() for one in sockets))
     command = [sys.executable, "-m", "paybell", "serve"]
@@ -83,6 +91,7 @@ def run_workers(
         counts, kept = stack.enter_context(counts_folder())
         # They outlive a killed supervisor for some seconds, and need the server that is embedded in it.
         server = stack.enter_context(used_by_children(settings.home)) if is_embedded(settings, urls) else ()
+        ready()
         environment = os.environ | {
             MULTIPROCESS_VARIABLE: counts,
             "PAYBELL_HOST": settings.host,
