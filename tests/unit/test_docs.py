@@ -4,15 +4,19 @@ import ast
 import importlib.util
 import json
 import re
+import shlex
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
+import cyclopts
 import msgspec
 import pytest
 from notebook import event_members
 
 import paybell
+from paybell.cli import app
 from paybell.messaging.events import (
     EVENT_TYPES,
     PAY_SUCCESS,
@@ -116,6 +120,24 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} → {target}"
+
+
+def test_every_command_that_a_page_names_can_be_typed() -> None:
+    """Each exists with these options; words in capitals stand for something, the rest may be left out."""
+    pages = [ROOT / "README.md", ROOT / "README.zh-CN.md", *set(DOCS.rglob("*.md")) - {DOCS / "commands.md"}]
+    named = {
+        command
+        for page in pages
+        for command in re.findall(
+            r"(?:`|^ *)(?:\.venv/bin/)?paybell ((?!pay\.)[^`#>&\n]+)", page.read_text(), re.MULTILINE
+        )
+    }
+
+    assert len(named) > 30
+    for command in named:
+        words = [re.sub(r"^[A-Z]+$", "1", word) for word in shlex.split(command)]
+        with suppress(cyclopts.MissingArgumentError):
+            app.parse_args(words, exit_on_error=False, print_error=False)
 
 
 def test_the_wire_contract_is_documented() -> None:

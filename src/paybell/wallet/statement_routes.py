@@ -13,7 +13,7 @@ from litestar.params import FromQuery, QueryParameter
 from litestar.response import Stream
 from msgspec import Meta
 
-from paybell.errors import InvalidId, InvalidRequest, UnknownCurrency
+from paybell.errors import InsufficientScope, InvalidId, InvalidRequest, UnknownCurrency
 from paybell.money import check_currency
 from paybell.wallet.errors import NotTheOwner, WalletNotFound
 from paybell.wallet.problems import PROBLEMS
@@ -87,7 +87,8 @@ def read_asked(
 
 def statement_routes(statements: Statements, merchant_id: str) -> list[Router]:
     """Return the routes under ``/wallets`` (one merchant's) and ``/merchants``."""
-    described = PROBLEMS.refusals(InvalidId, InvalidRequest, UnknownCurrency, NotTheOwner, WalletNotFound) | {
+    refused = (InvalidId, InvalidRequest, UnknownCurrency, NotTheOwner, WalletNotFound)
+    shown = {
         200: ResponseSpec(StatementView, description="A page, or all of it as CSV", generate_examples=False)
     }
     asked_of = {"asked": Provide(read_asked, sync_to_thread=False)}
@@ -97,7 +98,7 @@ def statement_routes(statements: Statements, merchant_id: str) -> list[Router]:
         operation_id="readWalletTransfers",
         summary="A wallet's transfers, in pages or as CSV",
         operation_class=AlsoCsv,
-        responses=described,
+        responses=PROBLEMS.refusals(*refused) | shown,
     )
     async def of_wallet(request: Caller, user_id: PathUserId, asked: NamedDependency[Asked]) -> Response[Any]:
         if check_user_id(user_id) != request.user.user_id and not request.user.has("wallets:read"):
@@ -110,7 +111,7 @@ def statement_routes(statements: Statements, merchant_id: str) -> list[Router]:
         summary="A merchant's transfers, in pages or as CSV",
         operation_class=AlsoCsv,
         opt=scope("merchants:read"),
-        responses=described,
+        responses=PROBLEMS.refusals(*refused, InsufficientScope) | shown,
     )
     async def of_merchant(
         request: Caller, merchant_id: PathUserId, asked: NamedDependency[Asked]
