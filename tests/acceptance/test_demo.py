@@ -4,7 +4,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from amqp import stranger
 from serving import run
+
+from paybell.messaging.events import topology, trade_topology
 
 # 40 orders, dealt by the shares of `paybell.cli.demo_plan.CASES`.
 EXPECTED = {
@@ -84,3 +87,29 @@ async def test_a_demo_of_no_orders_is_refused(tmp_path: Path) -> None:
 
     assert code != 0
     assert "--orders" in said
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [
+        ("pay", {"side": "pay", "orders": 20, "paid": 20, "markedPaid": 20}),
+        ("trade", {"side": "trade", "orders": 20, "markedPaid": 18, "cancelled": 2}),
+    ],
+)
+async def test_one_side_may_be_a_shops_own(
+    side: str, expected: dict[str, object], tmp_path: Path, rabbitmq_url: str
+) -> None:
+    """Its own orders are marked by our messages, or our orders by those of its own pay service."""
+    with stranger(rabbitmq_url) as outside:
+        outside.forget(topology())
+        outside.forget(trade_topology())
+    code, said = await run(
+        *("demo", "--side", side, "--orders", "20", "--json"),
+        log=tmp_path / "log",
+        seconds=DEMO_SECONDS,
+        test_amqp_url=rabbitmq_url,
+    )
+
+    assert code == 0, said
+    assert msgspec.json.decode(said.strip().splitlines()[-1]) == expected

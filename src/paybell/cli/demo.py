@@ -1,13 +1,10 @@
 """``paybell demo``: real orders, paid out of real wallets, marked paid by a service that is notified."""
 
 import asyncio
-import shutil
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Literal
+from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -31,9 +28,11 @@ from paybell.cli.demo_plan import (
     DemoResult,
     plan,
 )
+from paybell.cli.demo_setup import Broker, demo_broker, demo_home
+from paybell.cli.demo_sides import Side, demo_side
 from paybell.cli.links import show_links
 from paybell.cli.options import Flag
-from paybell.cli.output import agreed, announce, out, print_json
+from paybell.cli.output import announce, out, print_json
 from paybell.cli.workload import for_each, progress, wait_for_statuses
 from paybell.clock import Clock, SystemClock
 from paybell.money import DEFAULT_CURRENCY
@@ -41,14 +40,9 @@ from paybell.serving.child import running_service
 from paybell.serving.databases import databases
 from paybell.settings import read_settings
 from paybell.settings.secrets import with_secrets
-from paybell.storage.embedded import embedded_postgres, temporary_home
 from paybell.telemetry.percentiles import percentile
-from paybell.testing.rabbitmq_node import find_or_start
-from paybell.testing.system_packages import only_in_ci
 from paybell.tokens import Tokens
 from paybell.verification.audit import Audit, audit
-
-Broker = Literal["local", "rabbitmq"]
 
 PAY_PASSWORD, WRONG_PASSWORD = "123456", "654321"
 # Enough at once for payments to share transactions, few enough for a lone one's time to be seen.
@@ -60,6 +54,7 @@ async def demo(
     orders: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 200,
     buyers: Annotated[int, Parameter(validator=Number(gte=1, lte=10_000))] = 20,
     broker: Broker = "local",
+    side: Side | None = None,
     open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
     yes: Flag = False,
     json: Flag = False,
@@ -74,14 +69,18 @@ async def demo(
         orders: how many orders.
         buyers: how many wallets they are paid from.
         broker: local (in process), or rabbitmq (a private one is started).
+        side: pay or trade: Paybell is this side only, over RabbitMQ, beside an order service or a pay service
+            as a shop has one already; --buyers, --broker and --open are of no account.
         open_: leave the service running until Ctrl-C, and show links to the console and to an order to pay.
         yes: install RabbitMQ without asking if it is missing and this is root's Debian; without it, a
             question is asked on a terminal.
         json: end with one JSON line.
     """
+    if side:
+        return await demo_side(side, orders, yes=yes, json=json)
     clock = SystemClock()
     started = clock.monotonic()
-    with _home() as home, _broker_url(broker, yes=yes) as broker_url:
+    with demo_home() as home, demo_broker(broker, yes=yes) as broker_url:
         settings = with_secrets(read_settings({}, home=home, broker_url=broker_url))
         announce(f"Starting Paybell with an embedded PostgreSQL and the {broker} broker.")
         async with running_service(settings, clock) as service:
@@ -106,30 +105,6 @@ async def _interrupted() -> None:
     loop.add_signal_handler(signal.SIGINT, interrupted.set)
     await interrupted.wait()
     loop.remove_signal_handler(signal.SIGINT)
-
-
-@contextmanager
-def _home() -> Iterator[Path]:
-    """Make a folder that is gone afterwards; of a demo that failed the service's log is kept."""
-    with temporary_home("paybell-demo-") as home:
-        try:
-            yield home
-        except Exception:
-            if (home / "postgres" / "postmaster.pid").exists():  # the service was killed; its server was not
-                with embedded_postgres(home):
-                    pass
-            if (home / "service.log").exists():
-                announce(f"The service's log is kept as {shutil.move(home / 'service.log', f'{home}.log')}.")
-            raise
-
-
-@contextmanager
-def _broker_url(broker: Broker, *, yes: bool) -> Iterator[str]:
-    if broker == "local":
-        yield "local:"
-        return
-    with find_or_start(announce, lambda question: yes or only_in_ci(question) or agreed(question)) as url:
-        yield url
 
 
 class _Play:

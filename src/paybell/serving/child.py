@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, STDOUT, Process
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,8 +36,10 @@ class Service:
 
 
 @asynccontextmanager
-async def running_service(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
+async def running_service(settings: Settings, clock: Clock, *roles: str) -> AsyncIterator[Service]:
     """Run ``paybell serve`` under these settings on a free loopback port, until the block ends.
+
+    Without ``roles`` it has all of them, and whatever PAYBELL_PAY_URL says it is its own pay service.
 
     Its log goes to ``service.log`` in ``PAYBELL_HOME``. SIGTERM and SIGHUP end the block as
     Ctrl-C does, so that the child never outlives its parent's orderly end.
@@ -46,11 +48,13 @@ async def running_service(settings: Settings, clock: Clock) -> AsyncIterator[Ser
         Misconfigured: it did not start; the sentence is its own.
         Unavailable: it was not ready in time, or ended while it was needed.
     """
-    settings = replace(settings, host="127.0.0.1", port=free_port(), pay_url="")
+    settings = replace(settings, host="127.0.0.1", port=free_port())
+    if not roles:
+        settings = replace(settings, pay_url="")
     log = settings.home / "service.log"
     url = f"http://{settings.host}:{settings.port}"
     started = clock.monotonic()
-    process = await _start(settings, log)
+    process = await _start(settings, log, roles)
     with _ended_by_signals():
         try:
             await _until_ready(url, process, log, clock)
@@ -65,7 +69,7 @@ async def running_service(settings: Settings, clock: Clock) -> AsyncIterator[Ser
             await _stop(process)
 
 
-async def _start(settings: Settings, log: Path) -> Process:
+async def _start(settings: Settings, log: Path, roles: Sequence[str]) -> Process:
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
         output = log.open("ab")
@@ -77,6 +81,7 @@ async def _start(settings: Settings, log: Path) -> Process:
             "-m",
             "paybell",
             "serve",
+            *(argument for role in roles for argument in ("--role", role)),
             env=_environment(settings),
             stdin=DEVNULL,
             stdout=output,
