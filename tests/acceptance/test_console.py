@@ -290,6 +290,51 @@ async def test_the_page_shows_a_payments_way(browser: Browser, own: Service) -> 
         await expect(page.get_by_role("alert")).to_contain_text("There is no such pay order")
 
 
+# Payments --------------------------------------------------------------------------------------
+
+
+async def test_payments_are_listed_filtered_and_downloaded(browser: Browser, own: Service) -> None:
+    """The address holds the filters and the page, so back and reload show the same."""
+    client, buyer = own.client, fresh_user()
+    await client.fund(buyer, 1000)
+    made = [await client.apply(buyer, 100 + number) for number in range(53)]
+    await client.pay(made[7]["payOrderId"], buyer)
+    async with console(browser, client, "/payments") as page:
+        rows, rail = page.locator("#payments tbody tr"), page.get_by_role("navigation", name="Pages")
+        await page.get_by_label("Buyer").fill(buyer)
+        await page.keyboard.press("Enter")
+        await expect(rows).to_have_count(50)
+        await expect(rows.first).to_contain_text("1.52 CNY")
+        await rail.get_by_role("link", name="Older").click()
+        await expect(rows).to_have_count(3)
+        await expect(rows.last).to_contain_text("1.00 CNY")
+        await page.reload()
+        await expect(rows).to_have_count(3)
+        await page.go_back()
+        await expect(rows).to_have_count(50)
+        await expect(page.get_by_label("Buyer")).to_have_value(buyer)
+        async with page.expect_download() as downloading:
+            await page.get_by_role("button", name="Download CSV").click()
+        file = await (await downloading.value).path()
+        assert len(file.read_text("utf-8").splitlines()) == 1 + len(made)
+        await page.get_by_label("Amount from").fill("150")
+        await page.keyboard.press("Enter")
+        await expect(rows).to_have_count(3)
+        await page.get_by_label("Status").select_option("Closed")
+        await expect(page.locator("#payments .empty")).to_have_text("No payment matches these filters.")
+        await page.get_by_role("link", name="Clear filters").click()
+        await page.get_by_label("Buyer").fill(buyer)
+        await page.get_by_label("Status").select_option("Paid")
+        await expect(rows).to_have_count(1)
+        await expect(rows).to_contain_text("1.07 CNY")
+        await page.get_by_label("Created from").fill("2020-01-01T00:00")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).to_contain_text("at most 92 days before until")
+        await page.go_back()
+        await rows.get_by_role("link").first.click()
+        await expect(page).to_have_url(re.compile(f"/payments/{made[7]['payOrderId']}$"))
+
+
 # Dead letters ----------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 // The operations console: the frame around its pages, and which page an address means.
 
-import { $, language } from "../shared/api.js";
+import { $, chooseLanguage, language } from "../shared/api.js";
 import { openAudit } from "./audit.js";
 import { openBooks } from "./books.js";
 import { openDeadLetters } from "./dead-letters.js";
@@ -104,8 +104,18 @@ function foot() {
         ),
       ),
     ),
+    h(
+      "button",
+      { type: "button", className: "language", lang: text.language.tag, onclick: changeLanguage },
+      text.language.name,
+    ),
     operator && h("p", { className: "quiet operator" }, text.operator, " ", h("b", {}, operator)),
   ].filter(Boolean);
+}
+
+function changeLanguage() {
+  chooseLanguage(language === "zh" ? "en" : "zh");
+  location.reload();
 }
 
 function showGate() {

@@ -46,8 +46,8 @@ function facts(found) {
     [text.status, [badge(found.payStatus), " ", order]],
     [text.payOrder, identity(found.payOrderId)],
     [text.order, identity(found.bizOrderNo)],
-    [text.payer, identity(found.payerId)],
-    [text.merchant, identity(found.merchantId)],
+    [text.payer, identity(found.payerId, address("payments", { payerId: found.payerId }))],
+    [text.merchant, identity(found.merchantId, address("payments", { merchantId: found.merchantId }))],
     found.refundedAmount && [
       text.refundedOf,
       `${amount(found.refundedAmount, found.currency)} · ${text.left(amount(left, found.currency))}`,

@@ -24,8 +24,9 @@ let show = () => {};
 
 /** Go to another address. `replace`: the one that is left is not worth coming back to. */
 export function go(to, { replace = false } = {}) {
+  const stays = replace || new URL(to, location.href).href === location.href;
   history.replaceState({ scroll: scrollY }, "");
-  history[replace ? "replaceState" : "pushState"]({}, "", to);
+  history[stays ? "replaceState" : "pushState"]({}, "", to);
   arrive();
 }
 

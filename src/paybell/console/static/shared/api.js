@@ -89,12 +89,11 @@ export async function send(method, path, body, more = {}) {
   return response.json();
 }
 
-/** Read a file of this type; returns its content and the name the service gives it. */
+/** Read a table of this type; returns its content, and whether there is more than one answer holds. */
 export async function download(path, type) {
   const response = await ask("GET", path, undefined, { more: { Accept: type } });
   if (!response.ok) throw await refused(response);
-  const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1];
-  return { blob: await response.blob(), name };
+  return { blob: await response.blob(), more: response.headers.has("Paybell-Next") };
 }
 
 /** Send a request that may be repeated until the service answers it, however long; `waiting` learns of each try. */
