@@ -141,7 +141,7 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
     settings = read_settings({}, jwt_secret=SECRET)
     tokens = Tokens.from_settings(settings, clock)
     routers = [
-        pay_order_routes(side.pay, 7200),
+        pay_order_routes(side.pay, 7200, own_balances=True),
         refund_routes(side.refunds),
         wallet_routes(side.wallets, "1"),
     ]

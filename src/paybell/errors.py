@@ -170,6 +170,13 @@ class PayOrderClosed(Refused):
     detail = "The pay order is closed or its time has run out; create a new order."
 
 
+class AttemptNotFinal(Refused):
+    """Money from elsewhere may be on its way for this order; nobody knows yet."""
+
+    code = "attempt_not_final"
+    detail = "A payment of this order is still being confirmed; try again when it is decided."
+
+
 def with_traceback(error: BaseException | None) -> dict[str, str]:
     """Return what a log line gets of an error: its traceback as text, nothing if there is none.
 

@@ -47,6 +47,7 @@ class Parts:
     Attributes:
         services: for whoever embeds Paybell; see `service`.
         routers: the web framework's; every route of theirs needs a token.
+        open_routers: the same without a token, for what proves itself in another way.
         problems: how the errors of these routes are answered.
         shortcuts: make an ASGI application that answers some requests before the given one.
         loops: small steps, repeated.
@@ -57,6 +58,7 @@ class Parts:
 
     services: list[object] = field(default_factory=list)
     routers: list[Any] = field(default_factory=list)
+    open_routers: list[Any] = field(default_factory=list)
     problems: ProblemTypes = PROBLEMS
     shortcuts: list[Callable[[Any], Any]] = field(default_factory=list)
     loops: list[Loop] = field(default_factory=list)
@@ -68,6 +70,7 @@ class Parts:
         """Take in what another context adds."""
         self.services += other.services
         self.routers += other.routers
+        self.open_routers += other.open_routers
         self.problems |= other.problems
         self.shortcuts += other.shortcuts
         self.loops += other.loops

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from paybell.channels.parts import channels_parts
 from paybell.clock import SystemClock
 from paybell.errors import Misconfigured
 from paybell.operations.parts import operations_parts
@@ -17,7 +18,7 @@ from paybell.trade.parts import trade_parts
 from paybell.wallet.parts import wallet_parts
 
 # Each context, asked for what it adds to a process of certain roles.
-CONTEXTS = (pay_parts, wallet_parts, trade_parts, operations_parts)
+CONTEXTS = (pay_parts, channels_parts, wallet_parts, trade_parts, operations_parts)
 
 
 @dataclass(frozen=True, slots=True)

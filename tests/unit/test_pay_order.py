@@ -113,5 +113,6 @@ def test_an_event_tells_the_whole_order() -> None:
             "succeededAt": "2026-01-01T00:01:00Z",
             "closedAt": None,
             "refundedAmount": 0,
+            "channel": "balance",
         },
     }

@@ -2,16 +2,17 @@
 
 import pytest
 
+from paybell.channels.problems import PROBLEMS as CHANNELS
 from paybell.errors import Misconfigured, PaybellError, Unavailable
 from paybell.operations.problems import PROBLEMS as OPERATIONS
 from paybell.pay.problems import PROBLEMS as PAY
-from paybell.trade.errors import RefundRefused
+from paybell.trade.errors import RefundPending, RefundRefused
 from paybell.trade.problems import PROBLEMS as TRADE
 from paybell.web.negotiation import preferred
 from paybell.web.refusals import ProblemTypes
 
 # The operator's matter, answered as `Unavailable`; and what trade notes about a refund that pay refused.
-NEVER_ANSWERED = {Misconfigured, RefundRefused}
+NEVER_ANSWERED = {Misconfigured, RefundPending, RefundRefused}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,12 @@ def test_the_language_with_the_highest_weight_is_taken(accept_language: str, chi
     assert preferred(accept_language, ("en", "zh")) == ("zh" if chinese else "en")
 
 
-TABLES = {"pay": PAY, "trade": TRADE, "operations": OPERATIONS}  # those of wallet and web are in pay's
+TABLES = {
+    "pay": PAY,
+    "channels": CHANNELS,
+    "trade": TRADE,
+    "operations": OPERATIONS,
+}  # those of wallet and web are in pay's
 
 
 @pytest.mark.parametrize("types", TABLES.values(), ids=TABLES)

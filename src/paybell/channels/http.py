@@ -1,8 +1,8 @@
 """Requests to channels, so that one thing is always known: whether a request may have been sent.
 
-Every call has a connection of its own. A connection that is kept may be closed by the other side at the
-moment it is used, and clients then send the request again by themselves, which must never happen to a call
-that moves money.
+Every call has a connection of its own, and one only. A connection that is kept may be closed by the other
+side at the moment it is used, and clients then send the request again by themselves, which must never
+happen to a call that moves money.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -67,7 +67,11 @@ class ChannelHttp:
         """
         try:
             async with self._session.request(
-                method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
+                method,
+                URL(url, encoded=True),
+                headers=headers,
+                data=body,
+                allow_redirects=False,
             ) as response:
                 content = await response.content.read(ANSWER_BYTES_MAX + 1)
                 while len(content) <= ANSWER_BYTES_MAX and (

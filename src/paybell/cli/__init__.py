@@ -22,6 +22,8 @@ for name in (
     "migrate",
     "token",
     "dead-letters",
+    "attempts",
+    "wallet",
     "demo",
     "replay",
     "reconcile",

@@ -92,6 +92,8 @@ class PayOrderData(msgspec.Struct, frozen=True, rename="camel"):
     succeeded_at: datetime | None = None
     closed_at: datetime | None = None
     refunded_amount: int = 0
+    # Where the money came from; null until it has, and from releases before there were channels.
+    channel: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no pay order can hold, so that whoever has one need not look again."""

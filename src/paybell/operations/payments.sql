@@ -10,7 +10,8 @@ WITH named AS MATERIALIZED (
     UNION
     SELECT pay_order_id FROM found_differences
 )
-SELECT *, false AS edge FROM pay_orders
+SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END AS channel, false AS edge FROM pay_orders
 WHERE id = ANY(ARRAY(SELECT id FROM named WHERE id >= $1 AND id < $2))
   AND created_at >= $3 AND created_at < $4 AND amount >= $5 AND amount <= $6
   AND ($7::smallint IS NULL OR status = $7) AND ($8::text IS NULL OR merchant_id = $8)

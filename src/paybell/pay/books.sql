@@ -12,7 +12,9 @@ GROUP BY bucket
 ORDER BY bucket;
 
 -- name: pay_entries_between
-SELECT * FROM pay_orders WHERE merchant_id = $1 AND id > $2 AND id <= $3 ORDER BY id;
+SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END AS channel
+FROM pay_orders WHERE merchant_id = $1 AND id > $2 AND id <= $3 ORDER BY id;
 
 -- name: waiting_events
 -- Those of these events that still have to be published.
@@ -82,7 +84,9 @@ SELECT max(id) AS last_id FROM (SELECT id FROM pay_orders WHERE id > $1 ORDER BY
 
 -- name: changed_pay_orders
 -- Of these, the ones that were paid, closed or refunded in a period.
-SELECT * FROM pay_orders
+SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END AS channel
+FROM pay_orders
 WHERE id > $1 AND id <= $2
   AND (coalesce(succeeded_at, closed_at) >= $3 AND coalesce(succeeded_at, closed_at) < $4
        OR EXISTS (SELECT 1 FROM refunds

@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from paybell.clock import Clock
 from paybell.errors import InsufficientScope, InvalidId, InvalidRequest
 from paybell.pay.lists import RefundRow, find_refunds, pay_order_list, refund_list
-from paybell.pay.model import PayOrder
+from paybell.pay.model import PayOrder, RefundStatus
 from paybell.pay.problems import PROBLEMS
 from paybell.pay.routes import PayOrderView, StatusName, view
 from paybell.pay.service import PayService
@@ -46,6 +46,7 @@ class RefundListed(msgspec.Struct, rename="camel"):
     currency: str
     reason: str
     created_at: datetime
+    status: RefundStatus
 
 
 class RefundList(msgspec.Struct):
@@ -69,6 +70,7 @@ def _show(refund: RefundRow) -> RefundListed:
         currency=refund.currency,
         reason=refund.reason,
         created_at=refund.created_at,
+        status=RefundStatus(refund.status),
     )
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from paybell.clock import Clock
 from paybell.pay import store
-from paybell.pay.model import PayOrder
+from paybell.pay.model import PayOrder, RefundStatus
 from paybell.pay.status import PayStatus
 from paybell.storage import Database, Record, Transaction, load_queries
 from paybell.storage.listing import Listing, Wanted
@@ -27,6 +27,7 @@ class RefundRow:
     currency: str
     reason: str
     created_at: datetime
+    status: RefundStatus
 
 
 def pay_order_list(database: Database, clock: Clock) -> Listing[PayOrder]:

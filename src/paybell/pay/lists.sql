@@ -11,9 +11,11 @@ WITH page AS MATERIALIZED (
       AND ($7::smallint IS NULL OR status = $7) AND ($9::text IS NULL OR payer_id = $9)
     ORDER BY id DESC LIMIT $10
 )
-SELECT *, false AS edge FROM page
+SELECT *, CASE WHEN page.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = page.id), 'balance') END AS channel, false AS edge FROM page
 UNION ALL
-SELECT *, true FROM pay_orders
+SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END, true FROM pay_orders
 WHERE (SELECT count(*) FROM page) < $10 AND id = (
     SELECT id FROM pay_orders WHERE merchant_id = $8 AND id >= $1 AND id < $2 ORDER BY id DESC OFFSET 19999 LIMIT 1
 )
@@ -28,9 +30,11 @@ WITH page AS MATERIALIZED (
       AND ($7::smallint IS NULL OR status = $7) AND ($8::text IS NULL OR merchant_id = $8)
     ORDER BY id DESC LIMIT $10
 )
-SELECT *, false AS edge FROM page
+SELECT *, CASE WHEN page.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = page.id), 'balance') END AS channel, false AS edge FROM page
 UNION ALL
-SELECT *, true FROM pay_orders
+SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END, true FROM pay_orders
 WHERE (SELECT count(*) FROM page) < $10 AND id = (
     SELECT id FROM pay_orders WHERE payer_id = $9 AND id >= $1 AND id < $2 ORDER BY id DESC OFFSET 19999 LIMIT 1
 )
@@ -46,9 +50,11 @@ WITH page AS MATERIALIZED (
       AND ($9::text IS NULL OR payer_id = $9)
     ORDER BY id DESC LIMIT $10
 )
-SELECT *, false AS edge FROM page
+SELECT *, CASE WHEN page.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = page.id), 'balance') END AS channel, false AS edge FROM page
 UNION ALL
-SELECT *, true FROM pay_orders
+SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END, true FROM pay_orders
 WHERE (SELECT count(*) FROM page) < $10 AND id = (
     SELECT id FROM pay_orders WHERE id >= $1 AND id < $2 ORDER BY id DESC OFFSET 19999 LIMIT 1
 )
@@ -57,9 +63,11 @@ ORDER BY edge, id DESC;
 -- name: newest_refunds
 -- $7: merchant; $8: payer; $9: rows.
 WITH page AS MATERIALIZED (
-    SELECT piece.id, pay_order_id, biz_order_no, merchant_id, payer_id, piece.amount, currency, reason, piece.created_at
+    SELECT piece.id, pay_order_id, biz_order_no, merchant_id, payer_id, piece.amount, currency, reason, piece.created_at,
+           coalesce(channel_refunds.state, 'SUCCEEDED') AS status
     FROM (SELECT * FROM refunds WHERE id >= $1 AND id < $2 ORDER BY id DESC LIMIT 5000) AS piece
     JOIN pay_orders ON pay_orders.id = piece.pay_order_id
+    LEFT JOIN channel_refunds ON channel_refunds.id = piece.id
     WHERE piece.created_at >= $3 AND piece.created_at < $4 AND piece.amount >= $5 AND piece.amount <= $6
       AND ($7::text IS NULL OR merchant_id = $7) AND ($8::text IS NULL OR payer_id = $8)
     ORDER BY piece.id DESC LIMIT $9
@@ -67,7 +75,7 @@ WITH page AS MATERIALIZED (
 SELECT *, false AS edge FROM page
 UNION ALL
 SELECT refunds.id, pay_order_id, biz_order_no, merchant_id, payer_id, refunds.amount, currency, reason,
-       refunds.created_at, true
+       refunds.created_at, 'SUCCEEDED', true
 FROM refunds JOIN pay_orders ON pay_orders.id = refunds.pay_order_id
 WHERE (SELECT count(*) FROM page) < $9 AND refunds.id = (
     SELECT id FROM refunds WHERE id >= $1 AND id < $2 ORDER BY id DESC OFFSET 4999 LIMIT 1
@@ -76,7 +84,9 @@ ORDER BY edge, id DESC;
 
 -- name: find_refunds
 SELECT refunds.id, pay_order_id, biz_order_no, merchant_id, payer_id, refunds.amount, currency, reason,
-       refunds.created_at
-FROM refunds JOIN pay_orders ON pay_orders.id = refunds.pay_order_id
+       refunds.created_at, coalesce(channel_refunds.state, 'SUCCEEDED') AS status
+FROM refunds
+JOIN pay_orders ON pay_orders.id = refunds.pay_order_id
+LEFT JOIN channel_refunds ON channel_refunds.id = refunds.id
 WHERE refunds.id = ANY($1::bigint[]) AND merchant_id = $2
 ORDER BY refunds.id DESC;

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
@@ -10,9 +11,15 @@ from paybell.messaging.events import PayOrderData, PayOrderEvent
 from paybell.pay.errors import PayOrderMismatch, PayOrderNotPaid, RefundExceedsPayment
 from paybell.pay.status import PayEvent, PayStatus, advance
 
+# The channel that is Paybell's own: the payer's balance.
+BALANCE = "balance"
+
 
 class PayOrder(msgspec.Struct, frozen=True, gc=False):
-    """What is to be paid, by whom, to whom, until when. Amounts in minor units; columns in table order."""
+    """What is to be paid, by whom, to whom, until when. Amounts in minor units; columns in table order.
+
+    ``channel`` is where the money came from: ``balance``, or another one's name; None until it has come.
+    """
 
     id: int
     merchant_id: str
@@ -29,6 +36,7 @@ class PayOrder(msgspec.Struct, frozen=True, gc=False):
     succeeded_at: datetime | None
     closed_at: datetime | None
     refunded_amount: int
+    channel: str | None = None
 
     def refusal(self, now: datetime) -> Refused | None:
         """Say why this order cannot be paid or closed any more, None if it can."""
@@ -38,25 +46,27 @@ class PayOrder(msgspec.Struct, frozen=True, gc=False):
             return PayOrderClosed(payOrderId=str(self.id))
         return None
 
-    def pay(self, now: datetime) -> "PayOrder":
-        """Return the order as paid."""
+    def pay(self, now: datetime, channel: str = BALANCE) -> "PayOrder":
+        """Return the order as paid with money from this channel."""
         status = self._advanced(PayEvent.PAID)
-        return msgspec.structs.replace(self, status=status, version=self.version + 1, succeeded_at=now)
+        return msgspec.structs.replace(
+            self, status=status, version=self.version + 1, succeeded_at=now, channel=channel
+        )
 
     def close(self, now: datetime) -> "PayOrder":
         """Return the order as closed."""
         status = self._advanced(PayEvent.CLOSED)
         return msgspec.structs.replace(self, status=status, version=self.version + 1, closed_at=now)
 
-    def refund(self, amount: int) -> "PayOrder":
-        """Return the order with so much more given back.
+    def refund(self, amount: int, pending: int = 0) -> "PayOrder":
+        """Return the order with so much more given back, while so much is on its way back already.
 
         Raises:
             PayOrderNotPaid, RefundExceedsPayment: it cannot be.
         """
         if self.status is not PayStatus.TRADE_SUCCESS:
             raise PayOrderNotPaid
-        left = self.amount - self.refunded_amount
+        left = self.amount - self.refunded_amount - pending
         if amount > left:
             raise RefundExceedsPayment(refundableAmount=left)
         refunded = self.refunded_amount + amount
@@ -89,6 +99,7 @@ class PayOrder(msgspec.Struct, frozen=True, gc=False):
             succeeded_at=self.succeeded_at,
             closed_at=self.closed_at,
             refunded_amount=self.refunded_amount,
+            channel=self.channel,
         )
         return PayOrderEvent(
             id=self.event_id,
@@ -100,6 +111,14 @@ class PayOrder(msgspec.Struct, frozen=True, gc=False):
         )
 
 
+class RefundStatus(StrEnum):
+    """Where a refund stands: on its way by a channel, with the payer, or back at the merchant."""
+
+    PENDING = "PENDING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+
 @dataclass(frozen=True, slots=True)
 class Refund:
     """Money given back, in minor units; the number is the merchant's, one refund's for ever."""
@@ -109,6 +128,16 @@ class Refund:
     number: str
     amount: int
     reason: str
+    status: RefundStatus = RefundStatus.SUCCEEDED
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """By which attempt of which channel a payment came, and how much (minor units) is on its way back."""
+
+    attempt_id: int
+    channel: str
+    pending: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,12 +45,14 @@ async def _add_api(host: Host, parts: Parts) -> None:
     )
     refunds = RefundService(database, outbox, ids)
     parts.services += [pay, refunds]
+    own_balances = not settings.wallet_url
     parts.routers += [
-        pay_order_routes(pay, settings.order_ttl_seconds),
+        pay_order_routes(pay, settings.order_ttl_seconds, own_balances=own_balances),
         refund_routes(refunds),
         *list_routes(pay, database, host.clock),
     ]
-    parts.shortcuts.append(lambda app: PayLane(app, pay, host.tokens))
+    if own_balances:
+        parts.shortcuts.append(lambda app: PayLane(app, pay, host.tokens))
     parts.tasks.append(Task("settle-times", SettleTimes(database, host.metrics.settle_time).run))
 
 

@@ -30,16 +30,21 @@ WHERE ctid = ANY(ARRAY(
 RETURNING pay_order_id;
 
 -- name: find_by_biz_order_nos
-SELECT pay_orders.*
+SELECT pay_orders.*, CASE WHEN pay_orders.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END AS channel
 FROM unnest($1::bigint[], $2::text[]) AS wanted (biz_order_no, merchant_id)
 JOIN pay_orders USING (biz_order_no, merchant_id);
 
 -- name: find_pay_order
-SELECT * FROM pay_orders WHERE id = $1;
+SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END AS channel
+FROM pay_orders WHERE id = $1;
 
 -- name: lock_pay_orders
 -- Those that nobody else holds.
-SELECT * FROM pay_orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED;
+SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END AS channel
+FROM pay_orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: find_pay_order_ids
 SELECT id FROM pay_orders WHERE id = ANY($1::bigint[]);
@@ -48,12 +53,40 @@ SELECT id FROM pay_orders WHERE id = ANY($1::bigint[]);
 -- The optimistic lock of the article is kept as a second net: the rows are locked already.
 UPDATE pay_orders
 SET status = 3, version = version + 1, succeeded_at = $2
-WHERE id = ANY($1::bigint[]) AND status IN (0, 1);
+WHERE id = ANY($1::bigint[]) AND status IN (0, 1)
+  AND NOT EXISTS (SELECT FROM pay_order_holds WHERE pay_order_id = pay_orders.id AND moves_money);
+
+-- name: mark_received
+-- Paid with money that has come from elsewhere, whatever else is on its way.
+WITH named AS (
+    INSERT INTO pay_order_channels (pay_order_id, channel) VALUES ($1, $3)
+)
+UPDATE pay_orders
+SET status = 3, version = version + 1, succeeded_at = $2
+WHERE id = $1 AND status IN (0, 1);
 
 -- name: mark_closed
 UPDATE pay_orders
 SET status = 2, version = version + 1, closed_at = $2
-WHERE id = ANY($1::bigint[]) AND status IN (0, 1);
+WHERE id = ANY($1::bigint[]) AND status IN (0, 1)
+  AND NOT EXISTS (SELECT FROM pay_order_holds WHERE pay_order_id = pay_orders.id);
+
+-- name: hold_pay_order
+-- It keeps its deadline in mind, and nobody closes it when that passes.
+WITH held AS (
+    INSERT INTO pay_order_holds (pay_order_id, moves_money) VALUES ($1, $2)
+    ON CONFLICT (pay_order_id) DO UPDATE SET moves_money = EXCLUDED.moves_money
+)
+DELETE FROM pay_order_deadlines USING pay_orders
+WHERE pay_orders.id = $1 AND due_at = expires_at AND pay_order_id = $1;
+
+-- name: release_pay_order
+WITH released AS (
+    DELETE FROM pay_order_holds WHERE pay_order_id = $1
+)
+INSERT INTO pay_order_deadlines (due_at, pay_order_id)
+SELECT expires_at, id FROM pay_orders WHERE id = $1 AND status IN (0, 1)
+ON CONFLICT DO NOTHING;
 
 -- name: mark_refunded
 UPDATE pay_orders
@@ -72,3 +105,21 @@ SET settlements = excluded.settlements, seconds = excluded.seconds, seen_at = ex
 -- name: forget_settle_times
 -- This process's, and what killed ones have left.
 DELETE FROM settle_times WHERE process = $1 OR seen_at < clock_timestamp() - interval '1 day';
+
+-- name: find_way_back
+-- How the money of an order that is locked came, if from elsewhere, and how much of it is on its way back.
+SELECT attempts.id AS attempt_id, attempts.channel,
+       coalesce((SELECT sum(owed.amount) FROM channel_refunds AS owed
+                 WHERE owed.attempt_id = attempts.id AND owed.state = 'PENDING'), 0)::bigint AS pending
+FROM attempts WHERE pay_order_id = $1 AND state = 'SUCCEEDED';
+
+-- name: owe_refund
+INSERT INTO channel_refunds (id, attempt_id, refund_id, amount, state, created_at, changed_at, next_try_at, tries,
+                             transaction_id, code, detail, traceparent)
+VALUES ($1, $2, $1, $3, 'PENDING', $4, $4, $4, 0, '', '', '', $5);
+
+-- name: find_refunds
+SELECT refunds.id, refunds.pay_order_id, refunds.number, refunds.amount, refunds.reason,
+       coalesce(channel_refunds.state, 'SUCCEEDED') AS status
+FROM refunds LEFT JOIN channel_refunds ON channel_refunds.refund_id = refunds.id
+WHERE refunds.pay_order_id = $1 ORDER BY refunds.id LIMIT $2;

@@ -1,7 +1,7 @@
 """Routes of refunds."""
 
 import msgspec
-from litestar import Response, Router, post
+from litestar import Response, Router, get, post
 from litestar.params import JSONBody
 
 from paybell.errors import Busy, InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown
@@ -13,7 +13,7 @@ from paybell.pay.errors import (
     PayOrderNotPaid,
     RefundExceedsPayment,
 )
-from paybell.pay.model import PayOrder, Refund
+from paybell.pay.model import PayOrder, Refund, RefundStatus
 from paybell.pay.problems import PROBLEMS
 from paybell.pay.refunds import RefundRequest, RefundService
 from paybell.wallet.errors import BalanceLimit
@@ -43,6 +43,13 @@ class RefundView(msgspec.Struct, rename="camel"):
     currency: str
     reason: str
     version: int
+    status: RefundStatus
+
+
+class RefundList(msgspec.Struct):
+    """A payment's refunds, oldest first."""
+
+    refunds: list[RefundView]
 
 
 def view(refund: Refund, order: PayOrder) -> RefundView:
@@ -56,6 +63,7 @@ def view(refund: Refund, order: PayOrder) -> RefundView:
         currency=order.currency,
         reason=refund.reason,
         version=order.version,
+        status=refund.status,
     )
 
 
@@ -65,7 +73,7 @@ def refunded(done: tuple[Refund, PayOrder]) -> KeptAnswer:
 
 
 def refund_routes(service: RefundService) -> Router:
-    """Return the route of refunds under ``/pay-orders``."""
+    """Return the routes of refunds under ``/pay-orders``."""
 
     @post(
         "/{pay_order_id:str}/refunds",
@@ -108,4 +116,15 @@ def refund_routes(service: RefundService) -> Router:
         answer, replayed = await service.refund(wanted, refunded)
         return replayable(answer, replayed=replayed)
 
-    return Router("/pay-orders", route_handlers=[refund], tags=["refunds"])
+    @get(
+        "/{pay_order_id:str}/refunds",
+        operation_id="readRefundsOfPayOrder",
+        summary="Read what was given back of a payment, and what is on its way",
+        opt=scope("refunds:write"),
+        responses=PROBLEMS.refusals(InvalidId, InsufficientScope, PayOrderNotFound),
+    )
+    async def read_refunds(request: Caller, pay_order_id: PathId) -> RefundList:
+        order, refunds = await service.find(parse_id(pay_order_id), request.user.merchant_id)
+        return RefundList([view(one, order) for one in refunds])
+
+    return Router("/pay-orders", route_handlers=[refund, read_refunds], tags=["refunds"])

@@ -1,7 +1,7 @@
-"""Refunds: money that goes back from the merchant's account to the payer's wallet."""
+"""Refunds: money that goes back from the merchant's account, to the wallet or by the channel it came from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paybell.idempotency.keys import IdempotencyKey, KeptAnswer, answer_once
 from paybell.ids import Ids
@@ -10,11 +10,14 @@ from paybell.messaging.outbox import Outbox
 from paybell.money import TOTAL_MAX, check_amount
 from paybell.pay import store
 from paybell.pay.errors import MerchantInsufficientBalance, PayOrderNotFound
-from paybell.pay.model import PayOrder, Refund
+from paybell.pay.model import PayOrder, Refund, RefundStatus, WayBack
 from paybell.storage import Database, Transaction
 from paybell.wallet import ledger
 from paybell.wallet.errors import BalanceLimit
 from paybell.wallet.ledger import Transfer, TransferKind
+
+# More of one order are not shown.
+REFUNDS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,40 @@ class RefundService:
         order = (await store.lock(tx, [request.pay_order_id])).get(request.pay_order_id)
         if order is None or order.merchant_id != request.merchant_id:
             raise PayOrderNotFound
-        refunded = order.refund(request.amount)
+        way = await store.find_way_back(tx, order)
+        refunded = order.refund(request.amount, way.pending if way else 0)
         refund = Refund(self._ids.next(), order.id, request.key.key, request.amount, request.reason)
+        if way:
+            return await self._send_back(tx, order, refund, way, request.traceparent), order
         await self._move(tx, order, refund)
         await store.insert_refund(tx, refund)
         await store.mark_refunded(tx, refunded)
         await self._outbox.append(tx, [refunded.event(PAY_REFUNDED, tx.now, request.traceparent)])
         return refund, refunded
+
+    async def _send_back(
+        self, tx: Transaction, order: PayOrder, refund: Refund, way: WayBack, traceparent: str
+    ) -> Refund:
+        """Take a refund from the merchant and leave it to the channel; version and event follow success."""
+        if await ledger.lock_merchant(tx, order.payee_account) < refund.amount:
+            raise MerchantInsufficientBalance
+        clearing = await ledger.system_account(tx, "clearing", way.channel, order.currency)
+        back = Transfer(TransferKind.REFUND, str(refund.id), order.payee_account, clearing, refund.amount)
+        await ledger.post(tx, [back])
+        await store.insert_refund(tx, refund)
+        await store.owe_refund(tx, refund, way, traceparent)
+        return replace(refund, status=RefundStatus.PENDING)
+
+    async def find(self, pay_order_id: int, merchant_id: str) -> tuple[PayOrder, list[Refund]]:
+        """Return an order of this merchant and its refunds, as they stand.
+
+        Raises:
+            PayOrderNotFound.
+        """
+        order = await store.find(self._database, pay_order_id)
+        if order is None or order.merchant_id != merchant_id:
+            raise PayOrderNotFound
+        return order, await store.find_refunds(self._database, pay_order_id, REFUNDS_MAX)
 
     async def _move(self, tx: Transaction, order: PayOrder, refund: Refund) -> None:
         if await ledger.lock_merchant(tx, order.payee_account) < refund.amount:

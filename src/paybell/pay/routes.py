@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from paybell.errors import (
     AlreadyPaid,
+    AttemptNotFinal,
     Busy,
     InsufficientScope,
     InvalidAmount,
@@ -83,6 +84,7 @@ class PayOrderView(msgspec.Struct, rename="camel"):
     succeeded_at: datetime | None
     closed_at: datetime | None
     refunded_amount: int
+    channel: str | None
 
 
 def view(order: PayOrder) -> PayOrderView:
@@ -104,6 +106,7 @@ def view(order: PayOrder) -> PayOrderView:
         succeeded_at=order.succeeded_at,
         closed_at=order.closed_at,
         refunded_amount=order.refunded_amount,
+        channel=order.channel,
     )
 
 
@@ -165,7 +168,7 @@ def _applying(service: PayService, default_ttl_seconds: int) -> list[HTTPRouteHa
     return [apply]
 
 
-def _paying(service: PayService) -> list[HTTPRouteHandler]:
+def _paying(service: PayService) -> HTTPRouteHandler:
     @post(
         "/{pay_order_id:str}/pay",
         operation_id="payPayOrder",
@@ -181,6 +184,7 @@ def _paying(service: PayService) -> list[HTTPRouteHandler]:
             WalletNotFound,
             PayOrderClosed,
             PayPasswordLocked,
+            AttemptNotFinal,
             OutcomeUnknown,
             Busy,
         ),
@@ -194,6 +198,10 @@ def _paying(service: PayService) -> list[HTTPRouteHandler]:
         )
         return view(await service.pay(payment))
 
+    return pay
+
+
+def _closing(service: PayService) -> HTTPRouteHandler:
     @post(
         "/{pay_order_id:str}/close",
         operation_id="closePayOrder",
@@ -201,16 +209,18 @@ def _paying(service: PayService) -> list[HTTPRouteHandler]:
         status_code=200,
         opt=scope("pay-orders:write"),
         responses=PROBLEMS.refusals(
-            InvalidId, InsufficientScope, PayOrderNotFound, AlreadyPaid, OutcomeUnknown, Busy
+            InvalidId, InsufficientScope, PayOrderNotFound, AlreadyPaid, AttemptNotFinal, OutcomeUnknown, Busy
         ),
     )
     async def close(request: Caller, pay_order_id: PathId) -> PayOrderView:
         return view(await service.close(parse_id(pay_order_id), request.user, trace_of(request)))
 
-    return [pay, close]
+    return close
 
 
-def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
-    """Return the routes under ``/pay-orders``."""
-    handlers = [*_reading(service), *_applying(service, default_ttl_seconds), *_paying(service)]
+def pay_order_routes(service: PayService, default_ttl_seconds: int, *, own_balances: bool) -> Router:
+    """Return the routes under ``/pay-orders``; without balances of our own others add how to pay."""
+    handlers = [*_reading(service), *_applying(service, default_ttl_seconds), _closing(service)]
+    if own_balances:
+        handlers.append(_paying(service))
     return Router("/pay-orders", route_handlers=handlers, tags=["pay orders"])

@@ -57,6 +57,7 @@ class PayService:
         Raises:
             PayOrderNotFound, NotThePayer, PayOrderClosed, WalletNotFound, PayPasswordLocked,
             WrongPayPassword, InsufficientBalance: in this order of precedence.
+            AttemptNotFinal: money from elsewhere may be on its way.
             Busy: somebody else holds the order or the wallet; nothing was changed.
             DatabaseUnavailable: nothing was changed. OutcomeUnknown: try again to find out.
         """
@@ -124,6 +125,7 @@ class PayService:
 
         Raises:
             PayOrderNotFound, AlreadyPaid, Busy.
+            AttemptNotFinal: money from elsewhere may still come.
         """
         return await self._database.until_free(lambda: self._close(pay_order_id, principal, traceparent))
 
@@ -149,7 +151,7 @@ class PayService:
         Raises:
             PayOrderNotFound, NotThePayer.
         """
-        return _readable(await store.find(self._database, pay_order_id), principal)
+        return readable(await store.find(self._database, pay_order_id), principal)
 
     async def read_by_biz_order_no(self, biz_order_no: int, principal: Principal) -> PayOrder:
         """Return the pay order of a business order of the caller's merchant; see `read`.
@@ -158,7 +160,7 @@ class PayService:
             PayOrderNotFound, NotThePayer.
         """
         key = (principal.merchant_id, biz_order_no)
-        return _readable((await store.find_by_biz_order_nos(self._database, [key])).get(key), principal)
+        return readable((await store.find_by_biz_order_nos(self._database, [key])).get(key), principal)
 
     async def read_many(self, biz_order_nos: Sequence[int], principal: Principal) -> list[PayOrder]:
         """Return those of these business orders that the caller's merchant has pay orders for.
@@ -183,7 +185,12 @@ def _wallet_of(request: PaymentRequest, orders: Mapping[int, PayOrder]) -> tuple
     return order.payer_id, order.currency
 
 
-def _readable(order: PayOrder | None, principal: Principal) -> PayOrder:
+def readable(order: PayOrder | None, principal: Principal) -> PayOrder:
+    """Return an order to its payer, or to its merchant with ``pay-orders:read``.
+
+    Raises:
+        PayOrderNotFound, NotThePayer.
+    """
     if order is None:
         raise PayOrderNotFound
     if order.payer_id == principal.user_id:

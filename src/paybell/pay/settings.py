@@ -13,6 +13,13 @@ from paybell.wallet.settings import WalletSettings
 class PaySettings(WalletSettings, MessagingSettings):
     """What pay orders are set to, with the wallets they are paid from and the events they publish."""
 
+    wallet_url: Annotated[
+        str,
+        Meta(
+            description="A user service that holds the balances (docs/remote-wallet.md); empty: Paybell's "
+            "own wallets. Only when every process runs a release that knows it."
+        ),
+    ] = ""
     order_ttl_seconds: Annotated[
         int, Meta(ge=1, le=2_592_000, description="Deadline of a pay order that names none, in seconds.")
     ] = 7200

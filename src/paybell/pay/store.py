@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
-from paybell.errors import Busy
+from paybell.errors import AttemptNotFinal, Busy
 from paybell.ids import Ids
-from paybell.pay.model import Application, PayOrder, Refund
+from paybell.pay.model import Application, PayOrder, Refund, RefundStatus, WayBack
 from paybell.pay.status import PayStatus
 from paybell.storage import Database, Record, Transaction, load_queries
 
@@ -77,17 +77,46 @@ async def lock_free(tx: Transaction, pay_order_ids: Collection[int]) -> tuple[di
 
 
 async def mark_succeeded(tx: Transaction, orders: Collection[PayOrder]) -> None:
-    """Write orders that were locked and decided to be paid."""
+    """Write orders that were locked and decided to be paid.
+
+    Raises:
+        AttemptNotFinal: money from elsewhere may be on its way for one of them.
+    """
     if orders:
         changed = await tx.execute(_SQL["mark_succeeded"], [order.id for order in orders], tx.now)
-        assert changed == len(orders), "a locked pay order changed under us"
+        if changed < len(orders):
+            raise AttemptNotFinal
+
+
+async def mark_received(tx: Transaction, order: PayOrder) -> None:
+    """Write an order that was locked and has been paid with money from elsewhere."""
+    changed = await tx.execute(_SQL["mark_received"], order.id, tx.now, order.channel)
+    assert changed == 1, "a locked pay order changed under us"
 
 
 async def mark_closed(tx: Transaction, orders: Collection[PayOrder]) -> None:
-    """Write orders that were locked and decided to be closed."""
+    """Write orders that were locked and decided to be closed.
+
+    Raises:
+        AttemptNotFinal: money from elsewhere may come for one of them.
+    """
     if orders:
         changed = await tx.execute(_SQL["mark_closed"], [order.id for order in orders], tx.now)
-        assert changed == len(orders), "a locked pay order changed under us"
+        if changed < len(orders):
+            raise AttemptNotFinal
+
+
+async def hold(tx: Transaction, order: PayOrder, *, moves_money: bool) -> None:
+    """Keep an order that was locked from being closed, and if money may be moving for it, from being paid.
+
+    Its deadline still ends what may be begun; nobody closes it then, until it is released.
+    """
+    await tx.execute(_SQL["hold_pay_order"], order.id, moves_money)
+
+
+async def release(tx: Transaction, order: PayOrder) -> None:
+    """Let an order that was locked be closed again, at its deadline or because that has passed."""
+    await tx.execute(_SQL["release_pay_order"], order.id)
 
 
 async def mark_refunded(tx: Transaction, order: PayOrder) -> None:
@@ -111,6 +140,23 @@ async def insert_refund(tx: Transaction, refund: Refund) -> None:
         refund.reason,
         tx.now,
     )
+
+
+async def find_way_back(tx: Transaction, order: PayOrder) -> WayBack | None:
+    """Return how the money of an order that is locked came from elsewhere; None: from a balance of ours."""
+    row = await tx.fetch_one(_SQL["find_way_back"], order.id)
+    return None if row is None else WayBack(**row)
+
+
+async def owe_refund(tx: Transaction, refund: Refund, way: WayBack, traceparent: str) -> None:
+    """Write down that a refund is to go back by a channel."""
+    await tx.execute(_SQL["owe_refund"], refund.id, way.attempt_id, refund.amount, tx.now, traceparent)
+
+
+async def find_refunds(database: Database, pay_order_id: int, limit: int) -> list[Refund]:
+    """Return a pay order's refunds, oldest first, as they stand."""
+    rows = await database.fetch(_SQL["find_refunds"], pay_order_id, limit)
+    return [Refund(**{**row, "status": RefundStatus(row["status"])}) for row in rows]
 
 
 async def take_due(tx: Transaction, limit: int) -> list[int]:

@@ -33,6 +33,7 @@ def create_app(
     )
     handlers: list[ControllerRouterHandler] = [
         protected,
+        *parts.open_routers,
         *health_routes(parts.checks),
         *page_routes(shop or CashierSettings()),
     ]

@@ -4,9 +4,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from paybell.channels.settings import ChannelSettings
 from paybell.console.settings import CashierSettings
 from paybell.environment.reading import read_section
-from paybell.pay.settings import PaySettings
 from paybell.reconciliation.settings import ReconciliationSettings
 from paybell.trade.settings import TradeSettings
 
@@ -16,7 +16,7 @@ ROLES = frozenset({"api", "background", "trade", "ops"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(PaySettings, TradeSettings, ReconciliationSettings, CashierSettings):
+class Settings(ChannelSettings, TradeSettings, ReconciliationSettings, CashierSettings):
     """Every setting; unit, default and rules stand with its owner. Generated into `docs/settings.md`."""
 
 

@@ -51,6 +51,7 @@ _MEASURED = {
         "Events set aside because RabbitMQ refuses a message (at most 100,000).",
         ("exchange", "routing_key"),
     ),
+    "attempts": ("Attempts to pay by a channel that are not final.", ("channel", "state")),
     "database_ready": ("1 while a database takes payments.", ("database",)),
     "oldest_snapshot_seconds": ("How long the oldest snapshot of a database is held.", ("database",)),
     "failed_deliveries": ("Deliveries that could not be applied (at most 100,000 of each).", ("state",)),

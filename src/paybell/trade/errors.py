@@ -31,6 +31,13 @@ class RefundRefused(Refused):
     detail = "The refund was refused; it is tried again."
 
 
+class RefundPending(Unavailable):
+    """The money is on its way back by the channel it came from; pay says when it has arrived."""
+
+    code = "refund_pending"
+    detail = "The refund is on its way."
+
+
 class OrderMismatch(Refused):
     """The same order id came with another fee, currency or buyer."""
 

@@ -10,11 +10,11 @@ import msgspec
 import structlog
 
 from paybell.clock import Clock
-from paybell.errors import AlreadyPaid, Misconfigured, PaybellError, PayOrderClosed
+from paybell.errors import AlreadyPaid, AttemptNotFinal, Misconfigured, PaybellError, PayOrderClosed
 from paybell.ids import IDS_MAX
 from paybell.messaging.events import PayOrderData
 from paybell.tokens import OwnTokens, Tokens
-from paybell.trade.errors import OrderMismatch, PayServiceUnavailable, RefundRefused
+from paybell.trade.errors import OrderMismatch, PayServiceUnavailable, RefundPending, RefundRefused
 from paybell.trade.model import Order
 
 log = structlog.get_logger()
@@ -49,6 +49,7 @@ class _Applied(msgspec.Struct, rename="camel"):
 class _Refunded(msgspec.Struct, rename="camel"):
     version: int
     refunded_amount: int
+    status: str = "SUCCEEDED"
 
 
 class _Payment(msgspec.Struct, rename="camel"):
@@ -130,11 +131,15 @@ class PayClient:
         """Close a pay order; pay is the judge of what was first, the payment or this.
 
         Raises:
-            AlreadyPaid: the payment was. PayServiceUnavailable: nobody knows yet.
+            AlreadyPaid: the payment was. AttemptNotFinal: a payment is being confirmed.
+            PayServiceUnavailable: nobody knows yet.
         """
         status, answer = await self._ask("POST", f"/pay-orders/{pay_order_id}/close", traceparent)
-        if self._read(answer, _Problem).code == "already_paid":
-            raise AlreadyPaid
+        match self._read(answer, _Problem).code:
+            case "already_paid":
+                raise AlreadyPaid
+            case "attempt_not_final":
+                raise AttemptNotFinal
         if status != HTTPStatus.OK:
             raise PayServiceUnavailable
 
@@ -142,13 +147,16 @@ class PayClient:
         """Give back so much (minor units) of a payment, once for each number; return what pay says after it.
 
         Raises:
-            RefundRefused: pay says why not. PayServiceUnavailable: nobody knows yet.
+            RefundRefused: pay says why not. RefundPending: it is on its way by a channel.
+            PayServiceUnavailable: nobody knows yet.
         """
         path = f"/pay-orders/{state.pay_order_id}/refunds"
         status, answer = await self._ask("POST", path, traceparent, {"amount": amount}, number)
         if status != HTTPStatus.CREATED:
             raise RefundRefused(f"Pay refused the refund: {self._read(answer, _Problem).code}.")
         refunded = self._read(answer, _Refunded)
+        if refunded.status != "SUCCEEDED":
+            raise RefundPending
         return msgspec.structs.replace(
             state, version=refunded.version, refunded_amount=refunded.refunded_amount
         )

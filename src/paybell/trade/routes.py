@@ -13,6 +13,7 @@ from litestar.response import Stream
 from paybell.clock import Clock
 from paybell.errors import (
     AlreadyPaid,
+    AttemptNotFinal,
     InsufficientScope,
     InvalidAmount,
     InvalidId,
@@ -172,7 +173,13 @@ def _writing(service: TradeService) -> list[HTTPRouteHandler]:
         summary="Cancel an unpaid order",
         status_code=200,
         responses=PROBLEMS.refusals(
-            InvalidId, NotTheBuyer, OrderNotFound, AlreadyPaid, PayServiceUnavailable, OutcomeUnknown
+            InvalidId,
+            NotTheBuyer,
+            OrderNotFound,
+            AlreadyPaid,
+            AttemptNotFinal,
+            PayServiceUnavailable,
+            OutcomeUnknown,
         ),
     )
     async def cancel_order(request: Caller, order_id: PathId) -> OrderView:

@@ -96,7 +96,7 @@ class TradeService:
         The pay order is closed first: pay alone decides whether the payment came before.
 
         Raises:
-            OrderNotFound, NotTheBuyer, AlreadyPaid, PayServiceUnavailable.
+            OrderNotFound, NotTheBuyer, AlreadyPaid, AttemptNotFinal, PayServiceUnavailable.
         """
         order = (await store.find(self._database, [order_id])).get(order_id)
         if order is None:

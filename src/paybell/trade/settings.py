@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from paybell.environment.common import is_loopback
+from paybell.environment.common import is_base_url, is_plain_http_elsewhere
 from paybell.errors import Misconfigured
 from paybell.messaging.settings import MessagingSettings
 
@@ -30,25 +29,12 @@ class TradeSettings(MessagingSettings):
             Misconfigured: it is no URL of a service, or unencrypted to another machine.
         """
         super().check()
-        if self.pay_url and not _is_base_url(self.pay_url):
+        if self.pay_url and not is_base_url(self.pay_url):
             raise Misconfigured(
                 "PAYBELL_PAY_URL must be http://HOST:PORT or https://HOST, with nothing after a ?."
             )
-        if self.pay_url_plain_http == "refuse" and _is_plain_http_elsewhere(self.pay_url):
+        if self.pay_url_plain_http == "refuse" and is_plain_http_elsewhere(self.pay_url):
             raise Misconfigured(
                 "PAYBELL_PAY_URL is http:// to another machine, which sends tokens unencrypted: use "
                 "https://, or set PAYBELL_PAY_URL_PLAIN_HTTP=allow where the network itself is encrypted."
             )
-
-
-def _is_plain_http_elsewhere(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
-
-
-def _is_base_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)

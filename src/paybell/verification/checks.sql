@@ -81,7 +81,7 @@ LEFT JOIN verified_sums AS sums ON sums.account_id = accounts.id
 LEFT JOIN wallets ON wallets.account_id = accounts.id
 WHERE accounts.id > $1 AND accounts.id <= $2
   AND (accounts.debits <> coalesce(sums.debits, 0) OR accounts.credits <> coalesce(sums.credits, 0)
-       OR (accounts.kind <> 'funding' AND accounts.credits < accounts.debits)
+       OR (accounts.kind NOT IN ('funding', 'clearing') AND accounts.credits < accounts.debits)
        OR (accounts.kind = 'wallet') <> (wallets.account_id IS NOT NULL))
 ORDER BY accounts.id;
 
@@ -90,29 +90,40 @@ SELECT max(id) AS last_id, count(*) AS rows FROM (SELECT id FROM pay_orders WHER
 
 -- name: wrong_pay_orders
 -- Paid exactly with one transfer of their amount between the right accounts, the payee's being its
--- merchant's; refunded as their refunds say.
+-- merchant's; refunded as their refunds say that have succeeded. Paid from elsewhere exactly with one attempt that
+-- succeeded, from its channel's clearing account.
 SELECT id, what, '' AS detail
 FROM (
     SELECT orders.id, CASE
         WHEN orders.status = 3 AND payment.id IS NULL THEN 'paid_without_transfer'
         WHEN orders.status <> 3 AND payment.id IS NOT NULL THEN 'transfer_without_payment'
         WHEN payment.amount <> orders.amount OR payment.credit_account <> orders.payee_account
-            OR payer.owner_id IS DISTINCT FROM CASE WHEN payment.id IS NOT NULL THEN orders.payer_id END
+            OR payer.owner_id IS DISTINCT FROM
+                CASE WHEN payment.id IS NOT NULL THEN coalesce(elsewhere.channel, orders.payer_id) END
+            OR payer.kind <> CASE WHEN elsewhere.channel IS NULL THEN 'wallet' ELSE 'clearing' END::account_kind
             OR payer.currency <> orders.currency THEN 'payment_differs'
+        WHEN attempt.channel IS DISTINCT FROM elsewhere.channel OR attempt.amount <> orders.amount
+            OR attempt.id IS NOT NULL AND orders.status <> 3 THEN 'attempt_differs'
         WHEN payee.kind IS DISTINCT FROM 'merchant' OR payee.owner_id <> orders.merchant_id
             OR payee.currency <> orders.currency THEN 'payee_differs'
         WHEN orders.refunded_amount <> coalesce(given.amount, 0) THEN 'refunds_differ'
         WHEN (orders.status = 3) <> (orders.succeeded_at IS NOT NULL)
             OR (orders.status = 2) <> (orders.closed_at IS NOT NULL) THEN 'status_differs'
-        WHEN orders.status IN (0, 1) AND due.pay_order_id IS NULL THEN 'deadline_missing'
+        WHEN orders.status IN (0, 1) AND (due.pay_order_id IS NULL) <> (held.pay_order_id IS NOT NULL)
+            THEN 'deadline_missing'
         END AS what
     FROM pay_orders AS orders
     LEFT JOIN transfers AS payment ON payment.reference = orders.id::text AND payment.kind = 'payment'
     LEFT JOIN accounts AS payer ON payer.id = payment.debit_account
     LEFT JOIN accounts AS payee ON payee.id = orders.payee_account
     LEFT JOIN LATERAL (
-        SELECT sum(amount) AS amount FROM refunds WHERE refunds.pay_order_id = orders.id
+        SELECT sum(refunds.amount) AS amount
+        FROM refunds LEFT JOIN channel_refunds ON channel_refunds.id = refunds.id
+        WHERE refunds.pay_order_id = orders.id AND coalesce(channel_refunds.state, 'SUCCEEDED') = 'SUCCEEDED'
     ) AS given ON true
+    LEFT JOIN pay_order_channels AS elsewhere ON elsewhere.pay_order_id = orders.id
+    LEFT JOIN pay_order_holds AS held ON held.pay_order_id = orders.id
+    LEFT JOIN attempts AS attempt ON attempt.pay_order_id = orders.id AND attempt.state = 'SUCCEEDED'
     LEFT JOIN pay_order_deadlines AS due
         ON orders.status IN (0, 1) AND due.due_at = orders.expires_at AND due.pay_order_id = orders.id
     WHERE orders.id > $1 AND orders.id <= $2
@@ -124,12 +135,23 @@ ORDER BY id;
 SELECT max(id) AS last_id, count(*) AS rows FROM (SELECT id FROM transfers WHERE id > $1 ORDER BY id LIMIT $2) AS page;
 
 -- name: wrong_transfers
--- Payments and refunds that no pay order or refund stands for.
+-- Payments and refunds that no pay order or refund stands for, and other money that no attempt stands for.
 SELECT id, kind || '_without_counterpart' AS what, reference AS detail
 FROM (
     SELECT transfers.id, transfers.kind::text AS kind, transfers.reference, CASE transfers.kind
         WHEN 'payment' THEN EXISTS (SELECT 1 FROM pay_orders WHERE pay_orders.id = read.number)
         WHEN 'refund' THEN EXISTS (SELECT 1 FROM refunds WHERE refunds.id = read.number)
+        WHEN 'refund_failed' THEN EXISTS (
+            SELECT 1 FROM channel_refunds AS owed
+            WHERE owed.id = read.number AND owed.state = 'FAILED' AND owed.refund_id IS NOT NULL
+              AND owed.amount = transfers.amount)
+        WHEN 'receipt' THEN EXISTS (
+            SELECT 1 FROM attempts
+            WHERE attempts.id = read.number AND attempts.state = 'LATE_SUCCESS' AND attempts.amount = transfers.amount)
+        WHEN 'return' THEN EXISTS (
+            SELECT 1 FROM channel_refunds AS owed
+            WHERE owed.id = read.number AND owed.state = 'SUCCEEDED' AND owed.refund_id IS NULL
+              AND owed.amount = transfers.amount)
         ELSE true END AS founded
     FROM transfers, LATERAL (
         SELECT CASE WHEN reference ~ '^[0-9]{1,19}$' AND reference::numeric < 2::numeric ^ 63
@@ -150,11 +172,36 @@ FROM refunds
 LEFT JOIN transfers ON transfers.reference = refunds.id::text AND transfers.kind = 'refund'
 LEFT JOIN pay_orders AS orders ON orders.id = refunds.pay_order_id
 LEFT JOIN accounts AS payer ON payer.id = transfers.credit_account
+LEFT JOIN pay_order_channels AS elsewhere ON elsewhere.pay_order_id = refunds.pay_order_id
+LEFT JOIN channel_refunds AS owed ON owed.id = refunds.id
 WHERE refunds.id > $1 AND refunds.id <= $2
   AND (transfers.amount IS DISTINCT FROM refunds.amount
        OR transfers.debit_account IS DISTINCT FROM orders.payee_account
-       OR payer.owner_id IS DISTINCT FROM orders.payer_id)
+       OR payer.owner_id IS DISTINCT FROM coalesce(elsewhere.channel, orders.payer_id)
+       OR (owed.state IS NOT DISTINCT FROM 'FAILED') <> EXISTS (
+           SELECT 1 FROM transfers AS undone
+           WHERE undone.reference = refunds.id::text AND undone.kind = 'refund_failed'))
 ORDER BY refunds.id;
+
+-- name: attempt_page
+SELECT max(id) AS last_id, count(*) AS rows FROM (SELECT id FROM attempts WHERE id > $1 ORDER BY id LIMIT $2) AS page;
+
+-- name: wrong_attempts
+-- What came twice or late without its money set aside or its way back; live ones of which their order knows nothing.
+SELECT attempts.id, CASE
+        WHEN attempts.state = 'LATE_SUCCESS' AND (receipt.id IS NULL OR owed.id IS NULL) THEN 'receipt_missing'
+        WHEN owed.state = 'SUCCEEDED' AND returned.id IS NULL THEN 'return_missing'
+        ELSE 'hold_missing' END AS what, 'of pay order ' || attempts.pay_order_id AS detail
+FROM attempts
+LEFT JOIN transfers AS receipt ON receipt.kind = 'receipt' AND receipt.reference = attempts.id::text
+LEFT JOIN transfers AS returned ON returned.kind = 'return' AND returned.reference = attempts.id::text
+LEFT JOIN channel_refunds AS owed ON owed.id = attempts.id
+LEFT JOIN pay_order_holds AS held ON held.pay_order_id = attempts.pay_order_id
+WHERE attempts.id > $1 AND attempts.id <= $2
+  AND (attempts.state = 'LATE_SUCCESS' AND (receipt.id IS NULL OR owed.id IS NULL)
+       OR owed.state = 'SUCCEEDED' AND returned.id IS NULL
+       OR attempts.state IN ('PREPARED', 'SENT', 'OPEN', 'UNKNOWN', 'MANUAL') AND held.pay_order_id IS NULL)
+ORDER BY attempts.id;
 
 -- name: event_page
 SELECT max(id) AS last_id, count(*) AS rows FROM (SELECT id FROM unpublished_events WHERE id > $1 ORDER BY id LIMIT $2) AS page;

@@ -65,6 +65,7 @@ _CHECKS = (
     _Pages("pay_orders", _SQL["pay_order_page"], _SQL["wrong_pay_orders"]),
     _Pages("transfers", _SQL["transfer_page"], _SQL["wrong_transfers"]),
     _Pages("refunds", _SQL["refund_page"], _SQL["wrong_refunds"]),
+    _Pages("attempts", _SQL["attempt_page"], _SQL["wrong_attempts"]),
     _Pages("outbox", _SQL["event_page"], _SQL["wrong_events"]),
 )
 

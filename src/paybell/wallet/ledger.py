@@ -22,7 +22,7 @@ _SQL = load_queries(__package__)
 POST_MAX = 2_000
 
 # Accounts that every payment or top-up of an owner touches; never locked on the paying path.
-SystemKind = Literal["merchant", "funding"]
+SystemKind = Literal["merchant", "funding", "clearing"]
 
 
 class TransferKind(StrEnum):
@@ -31,6 +31,9 @@ class TransferKind(StrEnum):
     TOP_UP = "top_up"
     PAYMENT = "payment"
     REFUND = "refund"
+    REFUND_FAILED = "refund_failed"
+    RECEIPT = "receipt"
+    RETURN = "return"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,7 @@ async def lock_merchant(tx: Transaction, account_id: int) -> int:
 
 
 class BalancePoster:
-    """Posts what was appended for merchants and funding to their accounts' balances.
+    """Posts what was appended for merchants, funding and clearing to their accounts' balances.
 
     It goes round: what has to be left alone is not in the way of what comes after it.
     """

@@ -1,5 +1,5 @@
 -- name: ensure_system_accounts
--- Accounts of merchants or of funding, made where missing, in an order that cannot deadlock.
+-- Accounts of merchants, of funding or of clearing, made where missing, in an order that cannot deadlock.
 INSERT INTO accounts (kind, owner_id, currency, created_at)
 SELECT $1::account_kind, wanted.owner_id, wanted.currency, $4
 FROM unnest($2::text[], $3::text[]) AS wanted (owner_id, currency)
@@ -73,7 +73,7 @@ WHERE wallets.account_id = tried.account_id;
 -- name: post_transfers
 -- The only statement that moves money: transfers go in, and both their accounts follow from the
 -- rows just written. Wallets change in place, and so do merchants whose money goes out, whose rows are
--- locked then; other merchants and funding get a posting, which is added to their balance later.
+-- locked then; other merchants, funding and clearing get a posting, which is added to their balance later.
 WITH posted AS (
     INSERT INTO transfers (kind, reference, debit_account, credit_account, amount, created_at)
     SELECT wanted.kind::transfer_kind, wanted.reference, wanted.debit_account, wanted.credit_account,
@@ -93,7 +93,7 @@ WITH posted AS (
     INSERT INTO pending_postings (account_id, debits, credits)
     SELECT sides.account_id, sides.debits, sides.credits
     FROM sides JOIN accounts ON accounts.id = sides.account_id
-    WHERE accounts.kind = 'funding' OR accounts.kind = 'merchant' AND sides.debits = 0
+    WHERE accounts.kind IN ('funding', 'clearing') OR accounts.kind = 'merchant' AND sides.debits = 0
 )
 UPDATE accounts
 SET debits = accounts.debits + sides.debits, credits = accounts.credits + sides.credits

@@ -2,6 +2,7 @@
 
 from paybell.errors import (
     AlreadyPaid,
+    AttemptNotFinal,
     BrokerUnavailable,
     Busy,
     DatabaseBusy,
@@ -75,6 +76,7 @@ PROBLEMS = ProblemTypes(
         RequestTimeout: ProblemType(408, "请求未在规定时间内发送完毕"),
         AlreadyPaid: ProblemType(409, "交易已支付"),
         PayOrderClosed: ProblemType(409, "交易已支付或关闭"),
+        AttemptNotFinal: ProblemType(409, "该交易有一笔支付正在确认中，请稍后再试"),
         IdempotencyKeyInUse: ProblemType(409, "相同 Idempotency-Key 的请求正在处理，请稍后重试"),
         BodyTooLarge: ProblemType(413, "请求体超过 64 KiB"),
         RequestTooLong: ProblemType(414, "请求行超过 8 KiB"),

@@ -1,0 +1,53 @@
+"""What is refused about money from elsewhere."""
+
+from paybell.errors import Refused, Unavailable
+
+
+class ChannelUnavailable(Unavailable):
+    """The channel is away, or has as much to do as it may have; nothing was sent to it."""
+
+    code = "channel_unavailable"
+    detail = "Where the money comes from does not answer; nothing was paid, try again shortly."
+    retry_after_seconds = 5
+
+
+class ChannelRefused(Refused):
+    """The channel has said no, for a reason of its own; see ``channelCode``."""
+
+    code = "channel_refused"
+    detail = "Where the money comes from refused this payment; see channelCode."
+
+
+class ChannelNotOffered(Refused):
+    """There is no such channel here, or not for this amount, currency or time."""
+
+    code = "channel_not_offered"
+    detail = "This way to pay is not offered for this order; choose another one."
+
+
+class UnknownAttempt(Refused):
+    """There is no such attempt."""
+
+    code = "attempt_not_found"
+    detail = "There is no such attempt."
+
+
+class NothingToSettle(Refused):
+    """The attempt is decided, or still queried by itself."""
+
+    code = "attempt_not_manual"
+    detail = "Only an attempt in the state MANUAL is settled by hand."
+
+
+class SecondPersonNeeded(Refused):
+    """Whoever asked for a settlement cannot confirm it."""
+
+    code = "second_person_needed"
+    detail = "Another person has to confirm this settlement, with the same outcome and a token of their own."
+
+
+class SettlementDiffers(Refused):
+    """The second person says something else than the first."""
+
+    code = "settlement_differs"
+    detail = "The first person asked for another outcome or reference; see the attempt, or withdraw it first."

@@ -1,0 +1,88 @@
+"""Notices: what channels send by themselves, verified first and then treated as an answer to a query."""
+
+from collections.abc import Mapping
+
+import structlog
+
+from paybell.channels import store
+from paybell.channels.attempt import Attempt, Call
+from paybell.channels.channel import Heard, Notice, NoticeAnswer, NoticeRefused
+from paybell.channels.errors import ChannelNotOffered
+from paybell.channels.payments import Line
+from paybell.channels.recorder import Recorder
+from paybell.channels.returns import charge_of
+from paybell.clock import Clock
+from paybell.errors import InvalidId, Unavailable
+from paybell.ids import parse_id
+from paybell.pay import store as pay_orders
+from paybell.storage import Database
+
+log = structlog.get_logger()
+
+
+class Notices:
+    """Takes notices; one that comes twice changes nothing the second time."""
+
+    def __init__(
+        self, database: Database, recorder: Recorder, lines: Mapping[str, Line], clock: Clock
+    ) -> None:
+        self._database = database
+        self._recorder = recorder
+        self._lines = lines
+        self._clock = clock
+
+    async def take(self, channel_name: str, headers: Mapping[str, str], body: bytes) -> NoticeAnswer:
+        """Take a notice and return what its channel wants to read: done only when it is durable.
+
+        Raises:
+            ChannelNotOffered: there is no such channel here.
+        """
+        line = self._lines.get(channel_name)
+        if line is None:
+            raise ChannelNotOffered
+        try:
+            heard = line.channel.read_notice(Notice(headers, body, self._clock.now()))
+        except NoticeRefused as error:
+            log.warning("notice_refused", channel=channel_name, detail=str(error))
+            return line.channel.answer_notice(taken=False)
+        try:
+            await self._apply(line, heard)
+        except Unavailable as error:
+            log.warning("notice_waits", channel=channel_name, code=error.code)
+            return line.channel.answer_notice(taken=False)
+        return line.channel.answer_notice(taken=True)
+
+    async def _apply(self, line: Line, heard: Heard) -> None:
+        attempt = await self._attempt_of(line, heard)
+        if attempt is None:
+            log.warning("notice_of_nothing", channel=line.channel.name, attempt=heard.attempt_id[:64])
+            return
+        if heard.refund_id:
+            await self._hasten(heard.refund_id)
+        elif heard.said is not None:
+            await self._recorder.record(attempt, Call.QUERY, heard.said)
+        else:
+            order = await pay_orders.find(self._database, attempt.pay_order_id)
+            assert order is not None, "an attempt names a pay order"
+            async with line.circuit.call():
+                said = await line.channel.query(charge_of(attempt, order))
+                line.circuit.note(said)
+            await self._recorder.record(attempt, Call.QUERY, said)
+        async with self._database.transaction() as tx:
+            await store.is_new_notice(tx, line.channel.name, heard.notice_id, attempt.id, tx.now)
+
+    async def _attempt_of(self, line: Line, heard: Heard) -> Attempt | None:
+        try:
+            attempt = await store.find(self._database, parse_id(heard.attempt_id))
+        except InvalidId:
+            return None
+        return attempt if attempt is not None and attempt.channel == line.channel.name else None
+
+    async def _hasten(self, refund_id: str) -> None:
+        """Have a refund asked about at once: what a notice says of it is the channel's to confirm."""
+        try:
+            number = parse_id(refund_id)
+        except InvalidId:
+            return
+        async with self._database.transaction() as tx:
+            await store.hasten_refund(tx, number)

@@ -1,0 +1,95 @@
+"""What money from elsewhere adds to a process: attempts and notices over HTTP; queries and returns behind."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from paybell.channels import store
+from paybell.channels.channel import Channel
+from paybell.channels.chaser import CHASE_MAX, Chaser
+from paybell.channels.circuit import Circuit
+from paybell.channels.http import ChannelHttp
+from paybell.channels.legacy_wallet import LegacyWallet
+from paybell.channels.notices import Notices
+from paybell.channels.payments import AttemptService, Line
+from paybell.channels.problems import PROBLEMS
+from paybell.channels.recorder import Recorder
+from paybell.channels.returns import RETURNS_MAX, ReturnSender
+from paybell.channels.routes import attempt_routes, notice_routes, operator_routes, wallet_payment_routes
+from paybell.channels.settings import ChannelSettings
+from paybell.channels.settling import Settling
+from paybell.channels.wallet import RemoteWallet
+from paybell.clock import Clock
+from paybell.parts import Host, Parts
+from paybell.storage import Database
+from paybell.telemetry.metrics import Measured
+from paybell.worker import Loop
+
+# Makes a channel of the settings; None where they do not ask for it.
+Opener = Callable[[ChannelSettings, ChannelHttp, Clock], Channel | None]
+
+
+def remote_wallet(settings: ChannelSettings, http: ChannelHttp, clock: Clock) -> Channel | None:
+    """Return the user service that holds the balances, if one does."""
+    del clock
+    if not settings.wallet_url:
+        return None
+    if settings.wallet_kind == "legacy":
+        return LegacyWallet(http, settings.wallet_url, settings.wallet_refusal)
+    return RemoteWallet(http, settings.wallet_url, settings.wallet_token)
+
+
+# Every channel there is; those that are set up are opened.
+OPENERS: tuple[Opener, ...] = (remote_wallet,)
+
+
+async def channels_parts(host: Host) -> Parts:
+    """Return them for the roles of this process."""
+    parts = Parts(problems=PROBLEMS)
+    if host.roles.isdisjoint({"api", "background", "ops"}):
+        return parts
+    settings, database = host.settings_of(ChannelSettings), await host.database("pay")
+    http = await host.open(ChannelHttp.open())
+    opened = [one for opener in OPENERS if (one := opener(settings, http, host.clock)) is not None]
+    lines, recorder = await _lines(host, database, opened)
+    if "api" in host.roles:
+        ids = await host.ids("pay")
+        service = AttemptService(database, recorder, ids, lines, settings.notify_url)
+        parts.services.append(service)
+        parts.routers.append(attempt_routes(service))
+        parts.open_routers.append(notice_routes(Notices(database, recorder, lines, host.clock)))
+        if settings.wallet_url:
+            parts.routers.append(wallet_payment_routes(service))
+    if "background" in host.roles:
+        outbox = await host.outbox()
+        parts.measures.append(partial(_measure_attempts, await host.watching("pay")))
+        for line in lines.values():
+            sender = ReturnSender(database, outbox, line.channel, line.circuit)
+            name = line.channel.name
+            parts.loops += [
+                Loop(f"attempts-{name}", line.chaser.run_once, full=CHASE_MAX),
+                Loop(f"returns-{name}", sender.run_once, full=RETURNS_MAX),
+            ]
+    if "ops" in host.roles:
+        settling = Settling(database, await host.outbox())
+        parts.routers.append(operator_routes(settling, settings.merchant_id))
+    return parts
+
+
+async def _measure_attempts(database: Database) -> Sequence[Measured]:
+    return [
+        Measured("attempts", count, (channel, state))
+        for channel, state, count in await store.count_live(database)
+    ]
+
+
+async def _lines(
+    host: Host, database: Database, channels: list[Channel]
+) -> tuple[Mapping[str, Line], Recorder]:
+    by_name = {channel.name: channel for channel in channels}
+    recorder = Recorder(database, await host.outbox(), by_name)
+    lines = {}
+    for channel in channels:
+        circuit = Circuit(host.clock)
+        chaser = Chaser(database, recorder, channel, circuit, host.clock)
+        lines[channel.name] = Line(channel, circuit, chaser)
+    return lines, recorder

@@ -1,0 +1,239 @@
+"""Attempts as their payers make them: prepared and committed, sent, and entered as the channel answers."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from paybell.channels import store
+from paybell.channels.attempt import Attempt, AttemptState, Call
+from paybell.channels.channel import Channel, Kind, NotSent, OpenSaid
+from paybell.channels.chaser import Chaser
+from paybell.channels.circuit import Circuit
+from paybell.channels.errors import ChannelNotOffered, ChannelRefused, ChannelUnavailable
+from paybell.channels.recorder import Recorder, hold
+from paybell.channels.returns import charge_of
+from paybell.errors import AlreadyPaid, AttemptNotFinal, PaybellError
+from paybell.ids import Ids
+from paybell.pay import store as pay_orders
+from paybell.pay.errors import NotThePayer, PayOrderNotFound
+from paybell.pay.model import PayOrder
+from paybell.pay.service import readable
+from paybell.pay.settlement import PaymentRequest
+from paybell.pay.status import PayStatus
+from paybell.storage import Database
+from paybell.tokens import Principal
+from paybell.wallet.errors import InsufficientBalance, PayPasswordLocked, WalletNotFound, WrongPayPassword
+
+log = structlog.get_logger()
+# A window ends this much before its order, so that what is paid at its last moment is paid in time.
+WINDOW_MARGIN = timedelta(seconds=30)
+# How the refusals of a remote wallet are said by Paybell, whose own they are otherwise.
+_REFUSALS: Mapping[str, type[PaybellError]] = {
+    "INSUFFICIENT": InsufficientBalance,
+    "BAD_CREDENTIAL": WrongPayPassword,
+    "USER_LOCKED": PayPasswordLocked,
+    "NO_WALLET": WalletNotFound,
+    "not_sent": ChannelUnavailable,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A channel with what this process has of it: its circuit, and who queries and closes."""
+
+    channel: Channel
+    circuit: Circuit
+    chaser: Chaser
+
+
+class AttemptService:
+    """Makes attempts, one channel's for one order at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        recorder: Recorder,
+        ids: Ids,
+        lines: Mapping[str, Line],
+        notify_url: str = "",
+    ) -> None:
+        """Work on the pay database; ``notify_url`` is where channels reach us, empty: they do not."""
+        self._database = database
+        self._recorder = recorder
+        self._ids = ids
+        self._lines = lines
+        self._notify_url = notify_url.rstrip("/")
+        self._calls: set[asyncio.Task[Attempt]] = set()
+
+    async def pay(self, request: PaymentRequest, channel_name: str) -> PayOrder:
+        """Pay with a call; in doubt the order is still unpaid, and the outcome comes by itself.
+
+        Raises:
+            PayOrderNotFound, NotThePayer, PayOrderClosed: in this order of precedence.
+            ChannelUnavailable: certainly nothing was paid. ChannelRefused, and the wallet's refusals.
+        """
+        number = request.pay_order_id
+        try:
+            attempt = await self.open(
+                number,
+                request.payer_id,
+                channel_name,
+                request.traceparent,
+                credential=request.pay_password,
+            )
+        except AlreadyPaid:
+            attempt = None
+        order = await pay_orders.find(self._database, number)
+        assert order is not None, "it was there a moment ago"
+        if attempt is None or attempt.live or order.status is PayStatus.TRADE_SUCCESS:
+            return order
+        raise refusal_of(attempt)
+
+    async def open_window(
+        self, pay_order_id: int, payer_id: str, channel_name: str, traceparent: str
+    ) -> Attempt:
+        """Open a window in which the order may be paid, or return the one that is open; errors as `open`.
+
+        Raises:
+            ChannelRefused: the channel does not open one.
+        """
+        line = self._lines.get(channel_name)
+        if line is None or line.channel.kind is not Kind.WINDOW:
+            raise ChannelNotOffered
+        attempt = await self.open(pay_order_id, payer_id, channel_name, traceparent)
+        if attempt.state in (AttemptState.REFUSED, AttemptState.CLOSED):
+            raise refusal_of(attempt)
+        return attempt
+
+    async def of_pay_order(self, pay_order_id: int, principal: Principal) -> list[Attempt]:
+        """Return a pay order's attempts to its payer, or to its merchant with ``pay-orders:read``.
+
+        Raises:
+            PayOrderNotFound, NotThePayer.
+        """
+        readable(await pay_orders.find(self._database, pay_order_id), principal)
+        return await store.of_pay_order(self._database, pay_order_id)
+
+    async def open(
+        self, pay_order_id: int, payer_id: str, channel_name: str, traceparent: str, *, credential: str = ""
+    ) -> Attempt:
+        """Make an attempt, or return the one that is under way; its state says what has come of it.
+
+        Raises:
+            PayOrderNotFound, NotThePayer, AlreadyPaid, PayOrderClosed: in this order of precedence.
+            AttemptNotFinal: another channel may be moving money for this order.
+            ChannelNotOffered: not for this amount, currency or time. ChannelUnavailable: nothing was sent.
+        """
+        line = self._lines.get(channel_name)
+        if line is None:
+            raise ChannelNotOffered
+        if line.circuit.away:
+            raise ChannelUnavailable
+        await self._close_others(pay_order_id, payer_id, channel_name)
+        attempt, order, fresh = await self._database.until_free(
+            lambda: self._prepare(pay_order_id, payer_id, line.channel, traceparent)
+        )
+        lost = attempt.kind is Kind.WINDOW and attempt.state is AttemptState.UNKNOWN
+        if not (fresh or lost):
+            return attempt
+        # To its end, also when whoever asked has gone: what the channel answers is written.
+        call = asyncio.ensure_future(self._send(line, attempt, order, credential))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        return await asyncio.shield(call)
+
+    async def _close_others(self, pay_order_id: int, payer_id: str, channel_name: str) -> None:
+        """Close the windows of other channels; where that stays in doubt, both live."""
+        for other in await store.of_pay_order(self._database, pay_order_id):
+            if other.kind is Kind.WINDOW and other.live and other.channel != channel_name:
+                order = await pay_orders.find(self._database, pay_order_id)
+                if order is not None and order.payer_id == payer_id and other.channel in self._lines:
+                    try:
+                        await self._lines[other.channel].chaser.close(other, charge_of(other, order))
+                    except ChannelUnavailable:
+                        log.warning("window_stays_open", attempt_id=other.id, channel=other.channel)
+
+    async def _prepare(
+        self, pay_order_id: int, payer_id: str, channel: Channel, traceparent: str
+    ) -> tuple[Attempt, PayOrder, bool]:
+        """Return an attempt, its order, and whether it was made just now."""
+        async with self._database.transaction() as tx:
+            order = (await pay_orders.lock(tx, [pay_order_id])).get(pay_order_id)
+            if order is None:
+                raise PayOrderNotFound
+            if order.payer_id != payer_id:
+                raise NotThePayer
+            if refusal := order.refusal(tx.now):
+                raise refusal
+            before = await store.lock_of_pay_order(tx, pay_order_id)
+            for other in before.values():
+                if other.live and other.channel == channel.name:
+                    return other, order, False
+                if other.moves_money:
+                    raise AttemptNotFinal
+            prepared = prepare(self._ids.next(), order, channel, tx.now, traceparent)
+            await store.insert(tx, prepared)
+            await hold(tx, order, before, {**before, prepared.id: prepared})
+        return prepared, order, True
+
+    async def _send(self, line: Line, attempt: Attempt, order: PayOrder, credential: str) -> Attempt:
+        notify_url = f"{self._notify_url}/channels/{attempt.channel}/notices" if self._notify_url else ""
+        charge = charge_of(attempt, order, notify_url, credential)
+        try:
+            async with line.circuit.call():
+                if attempt.state is AttemptState.PREPARED and not await self._mark_sent(attempt):
+                    said: OpenSaid = NotSent("it took too long until it could be sent")
+                else:
+                    said = await line.channel.open(charge)
+                    line.circuit.note(said)
+        except ChannelUnavailable as error:
+            said = NotSent(error.code)
+        return (await self._recorder.record(attempt, Call.OPEN, said))[0]
+
+    async def _mark_sent(self, attempt: Attempt) -> bool:
+        async with self._database.transaction() as tx:
+            return await store.mark_sent(tx, attempt.id)
+
+
+def prepare(attempt_id: int, order: PayOrder, channel: Channel, now: datetime, traceparent: str) -> Attempt:
+    """Return a new attempt for an order that may be paid.
+
+    Raises:
+        ChannelNotOffered: the channel is not for such a payment.
+    """
+    margin = WINDOW_MARGIN if channel.kind is Kind.WINDOW else timedelta(0)
+    expires_at = order.expires_at - margin
+    if expires_at <= now or not channel.offer.covers(order.amount, order.currency, expires_at - now):
+        raise ChannelNotOffered
+    return Attempt(
+        id=attempt_id,
+        pay_order_id=order.id,
+        channel=channel.name,
+        kind=channel.kind,
+        state=AttemptState.PREPARED,
+        amount=order.amount,
+        currency=order.currency,
+        merchant=channel.merchant,
+        created_at=now,
+        expires_at=expires_at,
+        changed_at=now,
+        next_query_at=now + timedelta(seconds=store.LEASE_SECONDS),
+        queries=0,
+        reference="",
+        qr_code="",
+        redirect_url="",
+        transaction_id=None,
+        code="",
+        detail="",
+        traceparent=traceparent,
+    )
+
+
+def refusal_of(attempt: Attempt) -> PaybellError:
+    """Return how a payer reads that an attempt was refused or closed."""
+    if known := _REFUSALS.get(attempt.code):
+        return known()
+    return ChannelRefused(channelCode=attempt.code)

@@ -1,0 +1,105 @@
+-- name: insert_attempt
+INSERT INTO attempts (id, pay_order_id, channel, kind, state, amount, currency, merchant, created_at, expires_at,
+                      changed_at, next_query_at, queries, reference, qr_code, redirect_url, code, detail, traceparent)
+VALUES ($1, $2, $3, $4, 'PREPARED', $5, $6, $7, $8, $9, $8, $10, 0, '', '', '', '', '', $11);
+
+-- name: find_attempt
+SELECT * FROM attempts WHERE id = $1;
+
+-- name: attempts_of_pay_order
+SELECT * FROM attempts WHERE pay_order_id = $1 ORDER BY id;
+
+-- name: lock_attempts_of_pay_order
+-- The pay order is locked, so that nobody else changes them; those that come meanwhile wait for it, too.
+SELECT * FROM attempts WHERE pay_order_id = $1 ORDER BY id FOR NO KEY UPDATE;
+
+-- name: mark_sent
+-- From here on it may have happened. No row: somebody else has decided it.
+UPDATE attempts SET state = 'SENT', changed_at = $2, next_query_at = $3 WHERE id = $1 AND state = 'PREPARED'
+RETURNING id;
+
+-- name: write_attempt
+UPDATE attempts
+SET state = $2, changed_at = $3, next_query_at = $4, queries = $5, reference = $6, qr_code = $7, redirect_url = $8,
+    transaction_id = $9, code = $10, detail = $11
+WHERE id = $1;
+
+-- name: take_due_attempts
+-- Those of a channel that are due, and nobody else's until their lease is over.
+UPDATE attempts
+SET next_query_at = $2::timestamptz + make_interval(secs => $3)
+WHERE id = ANY(ARRAY(
+    SELECT id FROM attempts WHERE channel = $1 AND next_query_at <= $2
+    ORDER BY next_query_at LIMIT $4 FOR UPDATE SKIP LOCKED
+))
+RETURNING *;
+
+-- name: make_windows_due
+-- Nothing is left to pay: what is still open elsewhere is closed.
+UPDATE attempts SET next_query_at = $2 WHERE pay_order_id = $1 AND kind = 'window' AND state IN ('OPEN', 'UNKNOWN');
+
+-- name: list_attempts
+SELECT * FROM attempts WHERE ($1::text IS NULL OR state = $1) AND id < $2 ORDER BY id DESC LIMIT $3;
+
+-- name: list_manual_attempts
+SELECT * FROM attempts WHERE state = 'MANUAL' AND id < $1 ORDER BY id DESC LIMIT $2;
+
+-- name: count_live
+SELECT channel, state, count(*) AS attempts FROM attempts
+WHERE state = 'MANUAL' OR next_query_at IS NOT NULL GROUP BY channel, state;
+
+-- name: insert_refund
+INSERT INTO channel_refunds (id, attempt_id, refund_id, amount, state, created_at, changed_at, next_try_at, tries,
+                             transaction_id, code, detail, traceparent)
+VALUES ($1, $2, $3, $4, 'PENDING', $5, $5, $6, 0, '', '', '', $7);
+
+-- name: find_refund
+SELECT * FROM channel_refunds WHERE id = $1;
+
+-- name: lock_refund
+SELECT * FROM channel_refunds WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: take_due_refunds
+UPDATE channel_refunds
+SET next_try_at = $2::timestamptz + make_interval(secs => $3)
+WHERE id = ANY(ARRAY(
+    SELECT channel_refunds.id FROM channel_refunds JOIN attempts ON attempts.id = attempt_id
+    WHERE attempts.channel = $1 AND next_try_at <= $2
+    ORDER BY next_try_at LIMIT $4 FOR UPDATE OF channel_refunds SKIP LOCKED
+))
+RETURNING *;
+
+-- name: write_refund
+UPDATE channel_refunds
+SET state = $2, changed_at = $3, next_try_at = $4, tries = $5, transaction_id = $6, code = $7, detail = $8
+WHERE id = $1;
+
+-- name: pending_of_pay_order
+-- What is on its way back of a payment and not decided, in minor units.
+SELECT coalesce(sum(channel_refunds.amount), 0)::bigint AS amount
+FROM channel_refunds JOIN refunds ON refunds.id = refund_id
+WHERE refunds.pay_order_id = $1 AND channel_refunds.state = 'PENDING';
+
+-- name: note_notice
+-- No row: it was taken before.
+INSERT INTO channel_notices (channel, notice_id, attempt_id, received_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING RETURNING notice_id;
+
+-- name: ask_settlement
+INSERT INTO attempt_settlements (attempt_id, outcome, reference, note, asked_by, asked_at)
+VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: find_settlement
+SELECT * FROM attempt_settlements WHERE attempt_id = $1 AND withdrawn_at IS NULL;
+
+-- name: lock_settlement
+SELECT * FROM attempt_settlements WHERE attempt_id = $1 AND withdrawn_at IS NULL FOR UPDATE;
+
+-- name: confirm_settlement
+UPDATE attempt_settlements SET confirmed_by = $2, confirmed_at = $3 WHERE id = $1;
+
+-- name: withdraw_settlement
+UPDATE attempt_settlements SET withdrawn_at = $2 WHERE id = $1;
+
+-- name: hasten_refund
+UPDATE channel_refunds SET next_try_at = $2 WHERE id = $1 AND state = 'PENDING';

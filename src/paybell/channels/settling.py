@@ -1,0 +1,138 @@
+"""Settling by hand what no channel can say any more: one person asks, another one confirms."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from paybell.channels import store
+from paybell.channels.attempt import Attempt, AttemptState, Call, decide
+from paybell.channels.channel import Paid, Refused, Said
+from paybell.channels.errors import NothingToSettle, SecondPersonNeeded, SettlementDiffers, UnknownAttempt
+from paybell.channels.recorder import by_hand, enter, report
+from paybell.messaging.outbox import Outbox
+from paybell.pay import store as pay_orders
+from paybell.pay.status import OPEN
+from paybell.storage import Database, Transaction, load_queries
+from paybell.storage.operator_actions import note_action
+
+_SQL = load_queries(__package__)
+PAID, NOT_PAID = "paid", "not_paid"
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What one person says has become of an attempt, from the channel's own records.
+
+    Attributes:
+        outcome: ``paid`` or ``not_paid``.
+        reference: the channel's number of the payment; empty: it has none.
+        note: where that was read.
+        who: the person, by the ``sub`` of their token.
+    """
+
+    outcome: str
+    reference: str
+    note: str
+    who: str
+
+
+class Settling:
+    """Takes what people say of attempts that are `MANUAL`."""
+
+    def __init__(self, database: Database, outbox: Outbox) -> None:
+        self._database = database
+        self._outbox = outbox
+
+    async def settle(self, attempt_id: int, wanted: Settlement) -> tuple[Attempt, bool]:
+        """Ask for a settlement, or confirm it as a second person; return it, and whether it is decided.
+
+        Raises:
+            UnknownAttempt, NothingToSettle, SecondPersonNeeded, SettlementDiffers: nothing was changed.
+            Busy: somebody else holds the order.
+        """
+        found = await store.find(self._database, attempt_id)
+        if found is None:
+            raise UnknownAttempt
+        return await self._database.until_free(lambda: self._settle(found, wanted))
+
+    async def list(self, state: AttemptState | None, before: int, limit: int) -> Sequence[Attempt]:
+        """Return attempts in a state, or all, newest first, with ids below ``before``."""
+        return await store.list_attempts(self._database, state, before, limit)
+
+    async def read(self, attempt_id: int) -> tuple[Attempt, Mapping[str, object] | None]:
+        """Return an attempt, and what people have said of it.
+
+        Raises:
+            UnknownAttempt.
+        """
+        attempt = await store.find(self._database, attempt_id)
+        if attempt is None:
+            raise UnknownAttempt
+        row = await self._database.fetch_one(_SQL["find_settlement"], attempt_id)
+        return attempt, None if row is None else dict(row)
+
+    async def withdraw(self, attempt_id: int, who: str) -> None:
+        """Take back what was asked for and not confirmed.
+
+        Raises:
+            NothingToSettle: there is no such thing.
+        """
+        async with self._database.transaction() as tx:
+            row = await tx.fetch_one(_SQL["lock_settlement"], attempt_id)
+            if row is None or row["confirmed_at"] is not None:
+                raise NothingToSettle
+            await tx.execute(_SQL["withdraw_settlement"], row["id"], tx.now)
+            await note_action(tx, who, "withdraw settlement", row["outcome"], [attempt_id])
+
+    async def _settle(self, attempt: Attempt, wanted: Settlement) -> tuple[Attempt, bool]:
+        number = attempt.pay_order_id
+        async with self._database.transaction() as tx:
+            order = (await pay_orders.lock(tx, [number]))[number]
+            before = await store.lock_of_pay_order(tx, number)
+            attempt = before[attempt.id]
+            if attempt.state is not AttemptState.MANUAL:
+                raise NothingToSettle
+            if not await self._confirmed(tx, attempt.id, wanted):
+                return attempt, False
+            verdict = decide(
+                attempt,
+                Call.QUERY,
+                _said(attempt, wanted),
+                payable=order.status in OPEN,
+                schedule=(),
+                now=tx.now,
+            )
+            verdict = msgspec.structs.replace(verdict, attempt=by_hand(verdict.attempt))
+            await enter(tx, self._outbox, verdict, order, before)
+        report(verdict)
+        return verdict.attempt, True
+
+    async def _confirmed(self, tx: Transaction, attempt_id: int, wanted: Settlement) -> bool:
+        """Write down what this person says; say whether it is the second one, who says the same."""
+        asked = await tx.fetch_one(_SQL["lock_settlement"], attempt_id)
+        what = f"{wanted.outcome} {wanted.reference} {wanted.note}".strip()
+        if asked is None:
+            await tx.execute(
+                _SQL["ask_settlement"],
+                attempt_id,
+                wanted.outcome,
+                wanted.reference,
+                wanted.note,
+                wanted.who,
+                tx.now,
+            )
+            await note_action(tx, wanted.who, "ask settlement", what, [attempt_id])
+            return False
+        if asked["asked_by"] == wanted.who:
+            raise SecondPersonNeeded
+        if (asked["outcome"], asked["reference"]) != (wanted.outcome, wanted.reference):
+            raise SettlementDiffers
+        await tx.execute(_SQL["confirm_settlement"], asked["id"], wanted.who, tx.now)
+        await note_action(tx, wanted.who, "confirm settlement", what, [attempt_id])
+        return True
+
+
+def _said(attempt: Attempt, wanted: Settlement) -> Said:
+    if wanted.outcome == NOT_PAID:
+        return Refused("by_hand", wanted.note)
+    reference = wanted.reference or f"by-hand-{attempt.id}"
+    return Paid(attempt.amount, attempt.currency, reference, attempt.merchant)

@@ -1,0 +1,168 @@
+"""The remote wallet: a user service that holds the balances, by the contract in `docs/remote-wallet.md`.
+
+Every answer that counts is a JSON object with a ``state``. Anything else, whatever its status, comes from
+something in between, and is no answer.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from paybell.channels.attempt import CALL_SCHEDULE
+from paybell.channels.channel import (
+    Charge,
+    Closed,
+    CloseSaid,
+    Heard,
+    Kind,
+    NotFound,
+    Notice,
+    NoticeAnswer,
+    NoticeRefused,
+    NotSent,
+    Offer,
+    OpenSaid,
+    Paid,
+    QuerySaid,
+    RefundDone,
+    RefundFailed,
+    RefundSaid,
+    Refused,
+    Return,
+    Unknown,
+)
+from paybell.channels.http import Answer, ChannelHttp
+
+# In a setup with a remote wallet this is what "balance" means.
+NAME = "balance"
+_SERVER_FAULT = 500
+
+
+class _State(msgspec.Struct, rename="camel"):
+    """What a wallet says of a debit or a credit; amounts in minor units."""
+
+    state: Literal["DONE", "REFUSED", "REVERSED", "NOT_FOUND"]
+    transaction_id: str = ""
+    amount: int = 0
+    currency: str = ""
+    code: str = ""
+    detail: str = ""
+
+
+class RemoteWallet:
+    """A channel whose calls move money, each under an id of ours, to ask about and to undo it by."""
+
+    name = NAME
+    kind = Kind.CALL
+    offer = Offer()
+    merchant = "wallet"
+    schedule: tuple[float, ...] = CALL_SCHEDULE
+
+    def __init__(self, http: ChannelHttp, url: str, token: str = "") -> None:
+        """Speak to the service at ``url``, with this bearer token."""
+        self._http = http
+        self._url = url.rstrip("/")
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    async def open(self, charge: Charge) -> OpenSaid:
+        """Debit the payer."""
+        body = {
+            "userId": charge.payer_id,
+            "amount": charge.amount,
+            "currency": charge.currency,
+            "payOrderId": charge.pay_order_id,
+            "payPassword": charge.credential,
+        }
+        said = await self._ask("PUT", f"/wallet/debits/{charge.attempt_id}", body)
+        if not isinstance(said, _State):
+            return said
+        match said.state:
+            case "DONE":
+                return _paid(said)
+            case "REFUSED" if said.code:
+                return Refused(said.code, said.detail)
+            case "REVERSED":
+                return Refused("REVERSED", "it was reversed before it arrived")
+        return Unknown(f"a debit answered with {said.state}")
+
+    async def query(self, charge: Charge) -> QuerySaid:
+        """Ask what has become of a debit."""
+        return _of_debit(await self._ask("GET", f"/wallet/debits/{charge.attempt_id}"))
+
+    async def close(self, charge: Charge) -> CloseSaid:
+        """Reverse a debit; of one that has not arrived, make sure that it is refused when it does."""
+        said = _of_debit(await self._ask("POST", f"/wallet/debits/{charge.attempt_id}/reverse", {}))
+        return Unknown("a reversal that left the debit as it was") if isinstance(said, Paid) else said
+
+    async def refund(self, back: Return) -> RefundSaid:
+        """Credit the payer."""
+        body = {
+            "userId": back.charge.payer_id,
+            "amount": back.amount,
+            "currency": back.charge.currency,
+            "debitId": back.charge.attempt_id,
+        }
+        return _of_credit(await self._ask("PUT", f"/wallet/credits/{back.refund_id}", body))
+
+    async def query_refund(self, back: Return) -> RefundSaid:
+        """Ask what has become of a credit."""
+        return _of_credit(await self._ask("GET", f"/wallet/credits/{back.refund_id}"))
+
+    def read_notice(self, notice: Notice) -> Heard:
+        """Refuse: a wallet sends none."""
+        raise NoticeRefused
+
+    def answer_notice(self, *, taken: bool) -> NoticeAnswer:
+        """Answer with nothing."""
+        return NoticeAnswer(204 if taken else 400)
+
+    async def _ask(
+        self, method: str, path: str, body: dict[str, object] | None = None
+    ) -> _State | Unknown | NotSent:
+        data = None if body is None else msgspec.json.encode(body)
+        answer = await self._http.send(method, self._url + path, headers=self._headers, body=data)
+        return _read(answer) if isinstance(answer, Answer) else answer
+
+
+def _read(answer: Answer) -> _State | Unknown:
+    if answer.status >= _SERVER_FAULT:
+        return Unknown(f"HTTP {answer.status}")
+    try:
+        return msgspec.json.decode(answer.body, type=_State)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return Unknown(f"HTTP {answer.status} without a state")
+
+
+def _paid(said: _State) -> Paid | Unknown:
+    if not said.transaction_id:
+        return Unknown("DONE without a transactionId")
+    return Paid(said.amount, said.currency, said.transaction_id, RemoteWallet.merchant)
+
+
+def _of_debit(said: _State | Unknown | NotSent) -> Paid | Refused | Closed | NotFound | Unknown | NotSent:
+    if not isinstance(said, _State):
+        return said
+    match said.state:
+        case "DONE":
+            return _paid(said)
+        case "REFUSED":
+            return Refused(said.code or "REFUSED", said.detail)
+        case "REVERSED":
+            return Closed()
+        case "NOT_FOUND":
+            return NotFound()
+
+
+def _of_credit(said: _State | Unknown | NotSent) -> RefundSaid:
+    if not isinstance(said, _State):
+        return said
+    match said.state:
+        case "DONE":
+            return RefundDone(said.transaction_id)
+        case "REFUSED" if said.code:
+            return RefundFailed(said.code, said.detail)
+        case "NOT_FOUND":
+            return NotFound()
+    return Unknown(f"a credit answered with {said.state}")

@@ -1,0 +1,220 @@
+"""Guarantee 10: an attempt's outcome is never guessed, whatever the channel does and wherever we die."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import asyncpg
+import pytest
+from crashing import every_step
+from elsewhere import Shop, Windows, opened_shop
+from support import connected, until
+from wallets import PASSWORD, wallet_service
+
+from paybell.channels.attempt import MOVES, AttemptState
+from paybell.channels.channel import Kind
+from paybell.channels.errors import SecondPersonNeeded
+from paybell.channels.http import ChannelHttp
+from paybell.channels.legacy_wallet import LegacyWallet
+from paybell.channels.settling import Settlement
+from paybell.channels.wallet import RemoteWallet
+from paybell.errors import AttemptNotFinal, PaybellError
+from paybell.pay.model import PayOrder
+from paybell.pay.overdue import OverdueCloser
+from paybell.pay.status import PayStatus
+from paybell.storage import Query
+from paybell.testing import FrozenClock
+
+ROUND = timedelta(hours=1)
+FUNDS = 1_000_000
+
+
+@asynccontextmanager
+async def opened(url: str, wallet_url: str, number: int) -> AsyncIterator[Shop]:
+    """Open everything as a process does; each round has an hour and ids of its own."""
+    clock = FrozenClock(datetime(2026, 1, 1, tzinfo=UTC) + number * ROUND)
+    async with ChannelHttp.open() as http:
+        channel = RemoteWallet(http, wallet_url)
+        async with opened_shop(url, [channel], clock=clock, first_id=1000 * number + 1) as shop:
+            yield shop
+
+
+@asynccontextmanager
+async def dying(
+    number: int, url: str, wallet_url: str, stage: str
+) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+    """Yield what the process will die of: paying, or finding out what has become of a payment in doubt."""
+    async with opened(url, wallet_url, number) as shop:
+        order = await shop.order(number)
+        if stage == "chase":
+            await shop.pay(order)
+            yield shop.chase
+        else:
+            yield partial(shop.pay, order)
+
+
+async def gone(url: str) -> bool:
+    """Say whether the server has noticed that the dead process's sessions are nobody's."""
+    async with connected(url) as rows:
+        return not await rows.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stage", "fault"), [("pay", ""), ("chase", "lost"), ("chase", "fails")])
+async def test_killed_at_any_step_of_an_attempt_both_books_say_the_same(
+    stage: str, fault: str, pay_url: str
+) -> None:
+    steps = 0
+    async with wallet_service() as (wallet, between, wallet_url):
+        wallet.open("alice", PASSWORD, FUNDS)
+        between.faults = [fault]
+        async for step in every_step(dying, pay_url, wallet_url, stage):
+            await until(partial(gone, pay_url))
+            async with opened(pay_url, wallet_url, step) as shop:
+                await shop.chase(1000)
+                live = await shop.side.database.fetch(
+                    Query("SELECT 1 FROM attempts WHERE next_query_at IS NOT NULL OR state = 'MANUAL'")
+                )
+                paid = await shop.side.database.fetch_one(
+                    Query(
+                        "SELECT coalesce(sum(amount), 0)::bigint AS amount FROM pay_orders WHERE status = 3"
+                    )
+                )
+                assert paid is not None
+                assert live == []
+                assert paid["amount"] == FUNDS - wallet.balance("alice"), f"step {step}"
+                assert await shop.faults() == []
+            between.faults = [fault]
+            steps = step
+    assert steps > 5, "there is no step to die at"
+
+
+@pytest.fixture
+async def shop(pay_url: str) -> AsyncIterator[Shop]:
+    async with opened_shop(pay_url, [Windows()]) as one:
+        yield one
+
+
+def windows_of(shop: Shop, name: str = "windows") -> Windows:
+    channel = shop.lines[name].channel
+    assert isinstance(channel, Windows)
+    return channel
+
+
+async def test_a_window_is_closed_at_its_end_and_only_then_its_order(shop: Shop) -> None:
+    order = await shop.order(1, ttl_seconds=60)
+    attempt = await shop.open(order)
+    assert (attempt.state, attempt.qr_code) == (AttemptState.OPEN, f"pay:{attempt.id}")
+    assert (await shop.open(order)).id == attempt.id
+    with pytest.raises(AttemptNotFinal):
+        await shop.close(order)
+    closer = OverdueCloser(shop.side.database, shop.side.outbox)
+    windows_of(shop).deaf = True
+
+    await shop.chase(3600)
+    assert await closer.run_once() == 0
+    assert await shop.states(order) == ["OPEN"]
+    windows_of(shop).deaf = False
+    await shop.chase(86_400)
+    assert await shop.states(order) == ["CLOSED"]
+    assert await closer.run_once() == 1
+    assert (await shop.read(order)).status is PayStatus.TRADE_CLOSED
+    assert await shop.faults() == []
+
+
+@pytest.mark.parametrize("words", ["forged", ""])
+async def test_a_notice_that_is_not_signed_changes_nothing(shop: Shop, words: str) -> None:
+    order = await shop.order(1)
+    attempt = await shop.open(order)
+    windows_of(shop).buyer_pays(attempt)
+
+    assert (await shop.notify(attempt, words)).body == b"fail"
+    assert (await shop.read(order)).status is PayStatus.WAIT_BUYER_PAY
+    for _ in range(2):
+        assert (await shop.notify(attempt)).body == b"success"
+    paid = await shop.read(order)
+    assert (paid.status, paid.version, paid.channel) == (PayStatus.TRADE_SUCCESS, 2, "windows")
+    assert await shop.faults() == []
+
+
+async def test_another_amount_is_never_taken_for_a_payment(shop: Shop) -> None:
+    order = await shop.order(1)
+    attempt = await shop.open(order)
+    windows_of(shop).buyer_pays(attempt)
+    windows_of(shop).paid[str(attempt.id)] = 99
+
+    assert (await shop.notify(attempt)).body == b"success"
+    await shop.chase()
+    assert (await shop.read(order)).status is PayStatus.WAIT_BUYER_PAY
+    assert await shop.states(order) == ["OPEN"]
+
+
+async def test_what_a_wallet_without_ids_leaves_in_doubt_waits_for_two_people(pay_url: str) -> None:
+    """One call, whatever it comes to; then nobody pays this order until two people have said what was."""
+    async with (
+        wallet_service() as (_, between, url),
+        ChannelHttp.open() as http,
+        opened_shop(pay_url, [LegacyWallet(http, url)]) as shop,
+    ):
+        paid, unpaid = await shop.order(1), await shop.order(2)
+        for order in (paid, unpaid):
+            between.faults = ["lost"]
+            assert isinstance(await shop.pay(order), PayOrder)
+            assert isinstance(await shop.pay(order), PayOrder)
+            assert await shop.states(order) == ["MANUAL"]
+        await shop.chase(86_400)
+        assert len(between.seen) == 2
+        outcomes = {paid.id: "paid", unpaid.id: "not_paid"}
+        for order in (paid, unpaid):
+            (attempt,) = await shop.attempts(order)
+            first = Settlement(outcomes[order.id], "", "row 8812", "ann")
+            assert not (await shop.settling.settle(attempt.id, first))[1]
+            with pytest.raises(SecondPersonNeeded):
+                await shop.settling.settle(attempt.id, first)
+            assert await shop.states(order) == ["MANUAL"]
+            second = Settlement(outcomes[order.id], "", "I looked, too", "ben")
+            assert (await shop.settling.settle(attempt.id, second))[1]
+        assert (await shop.read(paid)).status is PayStatus.TRADE_SUCCESS
+        assert (await shop.close(unpaid)).status is PayStatus.TRADE_CLOSED
+        assert await shop.faults() == []
+
+
+async def test_the_database_itself_refuses_one_person_and_moves_there_are_not(
+    pay_url: str, shop: Shop
+) -> None:
+    attempt = await shop.open(await shop.order(1))
+    async with connected(pay_url) as rows:
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="two people settle"):
+            await rows.execute(
+                "UPDATE attempts SET state = 'REFUSED', next_query_at = NULL, code = 'by_hand' WHERE id = $1",
+                attempt.id,
+            )
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="does not become"):
+            await rows.execute("UPDATE attempts SET state = 'PREPARED' WHERE id = $1", attempt.id)
+        with pytest.raises(asyncpg.CheckViolationError):
+            await rows.execute(
+                "INSERT INTO attempt_settlements (attempt_id, outcome, reference, note, asked_by, asked_at, "
+                "confirmed_by, confirmed_at) VALUES ($1, 'paid', '', 'n', 'ann', now(), 'ann', now())",
+                attempt.id,
+            )
+        legal = {state: set(moves) for state, moves in MOVES.items()}
+        assert legal[AttemptState.OPEN] >= {AttemptState.SUCCEEDED, AttemptState.CLOSED}
+
+
+async def test_only_one_that_may_be_moving_money_at_a_time(pay_url: str) -> None:
+    """Two processes, two channels that move money: one of them goes on, the other is refused."""
+    first, second = Windows("first", Kind.CALL, schedule=(60.0,)), Windows("second", Kind.CALL)
+    async with opened_shop(pay_url, [first, second]) as shop:
+        order = await shop.order(1)
+        answers = await asyncio.gather(
+            *(shop.service.open(order.id, "alice", name, "") for name in ("first", "second") * 5),
+            return_exceptions=True,
+        )
+        refused = [one for one in answers if isinstance(one, PaybellError)]
+        assert {one.code for one in refused} <= {"attempt_not_final", "busy"}
+        assert len(first.amounts) + len(second.amounts) == 1

@@ -1,0 +1,130 @@
+"""Guarantee 11: money that came twice or late goes back by itself, once, and the books know of it."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable
+
+import pytest
+from elsewhere import Shop, Windows, opened_shop
+from support import seeded
+
+from paybell.errors import PaybellError
+from paybell.pay.model import PayOrder
+from paybell.pay.status import PayStatus
+from paybell.storage import Query
+
+RACES = 150
+
+
+@pytest.fixture
+async def shop(pay_url: str) -> AsyncIterator[Shop]:
+    async with opened_shop(pay_url, [Windows(), Windows("others")]) as one:
+        yield one
+
+
+def windows_of(shop: Shop, name: str = "windows") -> Windows:
+    channel = shop.lines[name].channel
+    assert isinstance(channel, Windows)
+    return channel
+
+
+async def test_a_payment_after_the_close_goes_back_once(shop: Shop) -> None:
+    order = await shop.order(1, ttl_seconds=60)
+    attempt = await shop.open(order)
+    await shop.chase(120)
+    await shop.close(order)
+    assert windows_of(shop).buyer_pays(attempt, after_close=True)
+
+    assert (await shop.notify(attempt)).body == b"success"
+    assert (await shop.notify(attempt)).body == b"success"
+    assert await shop.states(order) == ["LATE_SUCCESS"]
+    assert await shop.faults() == []
+    await shop.send_back()
+    await shop.send_back()
+    assert windows_of(shop).returned == {str(attempt.id): 100}
+    assert (await shop.read(order)).status is PayStatus.TRADE_CLOSED
+    assert await shop.faults() == []
+
+
+async def test_a_late_payment_of_an_order_that_can_be_paid_still_pays_it(shop: Shop) -> None:
+    order = await shop.order(1)
+    first = await shop.open(order)
+    await shop.open(order, "others")
+    assert await shop.states(order) == ["CLOSED", "OPEN"]
+    assert windows_of(shop).buyer_pays(first, after_close=True)
+
+    await shop.notify(first)
+    assert (await shop.read(order)).channel == "windows"
+    await shop.chase()
+    assert await shop.states(order) == ["SUCCEEDED", "CLOSED"]
+    assert await shop.faults() == []
+
+
+async def test_of_two_windows_that_are_both_paid_the_second_goes_back(shop: Shop) -> None:
+    order = await shop.order(1)
+    first = await shop.open(order)
+    windows_of(shop).deaf = True
+    second = await shop.open(order, "others")
+    windows_of(shop).deaf = False
+    assert await shop.states(order) == ["OPEN", "OPEN"]
+    windows_of(shop).buyer_pays(first)
+    windows_of(shop, "others").buyer_pays(second)
+
+    await shop.notify(second)
+    await shop.chase()
+    await shop.send_back()
+    assert (await shop.read(order)).channel == "others"
+    assert await shop.states(order) == ["LATE_SUCCESS", "SUCCEEDED"]
+    assert windows_of(shop).returned == {str(first.id): 100}
+    assert windows_of(shop, "others").returned == {}
+    assert await shop.faults() == []
+
+
+async def race(shop: Shop, order: PayOrder, rng: random.Random) -> None:
+    """Do everything at once that may happen to an order."""
+    moves: list[Awaitable[object]] = [shop.close(order), shop.side.refund(order.id, 10)]
+    for attempt in await shop.attempts(order):
+        moves.append(shop.lines[attempt.channel].chaser.chase(attempt))
+        if str(attempt.id) in windows_of(shop, attempt.channel).paid:
+            moves += [shop.notify(attempt), shop.notify(attempt)]
+    rng.shuffle(moves)
+    for answer in await asyncio.gather(*moves, return_exceptions=True):
+        assert not isinstance(answer, BaseException) or isinstance(answer, PaybellError), answer
+
+
+async def two_windows_each(shop: Shop, rng: random.Random) -> list[PayOrder]:
+    """Return orders with two open windows each, most of which their buyers have paid."""
+    orders = [await shop.order(number, ttl_seconds=3600) for number in range(1, RACES + 1)]
+    windows_of(shop).deaf = True
+    for order in orders:
+        await shop.open(order)
+        await shop.open(order, "others")
+        for attempt in await shop.attempts(order):
+            if rng.random() < 0.7:
+                windows_of(shop, attempt.channel).buyer_pays(attempt)
+    windows_of(shop).deaf = False
+    return orders
+
+
+async def test_races_of_notice_query_close_second_payment_and_refund_have_one_outcome_each(
+    shop: Shop,
+) -> None:
+    rng = seeded()
+    orders = await two_windows_each(shop, rng)
+    for start in range(0, RACES, 10):
+        await asyncio.gather(*(race(shop, order, rng) for order in orders[start : start + 10]))
+    for _ in range(4):
+        await shop.chase(3600)
+        await shop.fold()
+        await shop.send_back()
+    books = [windows_of(shop, name) for name in shop.lines]
+    kept = sum(sum(one.paid.values()) - sum(one.returned.values()) for one in books)
+    row = await shop.side.database.fetch_one(
+        Query("SELECT sum(amount - refunded_amount)::bigint AS kept FROM pay_orders WHERE status = 3")
+    )
+    live = await shop.side.database.fetch(Query("SELECT 1 FROM attempts WHERE next_query_at IS NOT NULL"))
+
+    assert row is not None
+    assert row["kept"] == kept
+    assert live == []
+    assert await shop.faults() == []

@@ -1,0 +1,73 @@
+"""The reference wallet in this process, behind something that breaks its requests and answers on demand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from wallet_service import Wallet, create_app
+
+PASSWORD = "right"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Between:
+    """Breaks what passes, one fault for each request.
+
+    ``lost``: 500, and nothing was done. ``cut``: done, and the connection is cut. ``fails``: done, and 500
+    all the same. ``page``: 502 with a page. ``strange``: 404 with a page. ``half``: done, and half an
+    answer. ``hangs``: nothing until the gate opens, then done.
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self.seen: list[str] = []
+        self.gate = asyncio.Event()
+
+    async def is_asked(self) -> bool:
+        """Say whether a request has come."""
+        return bool(self.seen)
+
+    async def pass_on(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer, faultily if that is its turn."""
+        self.seen.append(f"{request.method} {request.path}")
+        fault = self.faults.pop(0) if self.faults else ""
+        match fault:
+            case "lost":
+                return web.Response(status=500)
+            case "page":
+                return web.Response(text="<h1>Bad Gateway</h1>", content_type="text/html", status=502)
+            case "strange":
+                return web.Response(text="<h1>Not Found</h1>", content_type="text/html", status=404)
+            case "hangs":
+                await self.gate.wait()
+        answer = await handler(request)
+        if fault == "cut" and request.transport is not None:
+            request.transport.abort()
+        if fault == "fails":
+            return web.Response(status=500)
+        if fault == "half":
+            return web.Response(text='{"state": "DO', content_type="application/json")
+        return answer
+
+
+@asynccontextmanager
+async def wallet_service() -> AsyncIterator[tuple[Wallet, Between, str]]:
+    """Serve the reference wallet; yield it, what stands before it, and the URL."""
+    wallet, between = Wallet(":memory:"), Between()
+    app = create_app(wallet)
+
+    @web.middleware
+    async def pass_on(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await between.pass_on(request, handler)
+
+    app.middlewares.insert(0, pass_on)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield wallet, between, f"http://{host}:{port}"
+    finally:
+        between.gate.set()
+        await runner.cleanup()
