@@ -4,9 +4,7 @@ What is wrong with one event is isolated to it at each step; an outage of the da
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -14,20 +12,17 @@ import structlog
 
 from paybell.batching import bisect
 from paybell.clock import Clock
-from paybell.errors import PaybellError, Unavailable, with_traceback
+from paybell.errors import Unavailable, with_traceback
 from paybell.messaging import failures
-from paybell.messaging.arrivals import Arrival, Failure, dead, failed, identity, postponed
-from paybell.messaging.broker import MESSAGE_BODY_MAX, Delivery
-from paybell.messaging.events import Unreadable, signature_of
+from paybell.messaging.arrivals import Arrival, Failure, dead, failed, postponed
+from paybell.messaging.event_reader import EventReader, Incoming
 from paybell.messaging.listener import Event, Listener, Rejected, Verdict
 from paybell.messaging.outages import HandlerTooSlow, OutageRetry
-from paybell.messaging.signatures import EventKeys
 from paybell.storage import Database, Transaction, load_queries
 from paybell.telemetry.observers import ListenerObserver
 
 log = structlog.get_logger()
 _SQL = load_queries(__package__)
-_ATTEMPT = re.compile(r"#([0-9a-f]{12})\.[de]\Z")
 # Failures of one batch that a log line names.
 _NAMED_MAX = 5
 # What a handler has for a batch. The database ends a transaction without statements after 4 s.
@@ -41,24 +36,6 @@ INTERRUPTIONS_MAX = 3
 Result = TypeVar("Result")
 
 
-class NotSigned(PaybellError):
-    """An event that nothing vouches for; it goes to the dead letters."""
-
-    code = "not_signed"
-
-
-@dataclass(frozen=True, slots=True)
-class _Incoming(Generic[Event]):
-    """An arrival that could be read."""
-
-    arrival: Arrival
-    event: Event
-
-    @property
-    def event_id(self) -> str:
-        return self.event.event_id
-
-
 class EventProcessor(Generic[Event]):
     """Brings arrivals on disk: their effect, or their failure."""
 
@@ -68,24 +45,24 @@ class EventProcessor(Generic[Event]):
         database: Database,
         clock: Clock,
         observer: ListenerObserver,
-        outage_retry: OutageRetry,
         *,
-        keys: EventKeys | None,
+        outage_retry: OutageRetry,
+        reader: EventReader[Event],
     ) -> None:
-        """Do it for one listener, in its database; with ``keys`` only what one of them has signed."""
+        """Do it for one listener, in its database."""
         self._listener = listener
         self._database = database
         self._clock = clock
         self._observer = observer
         self._outage_retry = outage_retry
-        self._keys = keys
+        self._reader = reader
 
     async def process(self, arrivals: Sequence[Arrival]) -> None:
         """Read, decide, apply in one transaction, keep what failed.
 
         Whatever it raises keeps it from doing so, and nothing is decided on: do it again.
         """
-        incoming, failing, ignored = self._read(arrivals)
+        incoming, failing, ignored = self._reader.read(arrivals)
         passed, refused = await self._decide(incoming)
         outcomes = await self._isolate(self._apply, passed, _whatever)
         failing += refused
@@ -94,50 +71,9 @@ class EventProcessor(Generic[Event]):
                 failing.append(failed(one.arrival, one.event_id, outcome, self._clock.now()))
         await self.keep(failing, ignored)
 
-    def _read(
-        self, arrivals: Sequence[Arrival]
-    ) -> tuple[list[_Incoming[Event]], list[Failure], list[Arrival]]:
-        """Return the events, what is none or not ours, and what does not concern this listener."""
-        incoming: list[_Incoming[Event]] = []
-        unreadable: list[Failure] = []
-        ignored: list[Arrival] = []
-        for arrival in arrivals:
-            try:
-                event = self._event(arrival.delivery)
-            except (Unreadable, NotSigned) as error:
-                # Not by the id it claims, or it would stand in the place of the true one.
-                event_id = arrival.event_id or identity(arrival.delivery)
-                unreadable.append(dead(arrival, event_id, error.code, str(error)))
-            else:
-                if event is None:
-                    ignored.append(arrival)
-                else:
-                    incoming.append(_Incoming(arrival, event))
-        return incoming, unreadable, ignored
-
-    def _event(self, delivery: Delivery) -> Event | None:
-        """Read a delivery's event, completely; None: it does not concern this listener."""
-        if delivery.cut:
-            raise Unreadable(f"the body is longer than {MESSAGE_BODY_MAX} bytes")
-        try:
-            event = self._listener.event_type.from_delivery(delivery)
-            if self._listener.concerns and not self._listener.concerns(event):
-                return None
-            storable = failures.is_event_id(event.event_id)
-        except Unreadable:
-            raise
-        except Exception as error:  # whatever it is, the same bytes would bring it again forever
-            raise Unreadable(f"{type(error).__name__}: {error}") from error
-        if not storable:
-            raise Unreadable("the event id is not 1 to 255 characters of text")
-        signature = signature_of(delivery)
-        if self._keys and not self._keys.verifies_event(signature, delivery.body):
-            raise NotSigned("no key of this listener has signed it" if signature else "it is not signed")
-        return event
-
     async def _decide(
-        self, incoming: Sequence[_Incoming[Event]]
-    ) -> tuple[list[_Incoming[Event]], list[Failure]]:
+        self, incoming: Sequence[Incoming[Event]]
+    ) -> tuple[list[Incoming[Event]], list[Failure]]:
         """Ask the listener's screen; return what may be applied, and what not with its failure."""
         if self._listener.screen is None or not incoming:
             return list(incoming), []
@@ -150,13 +86,13 @@ class EventProcessor(Generic[Event]):
         ]
         return passed, refused
 
-    async def _screen(self, incoming: Sequence[_Incoming[Event]]) -> Sequence[Verdict | None]:
+    async def _screen(self, incoming: Sequence[Incoming[Event]]) -> Sequence[Verdict | None]:
         assert self._listener.screen is not None
         async with asyncio.timeout(SCREEN_TIMEOUT_SECONDS):
             verdicts = await self._listener.screen([one.event for one in incoming])
         return [verdicts.get(one.event_id) for one in incoming]
 
-    def _refused(self, one: _Incoming[Event], verdict: Verdict) -> Failure:
+    def _refused(self, one: Incoming[Event], verdict: Verdict) -> Failure:
         if isinstance(verdict, Rejected):
             return dead(one.arrival, one.event_id, verdict.reason, verdict.error)
         if isinstance(verdict, Unavailable):
@@ -165,13 +101,13 @@ class EventProcessor(Generic[Event]):
 
     async def _isolate(
         self,
-        work: Callable[[Sequence[_Incoming[Event]]], Awaitable[Sequence[Result]]],
-        incoming: Sequence[_Incoming[Event]],
+        work: Callable[[Sequence[Incoming[Event]]], Awaitable[Sequence[Result]]],
+        incoming: Sequence[Incoming[Event]],
         suspects: Callable[[Exception], bool],
     ) -> list[Result | Exception]:
         """Do a batch through outages; whatever else it raises is isolated to the event that causes it."""
 
-        async def attempt(part: Sequence[_Incoming[Event]]) -> Sequence[Result]:
+        async def attempt(part: Sequence[Incoming[Event]]) -> Sequence[Result]:
             searching = 1 < len(part) < len(incoming)
             return await self._outage_retry.through_outages(
                 partial(work, part), 1 if searching else INTERRUPTIONS_MAX
@@ -179,7 +115,7 @@ class EventProcessor(Generic[Event]):
 
         return await bisect(attempt, incoming, suspects)
 
-    async def _apply(self, incoming: Sequence[_Incoming[Event]]) -> Sequence[None]:
+    async def _apply(self, incoming: Sequence[Incoming[Event]]) -> Sequence[None]:
         """Apply a batch, or nothing of it: what is known is dropped, what is rejected is kept as dead."""
         async with self._database.transaction() as tx:
             held = await failures.lock(tx, [one.arrival.row_id for one in incoming if one.arrival.row_id])
@@ -195,12 +131,12 @@ class EventProcessor(Generic[Event]):
         return [None] * len(incoming)
 
     async def _handle_new(
-        self, tx: Transaction, incoming: Sequence[_Incoming[Event]]
+        self, tx: Transaction, incoming: Sequence[Incoming[Event]]
     ) -> Mapping[str, Rejected]:
         """Apply what the inbox does not know, and take out of it again what the listener rejects."""
         name = self._listener.name
         events: Mapping[str, Event] = {one.event_id: one.event for one in incoming}
-        attempts = {one.event_id: _attempt(one.arrival.delivery) for one in incoming}
+        attempts = {one.event_id: one.attempt for one in incoming}
         rows = await tx.fetch(_SQL["remember_events"], name, list(events), tx.now, list(attempts.values()))
         new = {row["event_id"] for row in rows}
         fresh = [event for event_id, event in events.items() if event_id in new]
@@ -249,11 +185,6 @@ class EventProcessor(Generic[Event]):
                 **with_traceback(trace),
             )
 
-    def name(self, arrival: Arrival) -> str:
-        """Return the id of an arrival's event; what cannot be read is named by what it is."""
-        incoming, _, _ = self._read([arrival])
-        return incoming[0].event_id if incoming else arrival.event_id or identity(arrival.delivery)
-
 
 def _whatever(error: Exception) -> bool:
     """Suspect the events of any error of the handler's: outages have been waited for."""
@@ -264,9 +195,3 @@ def _whatever(error: Exception) -> bool:
 def _is_not_away(error: Exception) -> bool:
     """Suspect no event when whom the screen asks is away: that is everybody's trouble."""
     return not isinstance(error, Unavailable)
-
-
-def _attempt(delivery: Delivery) -> str | None:
-    """Return which publishing a delivery of our relay comes from (`paybell.messaging.wire.Wire`)."""
-    match = _ATTEMPT.search(delivery.message_id)
-    return match and match[1]

@@ -15,6 +15,7 @@ from paybell.messaging import failures
 from paybell.messaging.arrivals import Arrival, dead, identity
 from paybell.messaging.broker import Broker, Consumer, Delivery, Topology
 from paybell.messaging.event_processor import EventProcessor
+from paybell.messaging.event_reader import EventReader
 from paybell.messaging.listener import Event, Listener
 from paybell.messaging.outages import OutageRetry
 from paybell.messaging.signatures import EventKeys
@@ -61,7 +62,10 @@ class ListenerRunner(Generic[Event]):
         self._observer = observer
         self._batch_max = batch_max
         self._outage_retry = OutageRetry(database, clock, listener.name)
-        self._processor = EventProcessor(listener, database, clock, observer, self._outage_retry, keys=keys)
+        self._reader = EventReader(listener, keys)
+        self._processor = EventProcessor(
+            listener, database, clock, observer, outage_retry=self._outage_retry, reader=self._reader
+        )
         self._suspects = Suspects(database, listener.name)
         self.queue = listener.binding.queue.name
         self.consuming = False
@@ -137,7 +141,7 @@ class ListenerRunner(Generic[Event]):
         (arrival,) = piece.arrivals
         event_id = arrival.event_id or identity(arrival.delivery)
         if piece.deaths == DEATHS_MAX:  # should reading it be what kills, the next process does without
-            event_id = self._processor.name(arrival)
+            event_id = self._reader.name(arrival)
         text = f"the process ended {piece.deaths} times while it was handled, at last alone"
         await self._processor.keep([dead(arrival, event_id, "listener_died", text)])
 
