@@ -95,3 +95,20 @@ async def test_refusals_have_their_codes_and_no_password_of_six_digits_is_asked_
     notice = await http.post("/channels/balance/notices", None, {"paid": True})
     assert notice.status == 400
     assert (await http.get("/attempts", alice)).refusal == (403, "insufficient_scope")
+
+
+async def test_an_order_is_not_cancelled_while_its_payment_is_being_confirmed(remote: Remote) -> None:
+    http, alice = remote.http, remote.http.token("alice")
+    body = {"buyerId": "alice", "totalFee": 100, "orderId": str(fresh_number())}
+    order = (await http.post("/orders", http.shop, body)).json
+    remote.between.faults = ["lost"]
+    doubtful = await http.post(f"/pay-orders/{order['payOrderId']}/pay", alice, {"payPassword": PASSWORD})
+    assert doubtful.status == 202
+    cancelling = await http.post(f"/orders/{order['orderId']}/cancel", alice)
+    assert cancelling.refusal == (409, "attempt_not_final")
+
+    async def is_cancelled() -> bool:
+        return (await http.post(f"/orders/{order['orderId']}/cancel", alice)).status == 200
+
+    await until(is_cancelled, seconds=20)
+    assert (await http.get(f"/pay-orders/{order['payOrderId']}", alice)).json["status"] == "TRADE_CLOSED"

@@ -28,6 +28,8 @@ from paybell.storage import Query
 from paybell.testing import FrozenClock
 
 ROUND = timedelta(hours=1)
+# What the process dies of, and what goes wrong between it and the wallet.
+STAGES = [("pay", ""), ("chase", "lost"), ("chase", "fails"), ("send back", "")]
 FUNDS = 1_000_000
 
 
@@ -45,12 +47,16 @@ async def opened(url: str, wallet_url: str, number: int) -> AsyncIterator[Shop]:
 async def dying(
     number: int, url: str, wallet_url: str, stage: str
 ) -> AsyncIterator[Callable[[], Awaitable[object]]]:
-    """Yield what the process will die of: paying, or finding out what has become of a payment in doubt."""
+    """Yield what the process will die of: paying, finding out what has become of it, or giving back."""
     async with opened(url, wallet_url, number) as shop:
-        order = await shop.order(number)
+        order = await shop.order(number)  # Alice's, of 100
         if stage == "chase":
             await shop.pay(order)
             yield shop.chase
+        elif stage == "send back":
+            await shop.pay(order)
+            await shop.side.refund(order.id, 40)
+            yield shop.send_back
         else:
             yield partial(shop.pay, order)
 
@@ -65,7 +71,7 @@ async def gone(url: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "fault"), [("pay", ""), ("chase", "lost"), ("chase", "fails")])
+@pytest.mark.parametrize(("stage", "fault"), STAGES)
 async def test_killed_at_any_step_of_an_attempt_both_books_say_the_same(
     stage: str, fault: str, pay_url: str
 ) -> None:
@@ -77,12 +83,17 @@ async def test_killed_at_any_step_of_an_attempt_both_books_say_the_same(
             await until(partial(gone, pay_url))
             async with opened(pay_url, wallet_url, step) as shop:
                 await shop.chase(1000)
+                await shop.send_back(1000)
                 live = await shop.side.database.fetch(
-                    Query("SELECT 1 FROM attempts WHERE next_query_at IS NOT NULL OR state = 'MANUAL'")
+                    Query(
+                        "SELECT 1 FROM attempts WHERE next_query_at IS NOT NULL OR state = 'MANUAL' "
+                        "UNION ALL SELECT 1 FROM channel_refunds WHERE state <> 'SUCCEEDED'"
+                    )
                 )
                 paid = await shop.side.database.fetch_one(
                     Query(
-                        "SELECT coalesce(sum(amount), 0)::bigint AS amount FROM pay_orders WHERE status = 3"
+                        "SELECT coalesce(sum(amount - refunded_amount), 0)::bigint AS amount "
+                        "FROM pay_orders WHERE status = 3"
                     )
                 )
                 assert paid is not None

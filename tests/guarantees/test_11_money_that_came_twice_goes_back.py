@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 from elsewhere import Shop, Windows, opened_shop
-from support import seeded
+from support import connected, seeded
 
 from paybell.errors import PaybellError
 from paybell.pay.model import PayOrder
@@ -128,3 +128,58 @@ async def test_races_of_notice_query_close_second_payment_and_refund_have_one_ou
     assert row["kept"] == kept
     assert live == []
     assert await shop.faults() == []
+
+
+# What somebody does to the books behind our back, and what verify calls it.
+PLANTED = {
+    "attempt_differs": "UPDATE attempts SET state = 'CLOSED', transaction_id = NULL "
+    "WHERE state = 'SUCCEEDED'",
+    "payment_differs": "UPDATE pay_order_channels SET channel = 'others'",
+    "paid_without_transfer": "DELETE FROM transfers WHERE kind = 'payment'",
+    "receipt_missing": "DELETE FROM transfers WHERE kind = 'receipt'",
+    "return_missing": "DELETE FROM transfers WHERE kind = 'return'",
+    "refund_differs": "UPDATE channel_refunds SET state = 'FAILED' WHERE refund_id IS NOT NULL",
+    "refunds_differ": "UPDATE channel_refunds SET state = 'FAILED' WHERE refund_id IS NOT NULL",
+    "hold_missing": "DELETE FROM pay_order_holds",
+    "receipt_without_counterpart": "UPDATE attempts SET state = 'CLOSED', transaction_id = NULL "
+    "WHERE state = 'LATE_SUCCESS'",
+    "account_differs": "UPDATE accounts SET debits = debits + 1 WHERE kind = 'clearing'",
+}
+
+
+async def test_verify_finds_what_was_changed_of_money_from_elsewhere(shop: Shop, pay_url: str) -> None:
+    """A payment, one that came twice and has gone back, a refund, and an order in doubt."""
+    paid, open_ = await shop.order(1), await shop.order(2)
+    first = await shop.open(paid)
+    windows_of(shop).deaf = True
+    second = await shop.open(paid, "others")
+    windows_of(shop).deaf = False
+    for one in (first, second):
+        windows_of(shop, one.channel).buyer_pays(one)
+        await shop.notify(one)
+    await shop.side.refund(paid.id, 30)
+    await shop.send_back()
+    await shop.open(open_)
+    assert await shop.faults() == []
+
+    for what, statement in PLANTED.items():
+        table = table_of(statement)
+        async with connected(pay_url) as rows, rows.transaction():
+            await rows.execute("SET LOCAL session_replication_role = replica")
+            await rows.execute(f"CREATE TABLE kept AS SELECT * FROM {table}")  # noqa: S608 - one of ours
+            await rows.execute(statement)
+        found = {one.partition(" ")[2] for one in await shop.faults()}
+        async with connected(pay_url) as rows, rows.transaction():
+            await rows.execute("SET LOCAL session_replication_role = replica")
+            await rows.execute(
+                f"DELETE FROM {table}; "  # noqa: S608 - one of ours
+                f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM kept; DROP TABLE kept"
+            )
+        assert what in found
+    assert await shop.faults() == []
+
+
+def table_of(statement: str) -> str:
+    """Return the table that a statement changes."""
+    words = statement.split()
+    return words[2] if words[0] == "DELETE" else words[1]

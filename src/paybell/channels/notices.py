@@ -46,7 +46,8 @@ class Notices:
             log.warning("notice_refused", channel=channel_name, detail=str(error))
             return line.channel.answer_notice(taken=False)
         try:
-            await self._apply(line, heard)
+            if not await store.is_taken(self._database, channel_name, heard.notice_id):
+                await self._apply(line, heard)
         except Unavailable as error:
             log.warning("notice_waits", channel=channel_name, code=error.code)
             return line.channel.answer_notice(taken=False)
@@ -69,7 +70,7 @@ class Notices:
                 line.circuit.note(said)
             await self._recorder.record(attempt, Call.QUERY, said)
         async with self._database.transaction() as tx:
-            await store.is_new_notice(tx, line.channel.name, heard.notice_id, attempt.id, tx.now)
+            await store.note_notice(tx, line.channel.name, heard.notice_id, attempt.id)
 
     async def _attempt_of(self, line: Line, heard: Heard) -> Attempt | None:
         try:

@@ -30,6 +30,8 @@ from paybell.wallet.errors import InsufficientBalance, PayPasswordLocked, Wallet
 log = structlog.get_logger()
 # A window ends this much before its order, so that what is paid at its last moment is paid in time.
 WINDOW_MARGIN = timedelta(seconds=30)
+# While somebody looks at a window its channel is asked this often, besides its schedule.
+_LOOKED_AT_SECONDS = 3.0
 # How the refusals of a remote wallet are said by Paybell, whose own they are otherwise.
 _REFUSALS: Mapping[str, type[PaybellError]] = {
     "INSUFFICIENT": InsufficientBalance,
@@ -115,7 +117,11 @@ class AttemptService:
             PayOrderNotFound, NotThePayer.
         """
         readable(await pay_orders.find(self._database, pay_order_id), principal)
-        return await store.of_pay_order(self._database, pay_order_id)
+        found = await store.of_pay_order(self._database, pay_order_id)
+        if any(one.kind is Kind.WINDOW and one.live for one in found):
+            async with self._database.transaction() as tx:
+                await store.hasten_windows(tx, pay_order_id, _LOOKED_AT_SECONDS)
+        return found
 
     async def open(
         self, pay_order_id: int, payer_id: str, channel_name: str, traceparent: str, *, credential: str = ""

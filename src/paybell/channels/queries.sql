@@ -80,10 +80,17 @@ SELECT coalesce(sum(channel_refunds.amount), 0)::bigint AS amount
 FROM channel_refunds JOIN refunds ON refunds.id = refund_id
 WHERE refunds.pay_order_id = $1 AND channel_refunds.state = 'PENDING';
 
+-- name: find_notice
+SELECT 1 AS taken FROM channel_notices WHERE channel = $1 AND notice_id = $2;
+
 -- name: note_notice
--- No row: it was taken before.
 INSERT INTO channel_notices (channel, notice_id, attempt_id, received_at) VALUES ($1, $2, $3, $4)
-ON CONFLICT DO NOTHING RETURNING notice_id;
+ON CONFLICT DO NOTHING;
+
+-- name: hasten_windows
+-- Somebody looks: an open window is queried within some seconds, however often they look.
+UPDATE attempts SET next_query_at = $2
+WHERE pay_order_id = $1 AND kind = 'window' AND state IN ('OPEN', 'UNKNOWN') AND next_query_at > $2;
 
 -- name: ask_settlement
 INSERT INTO attempt_settlements (attempt_id, outcome, reference, note, asked_by, asked_at)

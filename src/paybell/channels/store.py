@@ -1,7 +1,7 @@
 """Attempts in the database: rows end here."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from paybell.channels.attempt import Attempt, AttemptState
 from paybell.channels.channel import Kind
@@ -119,12 +119,19 @@ async def count_live(database: Database) -> Sequence[tuple[str, str, int]]:
     return [(row["channel"], row["state"], row["attempts"]) for row in rows]
 
 
-async def is_new_notice(
-    tx: Transaction, channel: str, notice_id: str, attempt_id: int | None, at: datetime
-) -> bool:
-    """Note a notice; say whether it had not been taken before."""
-    row = await tx.fetch_one(_SQL["note_notice"], channel, plain(notice_id, 255), attempt_id, at)
-    return row is not None
+async def is_taken(database: Database, channel: str, notice_id: str) -> bool:
+    """Say whether a notice was taken before."""
+    return await database.fetch_one(_SQL["find_notice"], channel, plain(notice_id, _CODE_MAX)) is not None
+
+
+async def note_notice(tx: Transaction, channel: str, notice_id: str, attempt_id: int) -> None:
+    """Note that a notice was taken."""
+    await tx.execute(_SQL["note_notice"], channel, plain(notice_id, _CODE_MAX), attempt_id, tx.now)
+
+
+async def hasten_windows(tx: Transaction, pay_order_id: int, seconds: float) -> None:
+    """Have the open windows of a pay order queried within so long."""
+    await tx.execute(_SQL["hasten_windows"], pay_order_id, tx.now + timedelta(seconds=seconds))
 
 
 async def hasten_refund(tx: Transaction, refund_id: int) -> None:

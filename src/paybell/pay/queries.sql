@@ -123,3 +123,8 @@ SELECT refunds.id, refunds.pay_order_id, refunds.number, refunds.amount, refunds
        coalesce(channel_refunds.state, 'SUCCEEDED') AS status
 FROM refunds LEFT JOIN channel_refunds ON channel_refunds.refund_id = refunds.id
 WHERE refunds.pay_order_id = $1 ORDER BY refunds.id LIMIT $2;
+
+-- name: remove_channel_notices
+-- What they said is written elsewhere; one that is sent again after so long changes nothing either.
+DELETE FROM channel_notices
+WHERE ctid = ANY(ARRAY(SELECT ctid FROM channel_notices WHERE received_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED));

@@ -27,7 +27,7 @@ from paybell.web.negotiation import preferred
 from paybell.web.queries import read_moment
 from paybell.web.texts import check_user_id
 
-TransferKindName = Literal["top_up", "payment", "refund"]
+TransferKindName = Literal["top_up", "payment", "refund", "refund_failed"]
 
 
 class TransferView(msgspec.Struct, rename="camel"):

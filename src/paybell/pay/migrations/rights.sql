@@ -30,4 +30,4 @@ GRANT SELECT, INSERT ON pay_order_channels TO :role;
 GRANT SELECT, INSERT, UPDATE ON attempts TO :role;
 GRANT SELECT, INSERT, UPDATE ON attempt_settlements TO :role;
 GRANT SELECT, INSERT, UPDATE ON channel_refunds TO :role;
-GRANT SELECT, INSERT ON channel_notices TO :role;
+GRANT SELECT, INSERT, UPDATE, DELETE ON channel_notices TO :role;

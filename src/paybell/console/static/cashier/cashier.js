@@ -147,8 +147,10 @@ async function pay() {
   show({ phase: "paying", message: null, digits: "" });
   try {
     const payOrder = await insist("POST", `/pay-orders/${state.payOrder.id}/pay`, body, stillAsking);
-    // The order's news may be here before.
-    if (state.phase === "paying") show({ phase: "paid", payOrder, message: null, away: false });
+    // The order's news may be here before. Where the money comes from elsewhere the outcome may not be known yet.
+    if (state.phase === "paying" && payOrder.status === "TRADE_SUCCESS") {
+      show({ phase: "paid", payOrder, message: null, away: false });
+    }
   } catch (error) {
     if (state.phase === "paying") await refuse(error);
   }
