@@ -21,7 +21,8 @@ from paybell.errors import AlreadyPaid, PayOrderClosed
 from paybell.idempotency.keys import IdempotencyKey
 from paybell.messaging.broker import Topology
 from paybell.messaging.events import PAY_EVENTS
-from paybell.messaging.failures import TAKEN_SECONDS, Chosen
+from paybell.messaging.failure_rows import TAKEN_SECONDS
+from paybell.messaging.failures import Chosen
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.status import PayStatus

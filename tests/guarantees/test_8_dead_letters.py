@@ -17,7 +17,8 @@ from paybell.backoff import LISTENER_RETRY_SECONDS
 from paybell.messaging import Binding, PayOrderEvent, Queue, Rejected, listener
 from paybell.messaging.broker import MESSAGE_BODY_MAX, Confirm, Delivery, Topology
 from paybell.messaging.events import PAY_EVENTS, PaymentSucceeded
-from paybell.messaging.failures import TAKEN_SECONDS, Chosen
+from paybell.messaging.failure_rows import TAKEN_SECONDS
+from paybell.messaging.failures import Chosen
 from paybell.messaging.listener import Verdicts
 from paybell.messaging.listener_runner import RETRY_BATCH_MAX, ListenerRunner
 from paybell.messaging.local import LocalBroker

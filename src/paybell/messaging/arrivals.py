@@ -1,7 +1,7 @@
 """What a listener has in hand, and why some of it could not be applied.
 
 A *failure* is a delivery that a listener could not apply: it waits for another attempt (``retry``) or
-for a person (``dead``), and then it is called a dead letter. All of it is pure; `failures` has the rows.
+for a person (``dead``), and then it is called a dead letter. All of it is pure; `failure_rows` has the rows.
 """
 
 import hashlib

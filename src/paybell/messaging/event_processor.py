@@ -13,7 +13,7 @@ import structlog
 from paybell.batching import bisect
 from paybell.clock import Clock
 from paybell.errors import Unavailable, with_traceback
-from paybell.messaging import failures
+from paybell.messaging import failure_rows
 from paybell.messaging.arrivals import Arrival, Failure, dead, failed, postponed
 from paybell.messaging.event_reader import EventReader, Incoming
 from paybell.messaging.listener import Event, Listener, Rejected, Verdict
@@ -118,15 +118,15 @@ class EventProcessor(Generic[Event]):
     async def _apply(self, incoming: Sequence[Incoming[Event]]) -> Sequence[None]:
         """Apply a batch, or nothing of it: what is known is dropped, what is rejected is kept as dead."""
         async with self._database.transaction() as tx:
-            held = await failures.lock(tx, [one.arrival.row_id for one in incoming if one.arrival.row_id])
+            held = await failure_rows.lock(tx, [one.arrival.row_id for one in incoming if one.arrival.row_id])
             mine = [one for one in incoming if not one.arrival.row_id or one.arrival.row_id in held]
             rejected = await self._handle_new(tx, mine)
             dead_letters = [
                 self._refused(one, rejected[one.event_id]) for one in mine if one.event_id in rejected
             ]
-            await failures.keep(tx, self._listener.name, dead_letters)
+            await failure_rows.keep(tx, self._listener.name, dead_letters)
             done = [one.arrival.row_id for one in mine if one.event_id not in rejected]
-            await failures.forget(tx, [row_id for row_id in done if row_id])
+            await failure_rows.forget(tx, [row_id for row_id in done if row_id])
             tx.after_commit(partial(self._report, dead_letters))
         return [None] * len(incoming)
 
@@ -165,8 +165,8 @@ class EventProcessor(Generic[Event]):
         """Write down failures, and forget those that turn out to be none of the listener's business."""
         if failing or any(arrival.row_id for arrival in ignored):
             async with self._database.transaction() as tx:
-                await failures.keep(tx, self._listener.name, failing)
-                await failures.forget(tx, [arrival.row_id for arrival in ignored if arrival.row_id])
+                await failure_rows.keep(tx, self._listener.name, failing)
+                await failure_rows.forget(tx, [arrival.row_id for arrival in ignored if arrival.row_id])
         self._observer.ignored(len(ignored))
         self._report(failing)
 

@@ -9,7 +9,7 @@ from paybell.errors import PaybellError
 from paybell.messaging.arrivals import Arrival, Failure, dead, identity
 from paybell.messaging.broker import MESSAGE_BODY_MAX, Delivery
 from paybell.messaging.events import Unreadable, signature_of
-from paybell.messaging.failures import is_event_id
+from paybell.messaging.failure_rows import is_event_id
 from paybell.messaging.listener import Event, Listener
 from paybell.messaging.signatures import EventKeys
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Generic
 
 from paybell.clock import Clock
-from paybell.messaging import failures
+from paybell.messaging import failure_rows
 from paybell.messaging.arrivals import Arrival, dead, identity
 from paybell.messaging.broker import Broker, Consumer, Delivery, Topology
 from paybell.messaging.event_processor import EventProcessor
@@ -119,7 +119,7 @@ class ListenerRunner(Generic[Event]):
             DatabaseUnavailable: none was taken.
         """
         now = self._clock.now()
-        due = await failures.take_due(self._database, self._listener.name, now, RETRY_BATCH_MAX)
+        due = await failure_rows.take_due(self._database, self._listener.name, now, RETRY_BATCH_MAX)
         if due:
             await self._process_suspected(due)
         return len(due)
