@@ -192,6 +192,16 @@ async def test_a_pooler_that_refuses_how_we_begin_is_told_as_that() -> None:
         )
 
 
+async def test_a_pooler_in_transaction_mode_is_told_as_that(pay_database: Database) -> None:
+    """It hands on sessions in which somebody else has prepared a statement of the same name."""
+    number = vars(asyncpg.connection)["_uid"] + 1
+    taken = f"__asyncpg_stmt_{number:x}__"
+    async with pay_database.transaction() as tx:
+        await tx.execute(Query(f"PREPARE {taken} AS SELECT 1"))
+        with pytest.raises(Misconfigured, match=r"pooler in transaction mode .* must work in session mode"):
+            await tx.fetch(Query("SELECT 'prepared by us'"))
+
+
 # Limits ----------------------------------------------------------------------------------------------
 
 

@@ -41,8 +41,12 @@ MISCONFIGURED = (
     asyncpg.UndefinedTableError,
     asyncpg.ClientConfigurationError,
 )
+# Sessions that a pooler hands on between two transactions: statements of others, or without our own.
+POOLED = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)
 
-
+_OF_POOLER = (
+    "A connection pooler in transaction mode is between us and the database; it must work in session mode."
+)
 _BAD_CERTIFICATE = (
     "The database's TLS certificate is not accepted ({}); name its CA's certificate as sslrootcert in the "
     "URL, and the host as the certificate does."
@@ -96,6 +100,8 @@ def translated() -> Iterator[None]:
         yield
     except asyncpg.IntegrityConstraintViolationError as error:
         raise ConstraintViolated(error.constraint_name or "") from error
+    except POOLED as error:
+        raise Misconfigured(_OF_POOLER) from error
     except MISCONFIGURED as error:
         raise Misconfigured(
             f"The database refuses: {error}. Check its URL and run paybell migrate; for a database of "
@@ -123,6 +129,8 @@ def cause_of(error: Outage) -> BaseException | None:
 
 def refusal(error: Exception) -> str:
     """Return the sentence for a server or driver that does not want our URL; never a part of it."""
+    if isinstance(error, POOLED):
+        return _OF_POOLER
     if isinstance(error, asyncpg.ProtocolViolationError):
         return (
             f"The server refuses how we begin ({error}); a connection pooler must work in session mode and "
@@ -137,7 +145,7 @@ def refusal(error: Exception) -> str:
 
 def is_refusal(error: BaseException) -> bool:
     """Say whether waiting cannot help: what a person has to change in the URL, or at the server."""
-    refused = (*MISCONFIGURED, asyncpg.ProtocolViolationError, ValueError, ssl.SSLError)
+    refused = (*MISCONFIGURED, *POOLED, asyncpg.ProtocolViolationError, ValueError, ssl.SSLError)
     return isinstance(error, refused) or _is_no_tls(error)
 
 

@@ -11,7 +11,7 @@ import asyncpg
 
 from paybell.clock import SystemClock
 from paybell.errors import DatabaseUnavailable, Misconfigured
-from paybell.storage.driver_errors import LOST, is_refusal, refusal, unreachable
+from paybell.storage.driver_errors import LOST, POOLED, is_refusal, refusal, unreachable
 from paybell.storage.queries import load_queries
 from paybell.storage.schema import Schema, Script
 from paybell.storage.sessions import Session, open_session
@@ -135,6 +135,8 @@ async def migration_session(url: str) -> AsyncIterator[Session]:
         raise
     try:
         yield connection
+    except POOLED as error:
+        raise Misconfigured(refusal(error)) from error
     finally:
         await connection.close()
 
