@@ -161,6 +161,7 @@ async def test_a_service_that_is_gone_is_an_alarm_until_it_is_back(
         await expect(page.locator(".trouble.lost time")).to_have_text(re.compile("^20.* UTC"))
         await expect(page.get_by_text("Everything is well")).to_have_count(0)
         await expect(page.locator(".stale .charts")).to_be_visible()
+        assert await violations(page) == []
         await shoot(page, "console-lost")
         await page.get_by_role("link", name="Audit").click()
         await expect(page.locator("#live")).to_have_attribute("data-state", "lost")
@@ -229,7 +230,7 @@ async def test_a_payment_is_found_by_any_of_its_ids(own: Service, by: str) -> No
     assert {step["name"] for step in found["steps"]} == set(STEPS)
     assert {step["state"] for step in found["steps"]} == {"done"}
     assert [one["kind"] for one in found["transfers"]] == ["payment"]
-    assert [one["state"] for one in found["messages"]] == ["applied"]
+    assert [(one["state"], one["body"]) for one in found["messages"]] == [("applied", order["id"])]
 
 
 async def test_the_timeline_says_what_has_not_happened(own: Service) -> None:
@@ -258,6 +259,7 @@ async def test_a_refund_is_part_of_the_way(own: Service) -> None:
 
     assert (found["refundedAmount"], found["steps"][-1]["name"]) == (200, "refunded")
     assert [one["kind"] for one in found["transfers"]] == ["payment", "refund"]
+    assert [(one["id"], one["amount"]) for one in found["refunds"]] == [(reply.json["refundId"], 200)]
 
 
 async def test_the_page_shows_a_payments_way(browser: Browser, own: Service) -> None:
@@ -539,6 +541,7 @@ async def test_a_token_that_expires_says_so_and_leaves_no_figures(browser: Brows
         await expect(page.locator("#gate time")).to_have_text(re.compile("^20.* UTC"))
         await expect(page.get_by_role("button", name="Compare", exact=True)).not_to_be_focused()
         await expect(page.locator("#compared")).to_have_text("")
+        await expect(page.locator("#live")).to_have_text("Not connected")
         await shoot(page, "console-expired")
 
 

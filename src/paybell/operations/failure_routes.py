@@ -14,6 +14,7 @@ from msgspec import Meta
 from paybell.errors import InsufficientScope, InvalidId, InvalidRequest
 from paybell.ids import parse_id
 from paybell.messaging.failures import REPLAY_MAX, Chosen, FailedDelivery, FailureState, KeptDelivery
+from paybell.operations.bodies import readable
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.errors import FailureNotFound
 from paybell.operations.problems import PROBLEMS
@@ -206,15 +207,11 @@ def _common(failure: FailedDelivery) -> dict[str, Any]:
 
 
 def _detail(failure: KeptDelivery) -> FailureDetail:
-    try:
-        text = failure.body.decode()
-    except UnicodeDecodeError:
-        text = None
     return FailureDetail(
         **_common(failure),
         error=failure.error,
         headers=failure.headers,
         content_type=failure.content_type,
-        text=text if text is not None and text.isprintable() else None,
+        text=readable(failure.body),
         base64=b64encode(failure.body).decode(),
     )

@@ -58,7 +58,14 @@ ORDER BY moved.id
 LIMIT 1000;
 
 -- name: waiting_events
-SELECT event_id, type, occurred_at, held, traceparent FROM unpublished_events WHERE subject = $1 ORDER BY id;
+SELECT event_id, body FROM (
+    SELECT id, event_id, body FROM outbox WHERE subject = $1
+    UNION ALL SELECT id, event_id, body FROM refused_events WHERE subject = $1
+) AS waiting
+ORDER BY id;
+
+-- name: refunds_of
+SELECT id, amount, reason, created_at FROM refunds WHERE pay_order_id = $1 ORDER BY id LIMIT 1000;
 
 -- name: batches
 SELECT attempt, published_at, confirmed_at FROM relay_batches WHERE attempt = ANY($1::text[]);
@@ -72,7 +79,7 @@ WHERE (listener, event_id) IN (SELECT listener, event_id FROM unnest($1::text[],
 ORDER BY received_at;
 
 -- name: failed
-SELECT id, listener, event_id, state, reason, attempts, last_failed_at, due_at
+SELECT id, listener, event_id, state, reason, attempts, body
 FROM failed_deliveries
 WHERE (event_id = ANY($1::text[]) OR event_id LIKE $2)
 ORDER BY id LIMIT 100;

@@ -8,6 +8,7 @@ import msgspec
 
 from paybell.ids import ID_MAX
 from paybell.messaging.events import TRADE_CLOSED_QUEUE, TRADE_QUEUE, TRADE_REFUNDED_QUEUE, PaymentSucceeded
+from paybell.operations.bodies import readable
 from paybell.pay.errors import PayOrderNotFound
 from paybell.pay.status import PayStatus
 from paybell.storage import Database, Record, load_queries
@@ -40,8 +41,20 @@ class TimelineTransfer(msgspec.Struct, frozen=True, rename="camel"):
     created_at: datetime
 
 
+class TimelineRefund(msgspec.Struct, frozen=True, rename="camel"):
+    """Money given back, in minor units of the payment's currency, and why."""
+
+    id: str
+    amount: int
+    reason: str
+    created_at: datetime
+
+
 class MessageView(msgspec.Struct, frozen=True, rename="camel"):
-    """An event and where it is: ``outbox``, ``applied``, ``retry``, ``dead``."""
+    """An event and where it is: ``outbox``, ``applied``, ``retry``, ``dead``.
+
+    ``body``: what it holds, as text. Of a typed event that was applied nothing is kept: null.
+    """
 
     event_id: str
     state: str
@@ -53,6 +66,7 @@ class MessageView(msgspec.Struct, frozen=True, rename="camel"):
     failure_id: str | None = None
     reason: str = ""
     attempts: int = 0
+    body: str | None = None
 
 
 class Timeline(msgspec.Struct, frozen=True, rename="camel"):
@@ -69,6 +83,7 @@ class Timeline(msgspec.Struct, frozen=True, rename="camel"):
     order_status: str | None
     steps: list[Step]
     transfers: list[TimelineTransfer]
+    refunds: list[TimelineRefund]
     messages: list[MessageView]
 
 
@@ -102,6 +117,7 @@ class Timelines:
         messages = [message async for message in self._messages(pay_order)]
         rows = await self._pay.fetch(_SQL["transfers_of"], pay_order["id"])
         transfers = [TimelineTransfer(**{**row, "id": str(row["id"])}) for row in rows]
+        refunds = await self._pay.fetch(_SQL["refunds_of"], pay_order["id"])
         return Timeline(
             pay_order_id=str(pay_order["id"]),
             biz_order_no=str(pay_order["biz_order_no"]),
@@ -114,6 +130,7 @@ class Timelines:
             order_status=order.status.value if order else None,
             steps=_measured(_steps(pay_order, order, messages, transfers)),
             transfers=transfers,
+            refunds=[TimelineRefund(**{**row, "id": str(row["id"])}) for row in refunds],
             messages=messages,
         )
 
@@ -136,6 +153,8 @@ class Timelines:
                 confirmed_at=batch["confirmed_at"] if batch else None,
                 received_at=row["received_at"],
                 applied_at=row["applied_at"],
+                # The message of a payment is its order's number, whoever sent it.
+                body=str(pay_order["biz_order_no"]) if row["event_id"] == paid else None,
             )
         for row in await self._trade.fetch(_SQL["failed"], [paid], typed):
             yield MessageView(
@@ -145,9 +164,10 @@ class Timelines:
                 failure_id=str(row["id"]),
                 reason=row["reason"],
                 attempts=row["attempts"],
+                body=readable(row["body"]),
             )
         for row in waiting:
-            yield MessageView(event_id=row["event_id"], state="outbox")
+            yield MessageView(event_id=row["event_id"], state="outbox", body=readable(row["body"]))
 
 
 def _steps(

@@ -37,7 +37,7 @@ export function ask({ title, lines = [], fields = [], check = () => "", confirm,
   const no = h("button", { type: "button", onclick: () => dialog.close() }, text.cancel);
   const form = h(
     "form",
-    { onsubmit: submit, oninput: name, noValidate: true },
+    { onsubmit: submit, oninput: changed, noValidate: true },
     ...fields.map(row),
     said,
     h("div", { className: "row end" }, no, yes),
@@ -54,6 +54,11 @@ export function ask({ title, lines = [], fields = [], check = () => "", confirm,
 
   function name() {
     yes.textContent = typeof confirm === "function" ? confirm(values()) : confirm;
+  }
+
+  function changed() {
+    name();
+    said.replaceChildren();
   }
 
   function finish(answer) {

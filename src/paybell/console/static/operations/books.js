@@ -160,6 +160,7 @@ export function openBooks() {
     for (const button of [compareButton, repairButton]) if (button) button.disabled = true;
     result.replaceChildren(h("p", { className: "quiet" }, text.comparing));
     shown.replaceChildren();
+    last.hidden = true;
     lines = [];
     try {
       const found = await run(repair, (step) => result.replaceChildren(...summary(step, false)));

@@ -73,7 +73,7 @@ function rail() {
 function showState() {
   $("live").dataset.state = live.state;
   const since = live.state === "lost" && live.newest ? [" ", moment(live.newest.at)] : [];
-  const words = standing === "ok" || live.state === "live" ? text.states_of_stream[live.state] : text.noToken;
+  const words = standing === "ok" ? text.states_of_stream[live.state] : text.noToken;
   $("live").replaceChildren(h("span", {}, words, ...since));
   for (const link of $("rail").children) {
     const badge = link.querySelector(".badge");
@@ -126,6 +126,7 @@ function showGate() {
   $("view").inert = asking.length > 0;
   $("view").classList.toggle("stale", asking.length > 0);
   $("tools").inert = asking.length > 0;
+  $("tools").classList.toggle("stale", asking.length > 0);
   showState();
 }
 

@@ -18,7 +18,14 @@ function facts(letter) {
     [text.firstFailed, moment(letter.firstFailedAt)],
     [text.lastFailed, moment(letter.lastFailedAt)],
     [text.contentType, letter.contentType],
-    [text.headers, JSON.stringify(letter.headers)],
+    [
+      text.headers,
+      h(
+        "ul",
+        {},
+        Object.entries(letter.headers).map(([name, value]) => h("li", {}, `${name}: ${value}`)),
+      ),
+    ],
   ];
   return h(
     "dl",

@@ -1,7 +1,7 @@
 // The stream of samples: what is known now, and whether it is still true.
 
 import { follow } from "../shared/api.js";
-import { judge } from "./session.js";
+import { judge, onStanding, standing } from "./session.js";
 
 const KEPT = 450;
 // A sample comes every two seconds; after three that did not come nobody calls the last one "now".
@@ -28,6 +28,8 @@ function tell(state) {
 }
 
 function hear(name, data) {
+  // The service ends no stream because a token has expired; but nobody should go on reading with it.
+  if (standing !== "ok") return false;
   live.samples = name === "history" ? data : [...live.samples, data].slice(-KEPT);
   live.newest = live.samples.at(-1) ?? null;
   heardAt = performance.now();
@@ -38,12 +40,13 @@ function hear(name, data) {
 
 function look() {
   const silent = performance.now() - heardAt > SILENCE_MS;
-  if (silent && (live.state === "live" || live.state === "connecting")) tell("lost");
+  if (silent && standing === "ok" && (live.state === "live" || live.state === "connecting")) tell("lost");
 }
 
 /** Follow the stream for as long as the page is open. */
 export async function watch() {
   const timer = setInterval(look, LOOK_MS);
+  onStanding(() => tell("shut"));
   try {
     await follow("/ops/now", hear, () => tell("lost"));
   } catch (error) {

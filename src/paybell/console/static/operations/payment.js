@@ -1,5 +1,6 @@
 // One payment: where it stands, its way, its money and messages, and what can be done about it now.
 
+import { actionsTable } from "./audit.js";
 import { h, icon, table } from "./dom.js";
 import { amount, count } from "./figures.js";
 import { loader } from "./loading.js";
@@ -25,6 +26,8 @@ export function identity(id, to = "") {
       button.title = text.copy(id);
     }, 1500);
   });
+  // Without a secure context there is no clipboard.
+  if (!navigator.clipboard) button.hidden = true;
   const shown = to ? h("a", { href: to }, id) : h("span", {}, id);
   return h("span", { className: "identity number" }, shown, button);
 }
@@ -74,7 +77,7 @@ function transfers(found) {
 }
 
 function refunds(found) {
-  if (!found.refunds?.length) return [];
+  if (!found.refunds.length) return [];
   const columns = [[text.refund], [text.amount, "right"], [text.why, "wide"], [text.when]];
   const rows = found.refunds.map((one) => [
     identity(one.id, paymentAddress(one.id)),
@@ -121,8 +124,13 @@ export function openPayment({ id }) {
   const heading = h("span", {}, text.onePayment);
   const shown = h("div", { className: "stack" }, h("p", { className: "skeleton tall" }));
 
-  const read = () => send("GET", `/ops/payments/${encodeURIComponent(id)}`);
-  const load = loader(shown, read, (found) => {
+  async function read() {
+    const found = await send("GET", `/ops/payments/${encodeURIComponent(id)}`);
+    // By hand: refunds, closing and publishing again name the pay order.
+    return [found, await actionsTable((one) => one.selection.includes(`pay order ${found.payOrderId}`))];
+  }
+
+  const load = loader(shown, read, ([found, actions]) => {
     heading.replaceChildren(h("span", { className: "number" }, amount(found.amount, found.currency)));
     shown.replaceChildren(
       facts(found),
@@ -131,6 +139,8 @@ export function openPayment({ id }) {
       ...refunds(found),
       ...transfers(found),
       ...messages(found),
+      h("h2", {}, text.actions),
+      actions,
     );
   });
 

@@ -222,22 +222,26 @@ export const english = {
   appliedAt: "Received",
   body: "Body",
   askRefund: {
-    title: "Refund …",
+    button: "Refund …",
+    title: (money) => `Refund of ${money}, or a part of it`,
     text: (buyer, merchant, order) =>
       `The money goes from merchant ${merchant} back to ${buyer}, and order ${order} is notified. It cannot be taken back.`,
     amount: (currency) => `Amount in ${currency}`,
     most: (money) => `At most ${money}: what has not been refunded yet.`,
     wrong: (money) => `An amount greater than zero and at most ${money}, with the currency's decimals.`,
+    whyMissing: "Say why: the words are kept with the refund.",
     confirm: (money, buyer) => `Refund ${money} to ${buyer}`,
   },
   askClose: {
-    title: "Close …",
+    button: "Close …",
+    title: (money) => `Close the pay order of ${money}?`,
     text: (money, buyer, order) =>
       `${buyer} can no longer pay ${money}, and order ${order} is cancelled. It cannot be opened again.`,
     confirm: (money, buyer) => `Close ${money} of ${buyer}`,
   },
   askRepublish: {
-    title: "Publish again …",
+    button: "Publish again …",
+    title: (money) => `Publish the payment of ${money} again?`,
     text: (money, buyer, order) =>
       `The events of ${buyer}'s ${money} are published again under their own ids. Order ${order} applies each only once, so this does no harm.`,
     confirm: (money, buyer) => `Publish ${money} of ${buyer} again`,
@@ -315,7 +319,7 @@ export const english = {
     acknowledged: "Acknowledged",
   },
   comparedAt: "Compared to the end at",
-  neverCompared: "No comparison has been made yet.",
+  neverCompared: "No scheduled comparison has been made yet.",
   lastCompared: (found) => `The last scheduled comparison found ${found}.`,
   cutShort: "The connection ended before everything was compared, so nothing is shown. Compare again.",
   acknowledge: "Acknowledge …",

@@ -38,7 +38,7 @@ function parts(at) {
   return Object.fromEntries(format.formatToParts(new Date(at)).map(({ type, value }) => [type, value]));
 }
 
-const zoneOf = (part) => (utc ? "UTC" : part.timeZoneName.replace("GMT", "UTC"));
+const zoneOf = (part) => (utc ? "UTC" : part.timeZoneName.replace("GMT", "UTC").replace(/\+0$/, ""));
 
 /** Write a moment with its date and zone: `2026-11-27 11:14:05 UTC+8`. */
 export function stamp(at, precise = false) {
