@@ -23,7 +23,7 @@ demo: .venv/runtime ## See orders being paid and marked paid (BROKER=rabbitmq, Y
 	@$(BIN)/paybell demo --broker $(BROKER) $(if $(YES),--yes) $(if $(OPEN),--open) $(json)
 
 serve: .venv/runtime ## Run the service on the embedded defaults
-	@$(BIN)/paybell serve --sample
+	@$(BIN)/paybell serve --sample --sandbox
 
 replay: .venv/runtime ## Pay a purchase log (FILE=purchases.csv, JSON=1)
 	@$(BIN)/paybell replay $(FILE) $(json)

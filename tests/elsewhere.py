@@ -199,6 +199,7 @@ async def opened_shop(
     *,
     clock: FrozenClock | None = None,
     first_id: int = 1001,
+    notify_url: str = "",
     make: Callable[[Database], PaySide] | None = None,
 ) -> AsyncIterator[Shop]:
     """Open the pay service with these channels."""
@@ -213,7 +214,9 @@ async def opened_shop(
         yield Shop(
             side,
             clock,
-            AttemptService(database, recorder, SequentialIds(first_id + 500_000), lines),
+            AttemptService(
+                database, recorder, SequentialIds(first_id + 500_000), lines, notify_url=notify_url
+            ),
             Notices(database, recorder, lines, clock),
             Settling(database, side.outbox),
             lines,

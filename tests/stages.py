@@ -20,7 +20,7 @@ from paybell.channels.stripe.channel import StripeChannel
 from paybell.channels.stripe.signing import ApiKey, Secret
 from paybell.channels.wechat.channel import WechatChannel
 from paybell.channels.wechat.messages import Merchant as WechatMerchant
-from paybell.clock import SystemClock
+from paybell.clock import Clock, SystemClock
 from paybell.sandbox.alipay import AlipaySimulator
 from paybell.sandbox.books import Trade
 from paybell.sandbox.clock import SandboxClock
@@ -33,6 +33,7 @@ from paybell.sandbox.wechat import WechatSimulator
 CLOCK = SystemClock()
 APP_ID, SELLER_ID = "2021000000000001", "2088102100000001"
 MCHID, APPID, PUBLIC_KEY_ID = "1900000001", "wx0000000000000001", "PUB_KEY_ID_0119000000012026"
+SERIAL = "5157F09EFDC096DE15EBE81A47057A7232F1B8E1"
 API_V3_KEY = "v3key" * 6 + "00"
 API_KEY, WEBHOOK_SECRETS = "sk_test_" + "a" * 24, ["whsec_new", "whsec_old"]
 # Each of ours and theirs, by the number of its pair.
@@ -56,14 +57,15 @@ class Stage:
     notify_url: str
     http: ChannelHttp
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = CLOCK) -> None:
+        self.clock = clock
         self.notices: list[Notice] = []
         self.refuses = 0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Stage"]:
         """Serve both and plug the channel in."""
-        clock = SandboxClock(CLOCK)
+        clock = SandboxClock(self.clock)
         self.simulator = self.make_simulator(clock)
         async with (
             Sandbox(clock, [self.simulator]).serving() as self.url,
@@ -77,13 +79,13 @@ class Stage:
     async def _listening(self) -> AsyncIterator[str]:
         async def take(request: web.Request) -> web.Response:
             headers = {name.lower(): value for name, value in request.headers.items()}
-            self.notices.append(Notice(headers, await request.read(), CLOCK.now()))
+            self.notices.append(Notice(headers, await request.read(), self.clock.now()))
             self.refuses -= 1
             answer = self.channel.answer_notice(taken=self.refuses < 0)
             return web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
 
         app = web.Application()
-        app.router.add_post("/notices", take)
+        app.router.add_post("/{path:.*}", take)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -110,7 +112,7 @@ class Stage:
             amount=amount,
             currency="CNY",
             subject="a } + & = 茶 \\/",
-            expires_at=CLOCK.now() + timedelta(hours=2),
+            expires_at=self.clock.now() + timedelta(hours=2),
             notify_url=self.notify_url,
             return_url="http://127.0.0.1:1/back",
         )
@@ -171,7 +173,7 @@ class AlipayStage(Stage):
             self.name,
             AlipayMerchant(APP_ID, SELLER_ID, f"{url}/gateway.do"),
             self.http,
-            CLOCK,
+            self.clock,
             app_keys=Keyring("PAYBELL_ALIPAY_APP_KEYS", key_pair(our_key).private, PrivateKey),
             alipay_keys=Keyring("PAYBELL_ALIPAY_KEYS", both, PublicKey),
             schedule=WINDOW_SCHEDULE,
@@ -186,7 +188,7 @@ class WechatStage(Stage):
 
     def make_simulator(self, clock: SandboxClock) -> Simulator:
         """Return the API; it signs with the public key, and after a fault with the certificate's."""
-        self.certificate = key_pair(THEIR_OLD_KEY).certificate("Tenpay.com Root", CLOCK.now())
+        self.certificate = key_pair(THEIR_OLD_KEY).certificate("Tenpay.com Root", self.clock.now())
         return WechatSimulator(
             clock,
             mchid=MCHID,
@@ -204,10 +206,10 @@ class WechatStage(Stage):
         both = f"{PUBLIC_KEY_ID}={key_pair(THEIR_KEY).public},{self.certificate}"
         return WechatChannel(
             self.name,
-            WechatMerchant(MCHID, APPID, url, "5157F09EFDC096DE15EBE81A47057A7232F1B8E1"),
+            WechatMerchant(MCHID, APPID, url),
             self.http,
-            CLOCK,
-            own_keys=Keyring("PAYBELL_WECHAT_OWN_KEYS", key_pair(our_key).private, PrivateKey),
+            self.clock,
+            own_keys=Keyring("PAYBELL_WECHAT_OWN_KEYS", f"{SERIAL}={key_pair(our_key).private}", PrivateKey),
             wechat_keys=Keyring("PAYBELL_WECHAT_KEYS", both, PublicKey),
             aes_keys=Keyring("PAYBELL_WECHAT_API_V3_KEYS", API_V3_KEY, AesKey),
             schedule=WINDOW_SCHEDULE,
@@ -234,7 +236,7 @@ class StripeStage(Stage):
             "acct_1",
             url,
             self.http,
-            CLOCK,
+            self.clock,
             api_keys=Keyring("PAYBELL_STRIPE_API_KEYS", api_key, ApiKey),
             secrets=Keyring("PAYBELL_STRIPE_WEBHOOK_SECRETS", WEBHOOK_SECRETS[0], Secret),
             schedule=WINDOW_SCHEDULE,

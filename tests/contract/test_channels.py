@@ -1,12 +1,14 @@
 """What every channel promises, whatever its wire format: each over its simulator, with real signatures."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from stages import CLOCK, STAGES, STRANGERS_KEY, AlipayStage, Stage, WechatStage
 
+from paybell.channels.alipay import bill as alipay
+from paybell.channels.bills import Entry, Key
 from paybell.channels.channel import (
     Charge,
     Closed,
@@ -22,6 +24,7 @@ from paybell.channels.channel import (
     Unknown,
     Waiting,
 )
+from paybell.channels.wechat import bill as wechat
 from paybell.sandbox.books import NotPossible
 from paybell.sandbox.faults import Fault, Operation
 from paybell.testing.ports import free_port
@@ -294,3 +297,23 @@ async def test_what_a_channel_cannot_take_it_is_not_offered_for(stage: Stage) ->
 def test_a_charge_shows_no_secret() -> None:
     charge = Charge("1", "1", "1", 1, "CNY", "", CLOCK.now(), credential="hunter2")
     assert "hunter2" not in repr(charge)
+
+
+# Bills ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "read"), [(AlipayStage, alipay.read_bill), (WechatStage, wechat.read_bill)])
+async def test_the_channels_own_bill_says_what_moved(
+    kind: type[Stage], read: Callable[[bytes], Mapping[Key, Entry]]
+) -> None:
+    async with kind().running() as stage:
+        first, second = await paid(stage), await paid(stage, 100)
+        await opened(stage)
+        back = stage.back(first, 77)
+        await stage.channel.refund(back)
+
+        assert read(stage.simulator.bill()) == {
+            Key("payment", first.attempt_id): Entry(1177, "CNY", stage.trade(first).transaction_id),
+            Key("payment", second.attempt_id): Entry(100, "CNY", stage.trade(second).transaction_id),
+            Key("refund", back.refund_id): Entry(77, "CNY", stage.trade(first).transaction_id),
+        }

@@ -6,7 +6,7 @@ import pytest
 from rsa_keys import key_pair, private_key
 
 from paybell.channels.crypto import BadKey, PrivateKey, PublicKey
-from paybell.channels.keyring import Keyring
+from paybell.channels.keyring import KeyFiles, Keyring
 from paybell.errors import Misconfigured
 
 
@@ -43,6 +43,16 @@ def test_a_file_that_changed_is_read_again_and_a_broken_one_changes_nothing(tmp_
         assert not ring.refresh()
     file.unlink()
     assert not ring.refresh()
+    assert ring.newest.public.fingerprint == private_key(1).public.fingerprint
+
+
+async def test_a_loop_reads_the_files_of_all_channels(tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    file.write_text(key_pair(0).private)
+    ring = Keyring("PAYBELL_X", f"file:{file}", PrivateKey)
+    file.write_text(key_pair(1).private)
+
+    assert await KeyFiles([ring]).run_once() == 0
     assert ring.newest.public.fingerprint == private_key(1).public.fingerprint
 
 

@@ -165,7 +165,7 @@ def native(merchant: Merchant) -> bytes:
 
 
 def test_the_same_order_is_the_same_bytes() -> None:
-    merchant = Merchant("1", "wx1", "https://api.mch.weixin.qq.com", "S")
+    merchant = Merchant("1", "wx1", "https://api.mch.weixin.qq.com")
     body = native(merchant)
 
     assert body == native(merchant)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -15,6 +15,8 @@ Key = TypeVar("Key")
 
 # Two overlap in a rotation; a third only when one of those is rotated again before it has ended.
 KEYS_MAX = 4
+# How soon a file that changed is noticed.
+KEYS_SECONDS = 60.0
 _FILE_BYTES_MAX = 64 * 1024
 _FILE = "file:"
 # Base64 ends with = itself, so a name is short and something follows it.
@@ -40,7 +42,7 @@ class Keyring(Generic[Key]):
         Raises:
             Misconfigured: a key is of another form, or its file cannot be read.
         """
-        self._setting = setting
+        self.setting = setting
         self._read = read
         parts = [part.strip() for part in text.split(",") if part.strip()]
         if len(parts) > KEYS_MAX:
@@ -66,14 +68,14 @@ class Keyring(Generic[Key]):
             Misconfigured: there is none.
         """
         if not self._keys:
-            raise Misconfigured(f"Set {self._setting}.")
+            raise Misconfigured(f"Set {self.setting}.")
         return self._keys[0]
 
     def __bool__(self) -> bool:
         return bool(self._keys)
 
     def __repr__(self) -> str:
-        return f"Keyring({self._setting}, {len(self._keys)} keys)"
+        return f"Keyring({self.setting}, {len(self._keys)} keys)"
 
     def refresh(self) -> bool:
         """Read the files again; return whether a key has changed."""
@@ -87,13 +89,27 @@ class Keyring(Generic[Key]):
                     self._keys[place], self._texts[place] = self._read(text), text
                     changed = True
             except (OSError, ValueError) as error:
-                log.warning("channel_key_kept", setting=self._setting, reason=_reason(error))
+                log.warning("channel_key_kept", setting=self.setting, reason=_reason(error))
         return changed
 
     def open_files(self) -> Sequence[Path]:
         """Return the files that others than their owner may read."""
         files = [Path(source.removeprefix(_FILE)) for _, source in self._sources if source.startswith(_FILE)]
         return [file for file in files if file.exists() and file.stat().st_mode & _OTHERS_MAY]
+
+
+class KeyFiles:
+    """Reads all key files again, for a loop."""
+
+    def __init__(self, keyrings: Sequence["Keyring[Any]"]) -> None:
+        self._keyrings = keyrings
+
+    async def run_once(self) -> int:
+        """Look once; return 0, as there is never more to do."""
+        for ring in self._keyrings:
+            if ring.refresh():
+                log.info("channel_key_changed", setting=ring.setting)
+        return 0
 
 
 def _text_of(source: str) -> str:

@@ -1,6 +1,6 @@
 """What money from elsewhere adds to a process: attempts and notices over HTTP; queries and returns behind."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from paybell.channels import store
@@ -8,8 +8,9 @@ from paybell.channels.channel import Channel
 from paybell.channels.chaser import CHASE_MAX, Chaser
 from paybell.channels.circuit import Circuit
 from paybell.channels.http import ChannelHttp
-from paybell.channels.legacy_wallet import LegacyWallet
+from paybell.channels.keyring import KEYS_SECONDS, KeyFiles
 from paybell.channels.notices import Notices
+from paybell.channels.openers import OPENERS
 from paybell.channels.payments import AttemptService, Line
 from paybell.channels.problems import PROBLEMS
 from paybell.channels.recorder import Recorder
@@ -17,29 +18,10 @@ from paybell.channels.returns import RETURNS_MAX, ReturnSender
 from paybell.channels.routes import attempt_routes, notice_routes, operator_routes, wallet_payment_routes
 from paybell.channels.settings import ChannelSettings
 from paybell.channels.settling import Settling
-from paybell.channels.wallet import RemoteWallet
-from paybell.clock import Clock
 from paybell.parts import Host, Parts
 from paybell.storage import Database
 from paybell.telemetry.metrics import Measured
 from paybell.worker import Loop
-
-# Makes a channel of the settings; None where they do not ask for it.
-Opener = Callable[[ChannelSettings, ChannelHttp, Clock], Channel | None]
-
-
-def remote_wallet(settings: ChannelSettings, http: ChannelHttp, clock: Clock) -> Channel | None:
-    """Return the user service that holds the balances, if one does."""
-    del clock
-    if not settings.wallet_url:
-        return None
-    if settings.wallet_kind == "legacy":
-        return LegacyWallet(http, settings.wallet_url, settings.wallet_refusal)
-    return RemoteWallet(http, settings.wallet_url, settings.wallet_token)
-
-
-# Every channel there is; those that are set up are opened.
-OPENERS: tuple[Opener, ...] = (remote_wallet,)
 
 
 async def channels_parts(host: Host) -> Parts:
@@ -53,7 +35,8 @@ async def channels_parts(host: Host) -> Parts:
     lines, recorder = await _lines(host, database, opened)
     if "api" in host.roles:
         ids = await host.ids("pay")
-        service = AttemptService(database, recorder, ids, lines, settings.notify_url)
+        addresses = {"notify_url": settings.notify_url, "return_url": settings.return_url}
+        service = AttemptService(database, recorder, ids, lines, **addresses)
         parts.services.append(service)
         parts.routers.append(attempt_routes(service))
         parts.open_routers.append(notice_routes(Notices(database, recorder, lines, host.clock)))
@@ -69,6 +52,8 @@ async def channels_parts(host: Host) -> Parts:
                 Loop(f"attempts-{name}", line.chaser.run_once, full=CHASE_MAX),
                 Loop(f"returns-{name}", sender.run_once, full=RETURNS_MAX),
             ]
+    if keyrings := [ring for one in opened for ring in getattr(one, "keyrings", ())]:
+        parts.loops.append(Loop("channel-keys", KeyFiles(keyrings).run_once, idle_seconds=KEYS_SECONDS))
     if "ops" in host.roles:
         settling = Settling(database, await host.outbox())
         parts.routers.append(operator_routes(settling, settings.merchant_id))

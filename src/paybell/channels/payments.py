@@ -60,14 +60,26 @@ class AttemptService:
         recorder: Recorder,
         ids: Ids,
         lines: Mapping[str, Line],
+        *,
         notify_url: str = "",
+        return_url: str = "",
     ) -> None:
-        """Work on the pay database; ``notify_url`` is where channels reach us, empty: they do not."""
+        """Work on the pay database.
+
+        Args:
+            database: pay's.
+            recorder: writes what channels say.
+            ids: of attempts.
+            lines: the channels.
+            notify_url: where channels reach us; empty: they do not.
+            return_url: where a buyer comes back to from a channel's page; ``{order}`` is the order's number.
+        """
         self._database = database
         self._recorder = recorder
         self._ids = ids
         self._lines = lines
         self._notify_url = notify_url.rstrip("/")
+        self._return_url = return_url or f"{self._notify_url}/cashier/{{order}}"
         self._calls: set[asyncio.Task[Attempt]] = set()
 
     async def pay(self, request: PaymentRequest, channel_name: str) -> PayOrder:
@@ -187,7 +199,8 @@ class AttemptService:
 
     async def _send(self, line: Line, attempt: Attempt, order: PayOrder, credential: str) -> Attempt:
         notify_url = f"{self._notify_url}/channels/{attempt.channel}/notices" if self._notify_url else ""
-        charge = charge_of(attempt, order, notify_url, credential)
+        return_url = self._return_url.replace("{order}", str(order.biz_order_no))
+        charge = charge_of(attempt, order, notify_url, return_url=return_url, credential=credential)
         try:
             async with line.circuit.call():
                 if attempt.state is AttemptState.PREPARED and not await self._mark_sent(attempt):

@@ -218,8 +218,10 @@ def _owed(row: Record) -> Owed:
     return msgspec.convert(values, Owed)
 
 
-def charge_of(attempt: Attempt, order: PayOrder, notify_url: str = "", credential: str = "") -> Charge:
-    """Return an attempt as its channel is told of it; the same every time."""
+def charge_of(
+    attempt: Attempt, order: PayOrder, notify_url: str = "", *, return_url: str = "", credential: str = ""
+) -> Charge:
+    """Return an attempt as its channel is told of it; addresses are for opening it only."""
     return Charge(
         attempt_id=str(attempt.id),
         pay_order_id=str(order.id),
@@ -229,6 +231,7 @@ def charge_of(attempt: Attempt, order: PayOrder, notify_url: str = "", credentia
         subject=order.subject,
         expires_at=attempt.expires_at,
         notify_url=notify_url,
+        return_url=return_url,
         reference=attempt.reference,
         credential=credential,
     )

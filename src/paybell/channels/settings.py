@@ -5,13 +5,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from paybell.channels.alipay.settings import AlipaySettings
+from paybell.channels.stripe.settings import StripeSettings
+from paybell.channels.wechat.settings import WechatSettings
 from paybell.environment.common import is_base_url, is_plain_http_elsewhere
 from paybell.errors import Misconfigured
 from paybell.pay.settings import PaySettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChannelSettings(PaySettings):
+class ChannelSettings(PaySettings, AlipaySettings, WechatSettings, StripeSettings):
     """Where money comes from besides balances of our own, and how channels reach us."""
 
     wallet_kind: Annotated[
@@ -37,6 +40,14 @@ class ChannelSettings(PaySettings):
         Meta(description="Where channels reach this service from outside, such as https://pay.example."),
     ] = ""
 
+    return_url: Annotated[
+        str,
+        Meta(
+            description="Where a buyer comes back to from a channel's page, `{order}` being the order's "
+            "number; empty: the cashier at PAYBELL_NOTIFY_URL."
+        ),
+    ] = ""
+
     def check(self) -> None:
         """Check that pay passwords may be sent to the wallet's URL.
 
@@ -53,6 +64,10 @@ class ChannelSettings(PaySettings):
             raise Misconfigured(
                 "PAYBELL_WALLET_URL is http:// to another machine, which sends pay passwords unencrypted: "
                 "use https://, or set PAYBELL_WALLET_URL_PLAIN_HTTP=allow where the network is encrypted."
+            )
+        if (self.alipay_app_id or self.wechat_mchid or self.stripe_account) and not self.notify_url:
+            raise Misconfigured(
+                "Set PAYBELL_NOTIFY_URL: Alipay, WeChat Pay and Stripe are told where to send notices."
             )
         if self.wallet_refusal and self.wallet_kind != "legacy":
             raise Misconfigured("PAYBELL_WALLET_REFUSAL is for PAYBELL_WALLET_KIND=legacy only.")

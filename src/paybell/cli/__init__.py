@@ -31,6 +31,7 @@ for name in (
     "tell",
     "verify",
     "doctor",
+    "sandbox",
 ):
     module = name.replace("-", "_")
     app.command(f"paybell.cli.{module}:{module}", name=name)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from paybell.cli.options import Flag
 from paybell.cli.output import err, operator, out, print_json, say_how_many_more
+from paybell.cli.reconcile_channel import BillChannel, match_channel
 from paybell.cli.reconcile_file import match_file
 from paybell.clock import Clock, SystemClock
 from paybell.errors import InvalidRequest
@@ -40,6 +41,7 @@ async def reconcile(
     repair: Flag = False,
     hours: Annotated[float | None, Parameter(validator=validators.Number(gt=0, lte=HOURS_MAX))] = None,
     file: Path | None = None,
+    channel: BillChannel | None = None,
     kind: Kind | None = None,
     since: str | None = None,
     until: str | None = None,
@@ -54,6 +56,8 @@ async def reconcile(
             accountant's, and every transfer of its period, currencies and merchant. References are ids of
             pay orders or the merchant's order numbers (payment), ids of refunds (refund), a top-up's
             `reference` or its Idempotency-Key (top_up).
+        channel: the file is this channel's own bill of a day (--since 2026-01-31, a day in Beijing): Alipay's
+            ZIP, or WeChat Pay's text, packed or not. Each row is matched with what we entered.
         kind: what all lines of the file are; without it what its column `kind` says, as in our own CSV
             statements, and payments when it has none.
         since: where the file's period begins: a day, or a time such as 2026-01-31T12:00:00Z. Without a period
@@ -62,6 +66,12 @@ async def reconcile(
         json: end with one JSON line.
     """
     clock = SystemClock()
+    if channel is not None:
+        if file is None or repair or hours or kind:
+            raise InvalidRequest(
+                "--channel needs the bill as --file and its day as --since, and nothing else."
+            )
+        return await match_channel(channel, file, since, until, clock, json=json)
     period = _period(clock, since, until, hours)
     if file is not None:
         if repair:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import uvloop
@@ -37,6 +37,7 @@ def serve(
     port: int | None = None,
     workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=WORKERS_MAX))] = 1,
     sample: Flag = False,
+    sandbox: Flag = False,
     inherited: Annotated[tuple[int, ...], Parameter(show=False, consume_multiple=False)] = (),
 ) -> int:
     """Run the service until it is told to stop (SIGTERM or Ctrl-C).
@@ -50,6 +51,7 @@ def serve(
         workers: processes that share the port, so that several cores are used.
         sample: make a sample order, and show links to it and to the console with tokens; all roles in one
             process on the loopback.
+        sandbox: offer Alipay, WeChat Pay and cards over simulators that run in this process, too.
         inherited: pipe and sockets handed down by the supervisor of workers.
     """
     settings = with_secrets(read_settings(host=host, port=port))
@@ -64,9 +66,13 @@ def serve(
     if sample and (not settings.loopback or workers > 1 or roles != ROLES):
         raise Misconfigured("--sample is for one process with all roles on the loopback; leave it out.")
     names = databases_of(roles)
+    if sandbox and (not settings.loopback or workers > 1):
+        raise Misconfigured("--sandbox is for one process on the loopback; leave it out.")
     with _stopped_by_sigterm(), ExitStack() as stack:
         sockets = [stack.enter_context(one) for one in _sockets(settings, inherited[1:])]
         settings = replace(settings, port=sockets[0].getsockname()[1])
+        if sandbox:
+            settings = stack.enter_context(_over_sandbox(settings))
         # The web framework loads while the embedded database starts; both take about as long.
         loading = ThreadPoolExecutor(1).submit(_load_server)
         urls = stack.enter_context(databases(settings, names))
@@ -85,6 +91,16 @@ def serve(
         )
         uvloop.run(run_server(parent_pipe=inherited[0]) if inherited else run_server(ready=ready))
     return 0
+
+
+@contextmanager
+def _over_sandbox(settings: Settings) -> Iterator[Settings]:
+    """Run the simulators of all channels, and return the settings that lead there."""
+    from paybell.sandbox.background import serving_beside  # noqa: PLC0415 - brings an HTTP server
+
+    with serving_beside(settings.home / "sandbox", _url(settings)) as (url, fields):
+        announce(f"What is paid by Alipay, WeChat Pay or card is simulated: {url}")
+        yield replace(settings, **dict[str, Any](fields))
 
 
 def _load_server() -> ModuleType:

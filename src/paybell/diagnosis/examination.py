@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 
 from paybell.clock import Clock
 from paybell.diagnosis.broker import examine_broker
+from paybell.diagnosis.channels import examine_channels
 from paybell.diagnosis.databases import examine_databases
 from paybell.diagnosis.findings import Finding, of_error
 from paybell.diagnosis.pay_service import examine_pay_service
@@ -35,6 +36,8 @@ async def examine(
         yield finding
     if settings.pay_url:
         yield await examine_pay_service(settings, clock)
+    async for finding in examine_channels(settings, clock):
+        yield finding
     async for finding in examine_broker(settings, roles, clock):
         yield finding
 

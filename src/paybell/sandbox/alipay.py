@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 from aiohttp import web
 
 from paybell.channels.crypto import PrivateKey, PublicKey
+from paybell.sandbox.bills import alipay_bill
 from paybell.sandbox.books import BackMoney, Differs, NotPossible, RefundState, Trade, TradeState
 from paybell.sandbox.clock import SandboxClock
 from paybell.sandbox.faults import Fault, Operation
@@ -58,13 +59,16 @@ class AlipaySimulator(Simulator):
         """Return the gateway and the pages."""
         return [
             web.post("/gateway.do", self._gateway),
-            web.get("/gateway.do", self._page),
+            web.get("/gateway.do", self._gateway),
             web.get("/qr/{token}", self._scanned),
         ]
 
     async def _gateway(self, request: web.Request) -> web.StreamResponse:
-        fields = dict(parse_qsl((await request.read()).decode()))
+        # In the body, in the query, or some of them here and some there: all count.
+        fields = {**request.query, **dict(parse_qsl((await request.read()).decode()))}
         method = fields.get("method", "")
+        if method == "alipay.trade.page.pay":
+            return self._page(fields)
         operation = _OPERATIONS.get(method, Operation.QUERY)
 
         def act(fault: Fault | None) -> Reply:
@@ -191,8 +195,7 @@ class AlipaySimulator(Simulator):
             refund_status="REFUND_SUCCESS",
         )
 
-    async def _page(self, request: web.Request) -> web.StreamResponse:
-        fields = dict(request.query)
+    def _page(self, fields: Mapping[str, str]) -> web.StreamResponse:
         if wrong := self._wrong(fields):
             return web.Response(status=400, text=wrong["sub_code"])
         try:
@@ -218,6 +221,10 @@ class AlipaySimulator(Simulator):
         """Return an error by its ``sub_code``, or by its ``code`` if it is a number."""
         said = {"code": code, "msg": "…"} if code.isdecimal() else _failed(code)
         return Reply(200, json.dumps(["error_response", said]).encode())
+
+    def bill(self) -> bytes:
+        """Return the ZIP of a day's bill."""
+        return alipay_bill(self.books)
 
     def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:
         """Write the object as PHP does, with escaped slashes, and sign exactly that."""

@@ -1,6 +1,8 @@
-"""The keys of both sides of a simulated channel, made when it starts."""
+"""The keys of both sides of a simulated channel, made once and kept in a folder."""
 
+import os
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -13,8 +15,15 @@ _BITS = 2048
 class KeyPair:
     """An RSA key as PEM, private and public."""
 
-    def __init__(self) -> None:
-        self._key = rsa.generate_private_key(65537, _BITS)
+    def __init__(self, pem: str = "") -> None:
+        """Read a private key, or make one."""
+        key = (
+            serialization.load_pem_private_key(pem.encode(), None)
+            if pem
+            else rsa.generate_private_key(65537, _BITS)
+        )
+        assert isinstance(key, rsa.RSAPrivateKey), "only these are written here"
+        self._key = key
         self.private = self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ).decode()
@@ -23,6 +32,18 @@ class KeyPair:
             .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
             .decode()
         )
+
+    @classmethod
+    def kept(cls, folder: Path, name: str) -> "KeyPair":
+        """Return the pair of this name; its files are ``NAME.pem`` (0600) and ``NAME.public.pem``."""
+        private = folder / f"{name}.pem"
+        if private.exists():
+            return cls(private.read_text())
+        pair = cls()
+        (folder / f"{name}.public.pem").write_text(pair.public)
+        with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(pair.private)
+        return pair
 
     def certificate(self, name: str, now: datetime, days: int = 1825) -> str:
         """Return a certificate of the key that is valid for so many days, in PEM."""

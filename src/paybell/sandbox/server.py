@@ -33,6 +33,7 @@ class Sandbox:
                 web.get("/sandbox/{channel}/pay/{token}", self._show),
                 web.post("/sandbox/{channel}/pay/{token}", self._pay),
                 web.get("/sandbox/{channel}/books", self._books),
+                web.get("/sandbox/{channel}/bill", self._bill),
                 web.post("/sandbox/{channel}/faults", self._order),
                 web.delete("/sandbox/{channel}/faults", self._clear),
                 web.post("/sandbox/clock", self._advance),
@@ -87,6 +88,9 @@ class Sandbox:
 
     async def _books(self, request: web.Request) -> web.StreamResponse:
         return web.json_response(self._simulator(request).books.moved())
+
+    async def _bill(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(body=self._simulator(request).bill(), content_type="application/octet-stream")
 
     async def _order(self, request: web.Request) -> web.StreamResponse:
         """Order a fault {operation, fault, times, seconds, code}, or a share of calls {share, seed}."""

@@ -54,6 +54,10 @@ class Simulator:
         """Return an error by its code."""
         raise NotImplementedError
 
+    def bill(self) -> bytes:
+        """Return everything that moved as the channel's bill; empty: it has none."""
+        return b""
+
     def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:
         """Return an answer as the channel signs it; a fault of signatures is made here."""
         raise NotImplementedError

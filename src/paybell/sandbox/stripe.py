@@ -90,6 +90,8 @@ class StripeSimulator(Simulator):
             if not now + _EXPIRES_MIN <= expires <= now + _EXPIRES_MAX:
                 return _fault(400, "invalid_request_error", "")
         price = "line_items[0][price_data]"
+        if not {"success_url", f"{price}[currency]", f"{price}[unit_amount]"} <= fields.keys():
+            return _fault(400, "invalid_request_error", "parameter_missing")
         token = f"cs_test_{secrets.token_hex(16)}"
         # Our own number does not keep a second session from being made: only the key does.
         trade = self.books.open(
@@ -136,8 +138,11 @@ class StripeSimulator(Simulator):
         return _ok(self._session(trade, fault))
 
     def _list(self, _: web.Request, fields: Fields, fault: Fault | None) -> Reply:
-        newest = sorted(self.books, key=lambda trade: trade.made_at, reverse=True)
-        most = int(fields.get("limit", "10"))
+        since, most = int(fields.get("created[gte]", "0")), int(fields.get("limit", "10"))
+        newest = [one for one in reversed(list(self.books)) if one.made_at.timestamp() >= since]
+        tokens = [one.token for one in newest]
+        if "starting_after" in fields:
+            newest = newest[tokens.index(fields["starting_after"]) + 1 :]
         page = [self._session(trade, fault) for trade in newest[:most]]
         return _ok({"object": "list", "data": page, "has_more": len(newest) > most})
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from aiohttp import web
 
 from paybell.channels.crypto import AesKey, PrivateKey, PublicKey
+from paybell.sandbox.bills import wechat_bill
 from paybell.sandbox.books import BackMoney, Differs, NotPossible, RefundState, Trade, TradeState
 from paybell.sandbox.clock import SandboxClock
 from paybell.sandbox.faults import Fault, Operation
@@ -195,6 +196,10 @@ class WechatSimulator(Simulator):
         """Return an error by its status and code."""
         status, _, name = code.partition(" ")
         return _fault(int(status), name)
+
+    def bill(self) -> bytes:
+        """Return the text of a day's bill."""
+        return wechat_bill(self.books)
 
     def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:
         """Sign in headers, with the key that the merchant named if it is one of ours."""

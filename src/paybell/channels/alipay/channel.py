@@ -103,6 +103,7 @@ class AlipayChannel:
         self.schedule = schedule
         self.offer = Offer(frozenset({"CNY"}), 1, FEN_MAX, timedelta(minutes=1))
         self.merchant = _identity(merchant, merchant.app_id, merchant.seller_id)
+        self.keyrings = (app_keys, alipay_keys)
         self._we, self._http, self._clock = merchant, http, clock
         self._app_keys, self._alipay_keys, self._page = app_keys, alipay_keys, page
 
@@ -164,8 +165,11 @@ class AlipayChannel:
         reply = await self._call("refund", content)
         if not isinstance(reply, Reply):
             return reply
-        if reply.code == "10000":
-            return RefundDone(reply.trade_no) if reply.fund_change == "Y" else RefundAccepted()
+        if reply.code == "10000" and reply.fund_change == "Y":
+            return RefundDone(reply.trade_no)
+        if reply.code == "10000":  # a repetition of one that is done, or one that is not done yet
+            said = await self.query_refund(back)
+            return said if isinstance(said, RefundDone) else RefundAccepted()
         if reply.why in _REFUND_REFUSED:
             return RefundFailed(reply.why, reply.sub_msg)
         return Unknown(reply.why)

@@ -155,7 +155,7 @@ def opening(
     return {
         "out_trade_no": number,
         "total_amount": yuan(amount),
-        "subject": subject.translate(_UNWANTED)[:_SUBJECT_MAX],
+        "subject": (subject.translate(_UNWANTED).strip() or number)[:_SUBJECT_MAX],
         "seller_id": seller_id,
         "time_expire": beijing(expires_at),
     }

@@ -127,7 +127,7 @@ def session_form(
     price = {
         "currency": currency.lower(),
         "unit_amount": amount,
-        "product_data": {"name": subject or number},
+        "product_data": {"name": subject.strip() or number},
     }
     return form(
         {

@@ -84,7 +84,7 @@ class WechatChannel:
             merchant: who we are.
             http: makes the calls.
             clock: of our timestamps, and of how old a signature may be.
-            own_keys: the merchant's; the newest signs.
+            own_keys: the merchant's, each under the serial of its certificate; the newest signs.
             wechat_keys: WeChat's, certificates or public keys with their ids; each verifies.
             aes_keys: APIv3 keys; each decrypts.
             schedule: seconds between queries.
@@ -93,6 +93,7 @@ class WechatChannel:
         self.name, self.schedule = name, schedule
         self.offer = Offer(frozenset({"CNY"}), 1, _FEN_MAX, shortest)
         self.merchant = f"{merchant.mchid}/{merchant.appid}"
+        self.keyrings = (own_keys, wechat_keys, aes_keys)
         self._we, self._http, self._clock = merchant, http, clock
         self._own_keys, self._wechat_keys, self._aes_keys = own_keys, wechat_keys, aes_keys
 
@@ -220,13 +221,14 @@ class WechatChannel:
         if isinstance(answer, Unknown | NotSent):
             return answer
         if fault := fault_of(answer.headers, answer.body, self._wechat_keys.all, self._clock.now()):
-            return Unknown(f"HTTP {answer.status}, {fault}")
+            return Unknown(f"HTTP {answer.status} {_code(answer.body)}, {fault}")
         try:
             return _content(answer.status, answer.body)
         except Malformed as error:
             return Unknown(str(error))
 
     def _headers(self, method: str, target: str, body: bytes) -> Mapping[str, str]:
+        serial, key = self._own_keys.all[0]
         headers = {
             "Accept": "application/json",
             "User-Agent": "paybell",
@@ -235,8 +237,8 @@ class WechatChannel:
                 target,
                 body,
                 mchid=self._we.mchid,
-                serial=self._we.serial,
-                key=self._own_keys.newest,
+                serial=serial,
+                key=key,
                 now=self._clock.now(),
                 nonce=secrets.token_hex(16),
             ),
@@ -246,6 +248,14 @@ class WechatChannel:
         # With public keys the channel signs by the one that is named here.
         ids = [name for name, _ in self._wechat_keys.all if name.startswith(_PUBLIC_KEY_ID)]
         return headers | ({"Wechatpay-Serial": ids[0]} if ids else {})
+
+
+def _code(body: bytes) -> str:
+    """Return an error's code for people; nobody vouches for it."""
+    try:
+        return convert(read_object(body), Fault).code[:40]
+    except Malformed:
+        return ""
 
 
 def _content(status: int, body: bytes) -> dict[str, Any] | Fault | Unknown:

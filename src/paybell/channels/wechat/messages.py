@@ -20,13 +20,11 @@ class Merchant(msgspec.Struct, frozen=True):
         mchid: the merchant's number.
         appid: of the account that payments belong to.
         base_url: of the API, without a path.
-        serial: of our own certificate; names the key that we sign with.
     """
 
     mchid: str
     appid: str
     base_url: str
-    serial: str
 
 
 class Amount(msgspec.Struct, frozen=True):
@@ -132,7 +130,7 @@ def native_body(
         {
             "appid": merchant.appid,
             "mchid": merchant.mchid,
-            "description": _short(subject),
+            "description": _short(subject.strip() or number),
             "out_trade_no": number,
             "time_expire": wechat_time(expires_at),
             "notify_url": notify_url,

@@ -1,0 +1,41 @@
+"""Alipay's channels out of its settings."""
+
+from paybell.channels.alipay.channel import AlipayChannel
+from paybell.channels.alipay.messages import Merchant
+from paybell.channels.alipay.settings import AlipaySettings
+from paybell.channels.attempt import WINDOW_SCHEDULE
+from paybell.channels.crypto import PrivateKey, PublicKey
+from paybell.channels.http import ChannelHttp
+from paybell.channels.keyring import Keyring
+from paybell.clock import Clock
+
+QR, PAGE = "alipay", "alipay_page"
+
+
+def alipay_qr(settings: AlipaySettings, http: ChannelHttp, clock: Clock) -> AlipayChannel | None:
+    """Return the channel of QR codes, None if Alipay is not set up.
+
+    Raises:
+        Misconfigured: a key is of another form, or its file cannot be read.
+    """
+    return _channel(QR, settings, http, clock)
+
+
+def alipay_page(settings: AlipaySettings, http: ChannelHttp, clock: Clock) -> AlipayChannel | None:
+    """Return the channel of Alipay's page; as `alipay_qr`."""
+    return _channel(PAGE, settings, http, clock)
+
+
+def _channel(name: str, settings: AlipaySettings, http: ChannelHttp, clock: Clock) -> AlipayChannel | None:
+    if not settings.alipay_app_id:
+        return None
+    return AlipayChannel(
+        name,
+        Merchant(settings.alipay_app_id, settings.alipay_seller_id, settings.alipay_url),
+        http,
+        clock,
+        app_keys=Keyring("PAYBELL_ALIPAY_PRIVATE_KEYS", settings.alipay_private_keys, PrivateKey),
+        alipay_keys=Keyring("PAYBELL_ALIPAY_PUBLIC_KEYS", settings.alipay_public_keys, PublicKey),
+        schedule=WINDOW_SCHEDULE,
+        page=name == PAGE,
+    )

@@ -1,0 +1,85 @@
+"""``paybell reconcile --channel``: a channel's bill beside what was entered here, each difference by name."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from elsewhere import opened_shop
+from stages import AlipayStage, Stage, WechatStage
+
+from paybell.channels.alipay.messages import BEIJING
+from paybell.testing import FrozenClock
+
+NOON = datetime(2026, 1, 31, 4, tzinfo=UTC)
+DAY = NOON.astimezone(BEIJING).date().isoformat()
+
+
+def reconcile(url: str, name: str, bill: Path, *arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "paybell", "reconcile", "--channel", name, "--file", str(bill), "--json"]
+    done = subprocess.run(  # noqa: S603 - our own command
+        [*command, *arguments],
+        env={
+            **os.environ,
+            "PAYBELL_DATABASE_URL": url,
+            "PAYBELL_TRADE_DATABASE_URL": url,
+            "PAYBELL_JWT_SECRET": "x" * 32,
+            "PAYBELL_PIN_PEPPER": "x" * 32,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout or done.stderr
+
+
+@pytest.mark.parametrize("kind", [AlipayStage, WechatStage])
+async def test_a_bill_is_matched_to_the_last_row_and_each_difference_is_named(
+    kind: type[Stage], pay_url: str, tmp_path: Path
+) -> None:
+    clock, bill = FrozenClock(NOON), tmp_path / "bill"
+    async with (
+        kind(clock).running() as stage,
+        opened_shop(pay_url, [stage.channel], clock=clock, notify_url=stage.notify_url) as shop,
+    ):
+        orders = [await shop.order(number, 100 * number, ttl_seconds=7200) for number in range(1, 5)]
+        attempts = [await shop.open(order, stage.name) for order in orders]
+        trades = [stage.simulator.books.find(str(one.id)) for one in attempts]
+        for trade in trades:
+            assert trade is not None
+            stage.simulator.pay(trade)
+        await shop.chase(60)
+        await shop.side.refund(orders[0].id, 30)
+        await shop.send_back(60)
+        bill.write_bytes(stage.simulator.bill())
+        code, text = reconcile(pay_url, stage.name, bill, "--since", DAY)
+        assert (code, json.loads(text)) == (
+            0,
+            {"channel": stage.name, "rows": 5, "entered": 5, "differences": []},
+        )
+
+        # Theirs only: one we never entered. Ours only: one their books have lost. Another amount.
+        late = await shop.open(await shop.order(5, 500, ttl_seconds=7200), stage.name)
+        unknown = stage.simulator.books.find(str(late.id))
+        assert unknown is not None
+        stage.simulator.books.pay(unknown, clock.now())
+        assert trades[1] is not None
+        assert trades[2] is not None
+        trades[1].paid_at = None
+        trades[2].amount += 1
+        bill.write_bytes(stage.simulator.bill())
+        code, text = reconcile(pay_url, stage.name, bill, "--since", DAY)
+        assert code == 1
+        assert [(one["number"], one["what"]) for one in json.loads(text)["differences"]] == [
+            (str(attempts[1].id), "ours_only"),
+            (str(attempts[2].id), "amount_differs"),
+            (str(late.id), "theirs_only"),
+        ]
+
+    if kind is AlipayStage:
+        bill.write_bytes(bill.read_bytes()[:-20])
+        assert "whole bill" in reconcile(pay_url, kind.name, bill, "--since", DAY)[1]
+        assert "--since 2026-01-31" in reconcile(pay_url, kind.name, bill)[1]
