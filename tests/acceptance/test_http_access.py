@@ -110,6 +110,17 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", "/ops/now"): Rule("ops:read", other_merchant=NO_SCOPE),
     ("GET", "/ops/payments"): Rule("ops:read", other_merchant=NO_SCOPE),
     ("GET", "/ops/payments/{name:str}"): Rule("ops:read", other_merchant=NO_SCOPE),
+    ("POST", "/ops/payments/{pay_order_id:str}/refund"): Rule(
+        "ops:refund",
+        other_merchant=NO_SCOPE,
+        body={"amount": 1, "reason": "as agreed"},
+        headers={"Idempotency-Key": "{new}"},
+        paid=True,
+    ),
+    ("POST", "/ops/payments/{pay_order_id:str}/close"): Rule("ops:refund", other_merchant=NO_SCOPE),
+    ("POST", "/ops/payments/{pay_order_id:str}/republish"): Rule(
+        "ops:repair", other_merchant=NO_SCOPE, paid=True
+    ),
     ("GET", "/ops/failures"): Rule("ops:read", other_merchant=NO_SCOPE),
     ("GET", "/ops/failures/outcome"): Rule("ops:read", other_merchant=NO_SCOPE),
     ("GET", "/ops/failures/{failure_id:str}"): Rule("ops:read", other_merchant=NO_SCOPE),

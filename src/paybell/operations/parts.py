@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from paybell.messaging.failures import FailureStore
+from paybell.operations.action_routes import action_routes
 from paybell.operations.book_routes import book_routes
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.monitor import PERIOD_SECONDS, Monitor
+from paybell.operations.payment_actions import PaymentActions
 from paybell.operations.payment_routes import payment_routes
 from paybell.operations.payments import Payments
 from paybell.operations.problems import PROBLEMS
@@ -34,6 +36,7 @@ async def operations_parts(host: Host) -> Parts:
     settings = host.settings_of(ReconciliationSettings)
     pay, trade = await host.database("pay"), await host.database("trade")
     pay_books = PayBooks(pay, await host.outbox(), settings.merchant_id)
+    trade_books = TradeBooks(trade)
     watching = await host.watching("pay")
     # Another process's local broker cannot be seen from here.
     elsewhere = settings.broker_url.startswith("local:") and "trade" not in host.roles
@@ -47,13 +50,22 @@ async def operations_parts(host: Host) -> Parts:
     desk = OperatorDesk(
         Monitor(sampler.take),
         FailureStore(trade),
-        Reconciler(pay_books, TradeBooks(trade), Acknowledgements(pay, settings.merchant_id), host.clock),
+        Reconciler(pay_books, trade_books, Acknowledgements(pay, settings.merchant_id), host.clock),
         {"pay": pay, "trade": trade},
     )
     parts.services.append(desk)
     parts.routers.append(ops_routes(desk, host.streams, settings.merchant_id))
     payments = Payments(pay, trade, host.clock, settings.merchant_id)
     parts.routers.append(payment_routes(payments, Timelines(pay, trade), host.clock, settings.merchant_id))
+    actions = PaymentActions(
+        pay,
+        outbox=await host.outbox(),
+        ids=await host.ids("pay"),
+        books=pay_books,
+        trade=trade_books,
+        merchant_id=settings.merchant_id,
+    )
+    parts.routers.append(action_routes(actions, settings.merchant_id))
     parts.routers.append(book_routes(desk.reconciler, host.streams, host.clock, settings.merchant_id))
     parts.loops.append(Loop("monitor", desk.monitor.look, idle_seconds=PERIOD_SECONDS))
 

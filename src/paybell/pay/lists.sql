@@ -1,11 +1,12 @@
--- Each query reads one piece of a list: 20,000 rows along an index, newest first, and of those the first that are
--- wanted. Ids are in the order of time. Where the piece had too few, its last row follows, so that reading goes on.
+-- Each query reads one piece of a list: some thousand rows along an index, newest first, and of those the first that
+-- are wanted; fewer of one person, whose rows are far from each other. Where the piece had too few, its last row
+-- follows, so that reading goes on. Ids are in the order of time.
 -- $1, $2: ids from and to; $3, $4: times; $5, $6: amounts; $7: status; $8: merchant; $9: payer; $10: rows.
 
 -- name: newest_of_merchant
 WITH page AS MATERIALIZED (
     SELECT * FROM (
-        SELECT * FROM pay_orders WHERE merchant_id = $8 AND id >= $1 AND id < $2 ORDER BY id DESC LIMIT 20000
+        SELECT * FROM pay_orders WHERE merchant_id = $8 AND id >= $1 AND id < $2 ORDER BY id DESC LIMIT 5000
     ) AS piece
     WHERE created_at >= $3 AND created_at < $4 AND amount >= $5 AND amount <= $6
       AND ($7::smallint IS NULL OR status = $7) AND ($9::text IS NULL OR payer_id = $9)
@@ -17,14 +18,14 @@ UNION ALL
 SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
            (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END, true FROM pay_orders
 WHERE (SELECT count(*) FROM page) < $10 AND id = (
-    SELECT id FROM pay_orders WHERE merchant_id = $8 AND id >= $1 AND id < $2 ORDER BY id DESC OFFSET 19999 LIMIT 1
+    SELECT id FROM pay_orders WHERE merchant_id = $8 AND id >= $1 AND id < $2 ORDER BY id DESC OFFSET 4999 LIMIT 1
 )
 ORDER BY edge, id DESC;
 
 -- name: newest_of_payer
 WITH page AS MATERIALIZED (
     SELECT * FROM (
-        SELECT * FROM pay_orders WHERE payer_id = $9 AND id >= $1 AND id < $2 ORDER BY id DESC LIMIT 20000
+        SELECT * FROM pay_orders WHERE payer_id = $9 AND id >= $1 AND id < $2 ORDER BY id DESC LIMIT 2000
     ) AS piece
     WHERE created_at >= $3 AND created_at < $4 AND amount >= $5 AND amount <= $6
       AND ($7::smallint IS NULL OR status = $7) AND ($8::text IS NULL OR merchant_id = $8)
@@ -36,14 +37,14 @@ UNION ALL
 SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
            (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END, true FROM pay_orders
 WHERE (SELECT count(*) FROM page) < $10 AND id = (
-    SELECT id FROM pay_orders WHERE payer_id = $9 AND id >= $1 AND id < $2 ORDER BY id DESC OFFSET 19999 LIMIT 1
+    SELECT id FROM pay_orders WHERE payer_id = $9 AND id >= $1 AND id < $2 ORDER BY id DESC OFFSET 1999 LIMIT 1
 )
 ORDER BY edge, id DESC;
 
 -- name: newest_of_all
 WITH page AS MATERIALIZED (
     SELECT * FROM (
-        SELECT * FROM pay_orders WHERE id >= $1 AND id < $2 ORDER BY id DESC LIMIT 20000
+        SELECT * FROM pay_orders WHERE id >= $1 AND id < $2 ORDER BY id DESC LIMIT 5000
     ) AS piece
     WHERE created_at >= $3 AND created_at < $4 AND amount >= $5 AND amount <= $6
       AND ($7::smallint IS NULL OR status = $7) AND ($8::text IS NULL OR merchant_id = $8)
@@ -56,7 +57,7 @@ UNION ALL
 SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
            (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END, true FROM pay_orders
 WHERE (SELECT count(*) FROM page) < $10 AND id = (
-    SELECT id FROM pay_orders WHERE id >= $1 AND id < $2 ORDER BY id DESC OFFSET 19999 LIMIT 1
+    SELECT id FROM pay_orders WHERE id >= $1 AND id < $2 ORDER BY id DESC OFFSET 4999 LIMIT 1
 )
 ORDER BY edge, id DESC;
 

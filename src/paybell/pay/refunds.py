@@ -12,6 +12,7 @@ from paybell.pay import store
 from paybell.pay.errors import MerchantInsufficientBalance, PayOrderNotFound
 from paybell.pay.model import PayOrder, Refund, RefundStatus, WayBack
 from paybell.storage import Database, Transaction
+from paybell.storage.operator_actions import note_action
 from paybell.wallet import ledger
 from paybell.wallet.errors import BalanceLimit
 from paybell.wallet.ledger import Transfer, TransferKind
@@ -22,14 +23,18 @@ REFUNDS_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class RefundRequest:
-    """A merchant wants to give back so much (minor units) of a payment."""
+    """Somebody wants to give back so much (minor units) of a payment: its merchant, or an operator.
+
+    ``merchant_id`` None: whose ever it is. ``operator`` is written down.
+    """
 
     pay_order_id: int
-    merchant_id: str
+    merchant_id: str | None
     amount: int
     reason: str
     key: IdempotencyKey
     traceparent: str
+    operator: str | None = None
 
 
 class RefundService:
@@ -61,7 +66,7 @@ class RefundService:
 
     async def _do(self, tx: Transaction, request: RefundRequest) -> tuple[Refund, PayOrder]:
         order = (await store.lock(tx, [request.pay_order_id])).get(request.pay_order_id)
-        if order is None or order.merchant_id != request.merchant_id:
+        if order is None or request.merchant_id not in (None, order.merchant_id):
             raise PayOrderNotFound
         way = await store.find_way_back(tx, order)
         refunded = order.refund(request.amount, way.pending if way else 0)
@@ -72,6 +77,9 @@ class RefundService:
         await store.insert_refund(tx, refund)
         await store.mark_refunded(tx, refunded)
         await self._outbox.append(tx, [refunded.event(PAY_REFUNDED, tx.now, request.traceparent)])
+        if request.operator is not None:
+            what = f"{refund.amount} {order.currency} of pay order {order.id}: {refund.reason}"
+            await note_action(tx, request.operator, "refund", what, [order.id])
         return refund, refunded
 
     async def _send_back(

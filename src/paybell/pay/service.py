@@ -6,9 +6,10 @@ from itertools import compress
 from paybell.batching import Batcher, bisect, is_no_outage
 from paybell.errors import Busy
 from paybell.ids import Ids
-from paybell.messaging.events import PAY_CLOSED, PAY_SUCCESS
+from paybell.messaging.events import PAY_SUCCESS
 from paybell.messaging.outbox import Outbox
 from paybell.pay import store
+from paybell.pay.closing import Closer, Closing
 from paybell.pay.errors import NotThePayer, PayOrderNotFound
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.settlement import PaymentRequest, settle
@@ -39,6 +40,7 @@ class PayService:
         self._pepper = pepper
         self._ids = ids
         self._observer = observer
+        self._closer = Closer(database, outbox)
         self._payments = Batcher(self.settle_batch, batch_max=batch_max)
         self._applications = Batcher(self._apply_batch, batch_max=batch_max)
 
@@ -127,23 +129,7 @@ class PayService:
             PayOrderNotFound, AlreadyPaid, Busy.
             AttemptNotFinal: money from elsewhere may still come.
         """
-        return await self._database.until_free(lambda: self._close(pay_order_id, principal, traceparent))
-
-    async def _close(self, pay_order_id: int, principal: Principal, traceparent: str) -> PayOrder:
-        async with self._database.transaction() as tx:
-            order = (await store.lock(tx, [pay_order_id])).get(pay_order_id)
-            if order is None or order.merchant_id != principal.merchant_id:
-                raise PayOrderNotFound
-            if order.closed_at is not None:
-                return order
-            if order.succeeded_at is not None:
-                refusal = order.refusal(tx.now)
-                assert refusal is not None
-                raise refusal
-            closed = order.close(tx.now)
-            await store.mark_closed(tx, [closed])
-            await self._outbox.append(tx, [closed.event(PAY_CLOSED, tx.now, traceparent)])
-        return closed
+        return await self._closer.close(Closing(pay_order_id, traceparent, principal.merchant_id))
 
     async def read(self, pay_order_id: int, principal: Principal) -> PayOrder:
         """Return a pay order to its payer, or to its merchant with ``pay-orders:read``.

@@ -85,11 +85,20 @@ class PayBooks:
         rows = await self._database.fetch(_SQL["waiting_events"], list(by_event))
         return {by_event[row["event_id"]] for row in rows}
 
-    async def republish(self, pay_order_ids: Sequence[int], who: str | None) -> None:
-        """Put the newest event of each into the outbox, under its own id; who did is written down."""
-        await self._database.until_free(lambda: self._republish(pay_order_ids, who))
+    async def republish(
+        self, pay_order_ids: Sequence[int], who: str | None, *, action: str = "repair", by: str = "reconcile"
+    ) -> None:
+        """Put the newest event of each into the outbox, under its own id.
 
-    async def _republish(self, pay_order_ids: Sequence[int], who: str | None) -> None:
+        Args:
+            pay_order_ids: those without an event yet are left out.
+            who: the operator, who is written down; None: nobody, the schedule.
+            action: what it is called there.
+            by: how the pay orders were chosen.
+        """
+        await self._database.until_free(lambda: self._republish(pay_order_ids, who, action, by))
+
+    async def _republish(self, pay_order_ids: Sequence[int], who: str | None, action: str, by: str) -> None:
         async with self._database.transaction() as tx:
             orders = await store.lock(tx, pay_order_ids)
             events = [
@@ -100,7 +109,7 @@ class PayBooks:
             await self._outbox.append(tx, events)
             if who is not None:
                 numbers = [order.biz_order_no for order in orders.values()]
-                await note_action(tx, who, "repair", "reconcile", numbers)
+                await note_action(tx, who, action, by, numbers)
 
     async def take_turn(self, name: str, period_seconds: float) -> bool:
         """Say whether this process is to do this work now; it is due again after the period."""
