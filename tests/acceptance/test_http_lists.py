@@ -140,6 +140,9 @@ async def test_refunds_are_listed_with_what_their_pay_order_says(shop: Shop) -> 
     for refund in found:
         for name in ("payOrderId", "bizOrderNo", "merchantId", "payerId", "currency"):
             assert refund[name] == paid[name]
+    assert {refund["status"] for refund in found} == {"SUCCEEDED"}
+    assert await shop.read("/refunds?status=SUCCEEDED", token) == found
+    assert await shop.read("/refunds?status=PENDING", token) == []
     assert await shop.read("/refunds?minAmount=16", token) == []
 
 

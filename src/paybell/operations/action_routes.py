@@ -5,12 +5,10 @@ from typing import Annotated
 import msgspec
 from litestar import Response, Router, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from msgspec import Meta
 
 from paybell.errors import AlreadyPaid, Busy, InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown
-from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyMissing, IdempotencyKeyReused
 from paybell.ids import parse_id
 from paybell.operations.errors import NothingToPublish
 from paybell.operations.payment_actions import PaymentActions
@@ -29,7 +27,7 @@ from paybell.wallet.errors import BalanceLimit
 from paybell.web.auth import Caller, scope, scopes_of, trace_of
 from paybell.web.errors import InvalidText
 from paybell.web.fields import Amount, PathId
-from paybell.web.idempotency import IdempotencyHeader, read_key, replayable
+from paybell.web.idempotency import WITH_A_KEY, IdempotencyHeader, done_once, read_key, replayable
 from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_text
 
@@ -67,19 +65,17 @@ def _refunding(actions: PaymentActions) -> HTTPRouteHandler:
             InvalidAmount,
             InvalidId,
             InvalidText,
-            IdempotencyKeyMissing,
             InsufficientScope,
             PayOrderNotFound,
             PayOrderNotPaid,
             RefundExceedsPayment,
             MerchantInsufficientBalance,
             BalanceLimit,
-            IdempotencyKeyInUse,
-            IdempotencyKeyReused,
+            *WITH_A_KEY,
             OutcomeUnknown,
             Busy,
         )
-        | {201: ResponseSpec(RefundView, description="Done, now or before", generate_examples=False)},
+        | done_once(RefundView),
     )
     async def refund(
         request: Caller,

@@ -49,7 +49,7 @@ class RefundListed(msgspec.Struct, rename="camel"):
     status: RefundStatus
 
 
-class RefundList(msgspec.Struct):
+class RefundPage(msgspec.Struct):
     """Refunds, newest first; without ``next`` where they were asked for by id."""
 
     refunds: list[RefundListed]
@@ -74,7 +74,7 @@ def _show(refund: RefundRow) -> RefundListed:
     )
 
 
-_REFUNDS: Shown[RefundRow] = Shown(RefundListed, _show, RefundList)
+_REFUNDS: Shown[RefundRow] = Shown(RefundListed, _show, RefundPage)
 
 
 def list_routes(service: PayService, database: Database, clock: Clock) -> list[Router]:
@@ -114,20 +114,21 @@ def list_routes(service: PayService, database: Database, clock: Clock) -> list[R
         summary="List refunds, newest first, in pages or as CSV; or read up to 200 by id",
         operation_class=AlsoCsv,
         responses=_REFUSALS
-        | {200: ResponseSpec(RefundList, description="A page, or all of it as CSV", generate_examples=False)},
+        | {200: ResponseSpec(RefundPage, description="A page, or all of it as CSV", generate_examples=False)},
     )
     async def read_refunds(
         request: Caller,
         wanted: NamedDependency[Wanted],
         ids: Annotated[str | None, id_list("ids")] = None,
+        status: FromQuery[RefundStatus | None] = None,
         payer_id: Annotated[str | None, person("payerId")] = None,
     ) -> Response[Any]:
         if ids is not None:
             request.user.require("refunds:read")
             alone(request, "ids")
             found = await find_refunds(database, parse_ids(ids, "ids"), request.user.merchant_id)
-            return Response(RefundList([_show(refund) for refund in found]))
-        seen = seen_by(request.user, replace(wanted, person=payer_id), "refunds:read")
+            return Response(RefundPage([_show(refund) for refund in found]))
+        seen = seen_by(request.user, replace(wanted, status=status, person=payer_id), "refunds:read")
         return await listed(request, refunds, seen, _REFUNDS)
 
     dependencies = wanted_by(clock)

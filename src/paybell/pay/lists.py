@@ -68,7 +68,8 @@ async def _pay_orders(rows: Sequence[Record]) -> list[PayOrder]:
 
 
 async def _walk_refunds(tx: Transaction, wanted: Wanted, limit: int) -> Sequence[Record]:
-    return await tx.fetch(_SQL["newest_refunds"], *_common(wanted), wanted.merchant, wanted.person, limit)
+    whose = wanted.status, wanted.merchant, wanted.person
+    return await tx.fetch(_SQL["newest_refunds"], *_common(wanted), *whose, limit)
 
 
 async def _refunds(rows: Sequence[Record]) -> list[RefundRow]:

@@ -62,7 +62,7 @@ WHERE (SELECT count(*) FROM page) < $10 AND id = (
 ORDER BY edge, id DESC;
 
 -- name: newest_refunds
--- $7: merchant; $8: payer; $9: rows.
+-- $7: status; $8: merchant; $9: payer; $10: rows.
 WITH page AS MATERIALIZED (
     SELECT piece.id, pay_order_id, biz_order_no, merchant_id, payer_id, piece.amount, currency, reason, piece.created_at,
            coalesce(channel_refunds.state, 'SUCCEEDED') AS status
@@ -70,15 +70,16 @@ WITH page AS MATERIALIZED (
     JOIN pay_orders ON pay_orders.id = piece.pay_order_id
     LEFT JOIN channel_refunds ON channel_refunds.id = piece.id
     WHERE piece.created_at >= $3 AND piece.created_at < $4 AND piece.amount >= $5 AND piece.amount <= $6
-      AND ($7::text IS NULL OR merchant_id = $7) AND ($8::text IS NULL OR payer_id = $8)
-    ORDER BY piece.id DESC LIMIT $9
+      AND ($8::text IS NULL OR merchant_id = $8) AND ($9::text IS NULL OR payer_id = $9)
+      AND ($7::text IS NULL OR coalesce(channel_refunds.state, 'SUCCEEDED') = $7)
+    ORDER BY piece.id DESC LIMIT $10
 )
 SELECT *, false AS edge FROM page
 UNION ALL
 SELECT refunds.id, pay_order_id, biz_order_no, merchant_id, payer_id, refunds.amount, currency, reason,
        refunds.created_at, 'SUCCEEDED', true
 FROM refunds JOIN pay_orders ON pay_orders.id = refunds.pay_order_id
-WHERE (SELECT count(*) FROM page) < $9 AND refunds.id = (
+WHERE (SELECT count(*) FROM page) < $10 AND refunds.id = (
     SELECT id FROM refunds WHERE id >= $1 AND id < $2 ORDER BY id DESC OFFSET 4999 LIMIT 1
 )
 ORDER BY edge, id DESC;

@@ -71,15 +71,15 @@ class RefundService:
         way = await store.find_way_back(tx, order)
         refunded = order.refund(request.amount, way.pending if way else 0)
         refund = Refund(self._ids.next(), order.id, request.key.key, request.amount, request.reason)
+        if request.operator is not None:
+            what = f"{refund.amount} {order.currency} of pay order {order.id}: {refund.reason}"
+            await note_action(tx, request.operator, "refund", what, [order.id])
         if way:
             return await self._send_back(tx, order, refund, way, request.traceparent), order
         await self._move(tx, order, refund)
         await store.insert_refund(tx, refund)
         await store.mark_refunded(tx, refunded)
         await self._outbox.append(tx, [refunded.event(PAY_REFUNDED, tx.now, request.traceparent)])
-        if request.operator is not None:
-            what = f"{refund.amount} {order.currency} of pay order {order.id}: {refund.reason}"
-            await note_action(tx, request.operator, "refund", what, [order.id])
         return refund, refunded
 
     async def _send_back(
