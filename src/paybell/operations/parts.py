@@ -3,17 +3,13 @@
 from collections.abc import Sequence
 
 from paybell.messaging.failures import FailureStore
-from paybell.operations.action_routes import action_routes
 from paybell.operations.book_routes import book_routes
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.monitor import PERIOD_SECONDS, Monitor
-from paybell.operations.payment_actions import PaymentActions
-from paybell.operations.payment_routes import payment_routes
-from paybell.operations.payments import Payments
+from paybell.operations.payment_parts import payment_routers
 from paybell.operations.problems import PROBLEMS
 from paybell.operations.routes import ops_routes
 from paybell.operations.sampling import Sampler
-from paybell.operations.timeline import Timelines
 from paybell.parts import Host, Parts
 from paybell.reconciliation.acknowledgements import Acknowledgements
 from paybell.reconciliation.pay_books import PayBooks, found_last
@@ -55,17 +51,7 @@ async def operations_parts(host: Host) -> Parts:
     )
     parts.services.append(desk)
     parts.routers.append(ops_routes(desk, host.streams, settings.merchant_id))
-    payments = Payments(pay, trade, host.clock, settings.merchant_id)
-    parts.routers.append(payment_routes(payments, Timelines(pay, trade), host.clock, settings.merchant_id))
-    actions = PaymentActions(
-        pay,
-        outbox=await host.outbox(),
-        ids=await host.ids("pay"),
-        books=pay_books,
-        trade=trade_books,
-        merchant_id=settings.merchant_id,
-    )
-    parts.routers.append(action_routes(actions, settings.merchant_id))
+    parts.routers += await payment_routers(host, pay_books, trade_books)
     parts.routers.append(book_routes(desk.reconciler, host.streams, host.clock, settings.merchant_id))
     parts.loops.append(Loop("monitor", desk.monitor.look, idle_seconds=PERIOD_SECONDS))
 
