@@ -63,11 +63,15 @@ class Windows:
     closed: set[str] = field(default_factory=set)
     returned: dict[str, int] = field(default_factory=dict)
     deaf: bool = False
+    answers_lost: int = 0
     amounts: dict[str, int] = field(default_factory=dict)
 
     async def open(self, charge: Charge) -> OpenSaid:
         """Open a window."""
         self.amounts[charge.attempt_id] = charge.amount
+        if self.answers_lost:
+            self.answers_lost -= 1
+            return Unknown("lost")
         return Opened(f"pay:{charge.attempt_id}")
 
     async def query(self, charge: Charge) -> QuerySaid:

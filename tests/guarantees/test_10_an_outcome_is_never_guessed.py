@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from crashing import every_step
 from elsewhere import Shop, Windows, opened_shop
-from support import connected, until
+from support import codes, connected, payment, until
 from wallets import PASSWORD, wallet_service
 
 from paybell.channels.attempt import MOVES, AttemptState
@@ -138,6 +138,46 @@ async def test_a_window_is_closed_at_its_end_and_only_then_its_order(shop: Shop)
     assert await shop.faults() == []
 
 
+async def test_a_window_whose_answer_was_lost_is_the_same_window_when_it_is_opened_again(shop: Shop) -> None:
+    order = await shop.order(1)
+    windows_of(shop).answers_lost = 1
+    lost = await shop.open(order)
+    assert (lost.state, lost.qr_code) == (AttemptState.UNKNOWN, "")
+    await shop.chase(10)
+    assert await shop.states(order) == ["OPEN"]
+    again = await shop.open(order)
+    assert (again.id, again.state, again.qr_code) == (lost.id, AttemptState.OPEN, f"pay:{lost.id}")
+    assert len(windows_of(shop).amounts) == 1
+
+
+async def test_a_balance_of_our_own_may_pay_while_a_window_is_open_which_is_closed_then(shop: Shop) -> None:
+    await shop.side.fund("alice", 1000)
+    order = await shop.order(1)
+    await shop.open(order)
+    assert isinstance(await shop.side.attempt(order.id, "alice"), PayOrder)
+
+    await shop.chase()
+    assert await shop.states(order) == ["CLOSED"]
+    paid = await shop.read(order)
+    assert (paid.status, paid.channel) == (PayStatus.TRADE_SUCCESS, "balance")
+    assert await shop.faults() == []
+
+
+async def test_no_balance_of_our_own_pays_or_closes_what_may_be_paid_by_a_call(pay_url: str) -> None:
+    """Also where the settings were changed in between: the order's own row knows."""
+    async with opened_shop(pay_url, [Windows("call", Kind.CALL, schedule=(60.0,))]) as shop:
+        await shop.side.fund("alice", 1000)
+        orders = [await shop.order(number) for number in (1, 2)]
+        windows_of(shop, "call").answers_lost = 1
+        await shop.service.open(orders[0].id, "alice", "call", "")
+        outcomes = await shop.side.pay.settle_batch([payment(order.id, "alice") for order in orders])
+
+        assert codes(outcomes) == ["attempt_not_final", "paid"]
+        assert await shop.side.balance("alice") == 900
+        with pytest.raises(AttemptNotFinal):
+            await shop.close(orders[0])
+
+
 @pytest.mark.parametrize("words", ["forged", ""])
 async def test_a_notice_that_is_not_signed_changes_nothing(shop: Shop, words: str) -> None:
     order = await shop.order(1)
@@ -192,6 +232,10 @@ async def test_what_a_wallet_without_ids_leaves_in_doubt_waits_for_two_people(pa
             assert (await shop.settling.settle(attempt.id, second))[1]
         assert (await shop.read(paid)).status is PayStatus.TRADE_SUCCESS
         assert (await shop.close(unpaid)).status is PayStatus.TRADE_CLOSED
+        await shop.side.refund(paid.id, 40)
+        await shop.send_back()
+        (refund,) = (await shop.side.refunds.find(paid.id, "1"))[1]
+        assert (refund.status, (await shop.read(paid)).refunded_amount) == ("FAILED", 0)
         assert await shop.faults() == []
 
 

@@ -32,11 +32,12 @@ log = structlog.get_logger()
 WINDOW_MARGIN = timedelta(seconds=30)
 # While somebody looks at a window its channel is asked this often, besides its schedule.
 _LOOKED_AT_SECONDS = 3.0
+# More tries of one order are nobody's who wants to pay.
+ATTEMPTS_MAX = 100
 # How the refusals of a remote wallet are said by Paybell, whose own they are otherwise.
 _REFUSALS: Mapping[str, type[PaybellError]] = {
     "INSUFFICIENT": InsufficientBalance,
     "BAD_CREDENTIAL": WrongPayPassword,
-    "USER_LOCKED": PayPasswordLocked,
     "NO_WALLET": WalletNotFound,
     "not_sent": ChannelUnavailable,
 }
@@ -154,8 +155,7 @@ class AttemptService:
         attempt, order, fresh = await self._database.until_free(
             lambda: self._prepare(pay_order_id, payer_id, line.channel, traceparent)
         )
-        lost = attempt.kind is Kind.WINDOW and attempt.state is AttemptState.UNKNOWN
-        if not (fresh or lost):
+        if not (fresh or is_without_its_code(attempt)):
             return attempt
         # To its end, also when whoever asked has gone: what the channel answers is written.
         call = asyncio.ensure_future(self._send(line, attempt, order, credential))
@@ -187,6 +187,8 @@ class AttemptService:
             if refusal := order.refusal(tx.now):
                 raise refusal
             before = await store.lock_of_pay_order(tx, pay_order_id)
+            if len(before) >= ATTEMPTS_MAX:
+                raise ChannelNotOffered(f"This order has had {ATTEMPTS_MAX} attempts; create a new order.")
             for other in before.values():
                 if other.live and other.channel == channel.name:
                     return other, order, False
@@ -251,8 +253,17 @@ def prepare(attempt_id: int, order: PayOrder, channel: Channel, now: datetime, t
     )
 
 
+def is_without_its_code(attempt: Attempt) -> bool:
+    """Say whether the answer that opened a window was lost: it may be asked for again, as it was."""
+    shown = attempt.qr_code or attempt.redirect_url
+    in_doubt = attempt.state in (AttemptState.OPEN, AttemptState.UNKNOWN)
+    return attempt.kind is Kind.WINDOW and in_doubt and not shown
+
+
 def refusal_of(attempt: Attempt) -> PaybellError:
     """Return how a payer reads that an attempt was refused or closed."""
+    if attempt.code == "USER_LOCKED":
+        return PayPasswordLocked("The wallet has locked this pay password; it says until when.")
     if known := _REFUSALS.get(attempt.code):
         return known()
     return ChannelRefused(channelCode=attempt.code)

@@ -1,5 +1,6 @@
 """Routes of attempts: for payers, for channels that send notices, and for operators who settle by hand."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -133,6 +134,10 @@ def view(attempt: Attempt) -> AttemptView:
     )
 
 
+def _settlement(row: Mapping[str, Any]) -> SettlementView:
+    return SettlementView(**{name: row[name] for name in SettlementView.__struct_fields__})
+
+
 def attempt_routes(service: AttemptService) -> Router:
     """Return the routes of attempts under ``/pay-orders``."""
 
@@ -257,7 +262,7 @@ def operator_routes(settling: Settling, merchant_id: str) -> Router:
             detail=attempt.detail,
             queries=attempt.queries,
             next_query_at=attempt.next_query_at,
-            settlement=None if settlement is None else msgspec.convert(settlement, SettlementView),
+            settlement=None if settlement is None else _settlement(settlement),
         )
 
     @post(

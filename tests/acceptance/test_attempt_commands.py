@@ -1,0 +1,86 @@
+"""What operators and implementers type: ``paybell attempts`` and ``paybell wallet check``."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from serving import SETTINGS, Client, Service, fresh_databases, fresh_number, in_process, run
+from support import Databases
+from wallets import PASSWORD, Between, wallet_service
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@dataclass(frozen=True, slots=True)
+class Legacy:
+    """A service whose wallet has no ids."""
+
+    service: Service
+    between: Between
+    wallet_url: str
+
+    async def command(self, log: Path, *arguments: str, token: str = "") -> tuple[int, Any]:
+        """Run a command on this service's databases; return its exit code and its JSON, or what it said."""
+        code, said = await run(
+            *arguments,
+            log=log,
+            operator_token=token,
+            database_url=self.service.urls["pay"],
+            trade_database_url=self.service.urls["trade"],
+            jwt_secret=SETTINGS.jwt_secret,
+            pin_pepper=SETTINGS.pin_pepper,
+        )
+        return code, json.loads(said.splitlines()[-1]) if "--json" in arguments and code == 0 else said
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def legacy(postgres: Databases) -> AsyncIterator[Legacy]:
+    async with wallet_service() as (wallet, between, url):
+        wallet.open("alice", PASSWORD, 10_000)
+        settings = replace(SETTINGS, wallet_url=url, wallet_kind="legacy")
+        async with in_process(await fresh_databases(postgres), settings=settings) as running:
+            yield Legacy(running, between, url)
+
+
+async def in_doubt(http: Client) -> str:
+    """Return a pay order whose payment nobody can know of."""
+    body = {"bizOrderNo": str(fresh_number()), "payerId": "alice", "amount": 100}
+    order = str((await http.post("/pay-orders", http.shop, body)).json["payOrderId"])
+    answer = await http.post(f"/pay-orders/{order}/pay", http.token("alice"), {"payPassword": "my login"})
+    assert answer.status == 202
+    return order
+
+
+async def test_two_people_settle_by_hand_what_nobody_can_know(legacy: Legacy, tmp_path: Path) -> None:
+    http, log = legacy.service.client, tmp_path / "log"
+    order = await in_doubt(http)
+    _, listed = await legacy.command(log, "attempts", "list", "--json")
+    (attempt,) = [one["attemptId"] for one in listed if one["payOrderId"] == order]
+    settle = ("attempts", "settle", attempt, "paid", "--note", "row 8812", "--json")
+
+    ann, ben = (http.token(name, "ops:repair") for name in ("ann", "ben"))
+    assert await legacy.command(log, *settle, token=ann) == (
+        0,
+        {"attemptId": attempt, "state": "MANUAL", "decided": False},
+    )
+    code, said = await legacy.command(log, *settle, token=ann)
+    assert code == 1
+    assert "Another person has to confirm this settlement" in said
+    assert await legacy.command(log, *settle, token=ben) == (
+        0,
+        {"attemptId": attempt, "state": "SUCCEEDED", "decided": True},
+    )
+    assert (await http.get(f"/pay-orders/{order}", http.shop)).json["status"] == "TRADE_SUCCESS"
+    detail = (await http.get(f"/attempts/{attempt}", http.shop)).json
+    assert (detail["settlement"]["askedBy"], detail["settlement"]["confirmedBy"]) == ("ann", "ben")
+
+
+async def test_an_implementer_reads_what_is_wrong(legacy: Legacy, tmp_path: Path) -> None:
+    check = ("wallet", "check", legacy.wallet_url, "--user", "alice", "--pay-password", PASSWORD, "--json")
+    code, found = await legacy.command(tmp_path / "log", *check)
+    assert (code, found["wrong"]) == (0, {})
+    assert found["rules"] > 15
