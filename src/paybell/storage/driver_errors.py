@@ -104,8 +104,8 @@ def translated() -> Iterator[None]:
         raise Misconfigured(_OF_POOLER) from error
     except MISCONFIGURED as error:
         raise Misconfigured(
-            f"The database refuses: {error}. Check its URL and run paybell migrate; for a database of "
-            "your own listeners, paybell migrate --listeners URL."
+            f"The database refuses: {error}; check its URL and run paybell migrate (for a database of "
+            "your own listeners paybell migrate --listeners URL)."
         ) from error
     except ssl.SSLError as error:  # some of them are a ValueError too
         raise DatabaseUnavailable from error
@@ -140,7 +140,7 @@ def refusal(error: Exception) -> str:
         return in_words(error)
     if isinstance(error, ValueError) and not isinstance(error, asyncpg.InterfaceError):
         return "Its URL cannot be read; a password with / @ : ? # % in it must be percent-encoded."
-    return f"The database refuses: {error}. Check its URL."
+    return f"The database refuses: {error}; check its URL."
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from paybell.messaging.rabbitmq.link import ACCESS_REFUSED, NOT_FOUND, Channel, 
 # everything else passes, such as the home node of a queue that is down.
 _REFUSALS = {ACCESS_REFUSED, 405, 406}
 _NOT_ALLOWED = (
-    "The user of PAYBELL_BROKER_URL may not do this. Give it the right (rabbitmqctl set_permissions), or set "
+    "give the user of PAYBELL_BROKER_URL the right (rabbitmqctl set_permissions), or set "
     "PAYBELL_BROKER_DECLARE=look and have somebody declare and bind it who may"
 )
 
@@ -89,8 +89,8 @@ async def _on_a_channel(
             raise BrokerUnavailable(f"RabbitMQ cannot declare the {what} now: {refusal}") from refusal
         said = f"RabbitMQ refuses the {what}: {refusal}"
         if refusal.code == ACCESS_REFUSED:
-            raise Misconfigured(f"{said}. {_NOT_ALLOWED}.") from refusal
+            raise Misconfigured(f"{said}; {_NOT_ALLOWED}.") from refusal
         raise Misconfigured(
-            f"{said}. If it exists with other properties, {remedy}; Paybell deletes nothing."
+            f"{said}; if it exists with other properties, {remedy}. Paybell deletes nothing."
         ) from refusal
     channel.close()
