@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 from browser import DESK, PHONE, page_of, shoot, violations
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 from serving import SETTINGS, Client, Service, fresh_databases, fresh_number, fresh_user, in_process
 from support import Databases, connected, until
 
@@ -259,7 +259,8 @@ async def test_a_refund_is_part_of_the_way(own: Service) -> None:
 
     assert (found["refundedAmount"], found["steps"][-1]["name"]) == (200, "refunded")
     assert [one["kind"] for one in found["transfers"]] == ["payment", "refund"]
-    assert [(one["id"], one["amount"]) for one in found["refunds"]] == [(reply.json["refundId"], 200)]
+    refunds = [(one["id"], one["amount"], one["status"]) for one in found["refunds"]]
+    assert refunds == [(reply.json["refundId"], 200, "SUCCEEDED")]
 
 
 async def test_the_page_shows_a_payments_way(browser: Browser, own: Service) -> None:
@@ -290,6 +291,85 @@ async def test_the_page_shows_a_payments_way(browser: Browser, own: Service) -> 
         await page.get_by_label("Order, pay order").fill("1")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("alert")).to_contain_text("There is no such pay order")
+
+
+async def test_a_refund_asks_with_amount_and_buyer_and_is_made_once(browser: Browser, own: Service) -> None:
+    """Its first answer is lost; the same question asked again is the same refund."""
+    order = await paid_order(own.client)
+    answers = 0
+
+    async def lose_the_first(route: Route) -> None:
+        nonlocal answers
+        answers += 1
+        response = await route.fetch()
+        await (route.abort() if answers == 1 else route.fulfill(response=response))
+
+    async with console(browser, own.client, f"/payments/{order['id']}") as page:
+        await page.route("**/refund", lose_the_first)
+        await page.get_by_role("button", name="Refund").click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog.get_by_label("Amount in CNY")).to_have_value("12.34")
+        await dialog.get_by_label("Amount in CNY").fill("12.35")
+        answer = dialog.get_by_role("button", name=f"to {order['buyerId']}")
+        await answer.click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("at most 12.34 CNY")
+        await dialog.get_by_label("Amount in CNY").fill("2.00")
+        await expect(answer).to_have_text(f"Refund 2.00 CNY to {order['buyerId']}")
+        await answer.click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("Say why")
+        await dialog.get_by_label("Why").fill("one ticket of two")
+        assert await violations(page) == []
+        await shoot(page, "console-refund")
+        await answer.click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("does not answer")
+        await answer.click()
+        await expect(dialog).to_have_count(0)
+        await expect(page.locator(".facts")).to_contain_text("2.00 CNY · 10.34 CNY left")
+        await expect(page.get_by_role("region", name="Refunds")).to_contain_text("one ticket of two")
+        audit = page.get_by_role("region", name="Audit").locator("tbody tr")
+        await expect(audit).to_contain_text(re.compile("operator.*refunded.*one ticket of two"))
+    assert (answers, await own.client.balance(order["buyerId"])) == (2, 200)
+    await own.client.until_order(order["id"], "PARTIALLY_REFUNDED")
+
+
+async def test_an_unpaid_order_is_closed_and_a_paid_one_published_again(
+    browser: Browser, own: Service
+) -> None:
+    buyer = fresh_user()
+    await own.client.fund(buyer, 100)
+    unpaid, paid = await own.client.order(buyer, 100), await paid_order(own.client)
+    async with console(browser, own.client, f"/payments/{unpaid['id']}") as page:
+        await page.get_by_role("button", name="Close").click()
+        await page.get_by_role("button", name=f"Close 1.00 CNY of {buyer}").click()
+        await expect(page.locator(".facts .mark").first).to_have_text("Closed")
+        await expect(page.get_by_role("button", name="Refund")).to_have_count(0)
+        await own.client.until_order(unpaid["id"], "CANCELLED")
+        await page.goto(f"{own.client.url}/console/payments/{paid['id']}")
+        await page.get_by_role("button", name="Publish again").click()
+        await page.get_by_role("button", name=f"Publish 12.34 CNY of {paid['buyerId']} again").click()
+        await expect(page.get_by_role("region", name="Audit")).to_contain_text("published again")
+
+
+@pytest.mark.parametrize(
+    ("scopes", "offered"),
+    [
+        ("ops:read", []),
+        ("ops:read ops:repair", ["Publish again …"]),
+        ("ops", ["Refund …", "Publish again …"]),
+    ],
+)
+async def test_what_a_token_does_not_allow_is_not_offered(
+    browser: Browser, own: Service, scopes: str, offered: list[str]
+) -> None:
+    order = await paid_order(own.client)
+    token = own.client.token("operator", *scopes.split())
+    async with console(browser, own.client, f"/payments/{order['id']}", token=token) as page:
+        await expect(page.locator(".way")).not_to_have_count(0)
+        assert await page.locator("#tools .inline button").all_inner_texts() == offered
+        await page.get_by_role("link", name="Books").click()
+        await expect(page.get_by_role("button", name="Compare and repair")).to_have_count(
+            0 if scopes == "ops:read" else 1
+        )
 
 
 # Payments --------------------------------------------------------------------------------------
@@ -601,6 +681,25 @@ async def test_all_times_are_of_one_zone(browser: Browser, own: Service, zone: s
         assert created is not None
         moment = datetime.fromisoformat(created).astimezone(UTC)
         assert (await times.first.inner_text()).startswith(f"{moment:%Y-%m-%d %H:%M:%S}")
+
+
+_NAMES = """async () => {
+    const names = (value, path) => value && typeof value === "object"
+        ? Object.entries(value).flatMap(([name, inner]) => names(inner, `${path}.${name}`))
+        : [`${path}: ${typeof value}`];
+    const [{ english }, { chinese }] = await Promise.all(["en", "zh"].map(
+        (tag) => import(new URL(`pages/operations/text-${tag}.js`, location.origin))
+    ));
+    return [names(english, "").sort(), names(chinese, "").sort()];
+}"""
+
+
+async def test_both_languages_say_the_same_things(browser: Browser, own: Service) -> None:
+    async with console(browser, own.client) as page:
+        english, chinese = await page.evaluate(_NAMES)
+        assert set(english) ^ set(chinese) == set()
+        await page.get_by_role("button", name="中文").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("当前")
 
 
 PAGES = ["", "/payments", "/payments/{order}", "/dead-letters", "/books", "/audit"]

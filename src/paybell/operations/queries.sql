@@ -65,7 +65,10 @@ SELECT event_id, body FROM (
 ORDER BY id;
 
 -- name: refunds_of
-SELECT id, amount, reason, created_at FROM refunds WHERE pay_order_id = $1 ORDER BY id LIMIT 1000;
+SELECT refunds.id, refunds.amount, reason, refunds.created_at, coalesce(channel_refunds.state, 'SUCCEEDED') AS status
+FROM refunds LEFT JOIN channel_refunds ON channel_refunds.id = refunds.id
+WHERE refunds.pay_order_id = $1
+ORDER BY refunds.id LIMIT 1000;
 
 -- name: batches
 SELECT attempt, published_at, confirmed_at FROM relay_batches WHERE attempt = ANY($1::text[]);

@@ -10,6 +10,7 @@ from paybell.ids import ID_MAX
 from paybell.messaging.events import TRADE_CLOSED_QUEUE, TRADE_QUEUE, TRADE_REFUNDED_QUEUE, PaymentSucceeded
 from paybell.operations.bodies import readable
 from paybell.pay.errors import PayOrderNotFound
+from paybell.pay.model import RefundStatus
 from paybell.pay.status import PayStatus
 from paybell.storage import Database, Record, load_queries
 from paybell.trade import store
@@ -42,12 +43,13 @@ class TimelineTransfer(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class TimelineRefund(msgspec.Struct, frozen=True, rename="camel"):
-    """Money given back, in minor units of the payment's currency, and why."""
+    """Money given back, in minor units of the payment's currency, and why; a channel may take its time."""
 
     id: str
     amount: int
     reason: str
     created_at: datetime
+    status: RefundStatus
 
 
 class MessageView(msgspec.Struct, frozen=True, rename="camel"):
@@ -130,7 +132,7 @@ class Timelines:
             order_status=order.status.value if order else None,
             steps=_measured(_steps(pay_order, order, messages, transfers)),
             transfers=transfers,
-            refunds=[TimelineRefund(**{**row, "id": str(row["id"])}) for row in refunds],
+            refunds=[_refund(row) for row in refunds],
             messages=messages,
         )
 
@@ -168,6 +170,10 @@ class Timelines:
             )
         for row in waiting:
             yield MessageView(event_id=row["event_id"], state="outbox", body=readable(row["body"]))
+
+
+def _refund(row: Record) -> TimelineRefund:
+    return TimelineRefund(**{**row, "id": str(row["id"]), "status": RefundStatus(row["status"])})
 
 
 def _steps(

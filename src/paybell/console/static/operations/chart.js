@@ -13,7 +13,7 @@ const PLOT = { top: 8, right: 10, bottom: 22, left: 52 };
 const TICKS = 3;
 
 /** Round numbers from zero to at least `most`, about `TICKS` steps of them. */
-export function ticksUpTo(most) {
+function ticksUpTo(most) {
   if (!(most > 0)) return [0, 1];
   const rough = most / TICKS;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -22,7 +22,7 @@ export function ticksUpTo(most) {
 }
 
 /** Cut samples into pieces without a gap, and name the gaps; a sample without a value ends a piece, too. */
-export function pieces(points) {
+function pieces(points) {
   const found = { lines: [], gaps: [] };
   let line = null;
   let before = null;

@@ -4,6 +4,7 @@ import { actionsTable } from "./audit.js";
 import { h, icon, table } from "./dom.js";
 import { amount, count } from "./figures.js";
 import { loader } from "./loading.js";
+import { actionButtons } from "./payment-actions.js";
 import { address, paymentAddress } from "./router.js";
 import { send } from "./session.js";
 import { text } from "./text.js";
@@ -36,7 +37,10 @@ export function identity(id, to = "") {
 export const badge = (status, words = text.payStatuses) =>
   h(
     "span",
-    { className: `mark ${{ TRADE_SUCCESS: "good", PAID: "good" }[status] ?? ""}`, title: status },
+    {
+      className: `mark ${{ TRADE_SUCCESS: "good", PAID: "good", SUCCEEDED: "good", FAILED: "bad" }[status] ?? ""}`,
+      title: status,
+    },
     words[status] ?? status,
   );
 
@@ -78,10 +82,11 @@ function transfers(found) {
 
 function refunds(found) {
   if (!found.refunds.length) return [];
-  const columns = [[text.refund], [text.amount, "right"], [text.why, "wide"], [text.when]];
+  const columns = [[text.refund], [text.amount, "right"], [text.state], [text.why, "wide"], [text.when]];
   const rows = found.refunds.map((one) => [
     identity(one.id, paymentAddress(one.id)),
     amount(one.amount, found.currency),
+    badge(one.status, text.refundStatuses),
     one.reason || "–",
     moment(one.createdAt),
   ]);
@@ -123,6 +128,7 @@ function messages(found) {
 export function openPayment({ id }) {
   const heading = h("span", {}, text.onePayment);
   const shown = h("div", { className: "stack" }, h("p", { className: "skeleton tall" }));
+  const tools = h("div", { className: "inline" });
 
   async function read() {
     const found = await send("GET", `/ops/payments/${encodeURIComponent(id)}`);
@@ -132,6 +138,7 @@ export function openPayment({ id }) {
 
   const load = loader(shown, read, ([found, actions]) => {
     heading.replaceChildren(h("span", { className: "number" }, amount(found.amount, found.currency)));
+    tools.replaceChildren(...actionButtons(found, load));
     shown.replaceChildren(
       facts(found),
       h("h2", {}, text.itsWay),
@@ -149,7 +156,7 @@ export function openPayment({ id }) {
     element: h("div", { className: "stack" }, back, shown),
     title: heading,
     name: `${text.onePayment} ${id}`,
-    tools: [h("button", { type: "button", onclick: load }, text.reload)],
+    tools: [tools, h("button", { type: "button", onclick: load }, text.reload)],
     ready: load(),
     update: load,
   };

@@ -30,9 +30,6 @@ export function go(to, { replace = false } = {}) {
   arrive();
 }
 
-/** Read what is shown again. */
-export const reopen = () => shown?.view.update?.(shown.at.query);
-
 async function arrive(scroll = 0) {
   const at = current();
   const same = shown && shown.at.page === at.page && shown.at.id === at.id;

@@ -210,6 +210,7 @@ export const english = {
   kinds: { payment: "payment", refund: "refund", top_up: "top-up" },
   refunds: "Refunds",
   refund: "Refund",
+  refundStatuses: { PENDING: "with the channel", SUCCEEDED: "done", FAILED: "failed" },
   messages: "Messages",
   noMessages: "No message yet.",
   messageStates: {

@@ -188,6 +188,7 @@ export const chinese = {
   kinds: { payment: "支付", refund: "退款", top_up: "充值" },
   refunds: "退款",
   refund: "退款号",
+  refundStatuses: { PENDING: "渠道处理中", SUCCEEDED: "已完成", FAILED: "失败" },
   messages: "消息",
   noMessages: "尚无消息。",
   messageStates: {

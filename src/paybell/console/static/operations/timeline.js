@@ -15,7 +15,7 @@ const PHASES = [
 const ms = (step) => Date.parse(step.at);
 
 /** Give each dated step its part of the phase, from 0 to 1: when it began and when it ended. */
-export function scaled(steps, begin, end) {
+function scaled(steps, begin, end) {
   const length = Math.max(end - begin, 1);
   let before = begin;
   return steps.map((step) => {
