@@ -26,6 +26,7 @@ serve: .venv/runtime ## Run the service on the embedded defaults
 	@$(BIN)/paybell serve --sample --sandbox
 
 replay: .venv/runtime ## Pay a purchase log (FILE=purchases.csv, JSON=1)
+	@test -n "$(FILE)" || { echo "Which purchase log? make replay FILE=purchases.csv"; exit 2; }
 	@$(BIN)/paybell replay $(FILE) $(json)
 
 test: check .venv/node ## Everything: checks, then all tests with PostgreSQL, RabbitMQ and real processes (THOROUGH=1)

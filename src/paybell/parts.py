@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from paybell.clock import Clock
-from paybell.errors import BrokerUnavailable, PaybellError
+from paybell.errors import Misconfigured, PaybellError
 from paybell.ids import SnowflakeIds
 from paybell.messaging.broker import Topology
+from paybell.messaging.declaring import Declaring
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.measures import measure_failures, measure_outbox
 from paybell.messaging.outbox import Outbox
@@ -33,9 +34,6 @@ Measure = Callable[[], Awaitable[Sequence[Measured]]]
 Opened = TypeVar("Opened")
 Service = TypeVar("Service")
 Section = TypeVar("Section")
-# A broker that is started together with us is up within this; longer is a mistake a person must see.
-BROKER_WAIT_SECONDS = 8.0
-_BROKER_POLL_SECONDS = 0.5
 # A database that takes payments says so at once.
 _READY_SECONDS = 1.5
 
@@ -115,12 +113,14 @@ class Host:
         self.checks: dict[str, Check] = {}
         self.measures: list[Measure] = [self._measure_roles]
         self.loops: list[Loop] = []
+        self.tasks: list[Task] = []
         self._urls = urls
         self._stack = stack
         self._databases: dict[str, Database] = {}
         self._watching: dict[str, Database] = {}
         self._outbox: Outbox | None = None
         self._broker: LocalBroker | RabbitBroker | None = None
+        self._declaring: Declaring | None = None
 
     def settings_of(self, kind: type[Section]) -> Section:
         """Return the settings of this process as one owner's, which sees no others."""
@@ -195,19 +195,20 @@ class Host:
         return self._broker
 
     async def declare(self, wanted: Topology) -> None:
-        """Declare a topology at a broker that may just be starting.
+        """Declare a topology, or have it declared as soon as a broker that is away is there.
 
         Raises:
-            BrokerUnavailable: not reached within `BROKER_WAIT_SECONDS`. Misconfigured: it refuses.
+            Misconfigured: the broker refuses. If it does so later, ``broker_refused`` has the error.
         """
-        deadline = self.clock.monotonic() + BROKER_WAIT_SECONDS
-        while True:
-            try:
-                return await self.broker.declare(wanted)
-            except BrokerUnavailable:
-                if self.clock.monotonic() >= deadline:
-                    raise
-                await self.clock.sleep(_BROKER_POLL_SECONDS)
+        if self._declaring is None:
+            self._declaring = Declaring(self.broker, self.clock)
+        if not await self._declaring.declare(wanted) and not self.tasks:
+            self.tasks.append(Task("broker", self._declaring.run))
+
+    @property
+    def broker_refused(self) -> "asyncio.Future[Misconfigured] | None":
+        """The error of a broker that came after the start and refused; None: there is nothing to wait for."""
+        return self._declaring.refused if self._declaring else None
 
     async def check_broker(self) -> None:
         """Make sure that publishing would be tried right now.

@@ -42,7 +42,7 @@ async def open_runtime(
         roles: some of `ROLES`.
 
     Raises:
-        DatabaseUnavailable, BrokerUnavailable: not reached within a bounded wait.
+        DatabaseUnavailable: not reached within a bounded wait; a broker is waited for without end.
         Misconfigured: something answers and refuses.
     """
     if settings.broker_url.startswith("local:") and ("background" in roles) != ("trade" in roles):
@@ -70,4 +70,5 @@ async def open_runtime(
         parts.checks = host.checks | parts.checks
         parts.measures += host.measures
         parts.loops += host.loops
+        parts.tasks += host.tasks
         yield Runtime(host, parts, traces)

@@ -19,6 +19,8 @@ log = structlog.get_logger()
 BUSY_SECONDS, IDLE_SECONDS = 0.02, 1.0
 # After a failure; a broker or database that comes back is noticed within the larger one.
 RETRY_FIRST_SECONDS, RETRY_MOST_SECONDS = 0.1, 2.0
+# What is away is said at once, and again so often while it stays away.
+SAID_AGAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +49,16 @@ class Task:
 async def run_loop(loop: Loop, stop: asyncio.Event, clock: Clock) -> None:
     """Repeat a loop's step until stopped; a step that has begun is finished."""
     idle = exponential(first=BUSY_SECONDS, limit=loop.idle_seconds)
-    trouble = _trouble()
+    trouble, report = _trouble(), _Report(loop.name, clock)
     while not stop.is_set():
         try:
             found = await loop.step()
         except Exception as error:  # noqa: BLE001 - see the module: a loop never dies of its work
-            _report(loop.name, error)
+            report.of(error)
             await _pause(next(trouble), stop, None, clock)
             continue
         trouble = _trouble()
+        report.well()
         if found:
             idle = exponential(first=BUSY_SECONDS, limit=loop.idle_seconds)
             if found < loop.full:
@@ -66,13 +69,15 @@ async def run_loop(loop: Loop, stop: asyncio.Event, clock: Clock) -> None:
 
 async def run_task(task: Task, stop: asyncio.Event, clock: Clock) -> None:
     """Keep a task running until stopped."""
-    trouble = _trouble()
+    trouble, report = _trouble(), _Report(task.name, clock)
     while not stop.is_set():
         started = clock.monotonic()
         try:
             await task.run(stop)
         except Exception as error:  # noqa: BLE001 - as above
-            _report(task.name, error)
+            if clock.monotonic() - started > RETRY_MOST_SECONDS:  # it had been well
+                report.well()
+            report.of(error)
         if clock.monotonic() - started > RETRY_MOST_SECONDS:
             trouble = _trouble()
         await _pause(next(trouble), stop, None, clock)
@@ -82,13 +87,29 @@ def _trouble() -> Iterator[float]:
     return exponential(first=RETRY_FIRST_SECONDS, limit=RETRY_MOST_SECONDS, jitter=random.Random())  # noqa: S311
 
 
-def _report(name: str, error: Exception) -> None:
-    if isinstance(error, Unavailable):
-        log.warning("loop_waits", loop=name, code=error.code, detail=str(error))
-    elif isinstance(error, PaybellError):
-        log.error("loop_refused", loop=name, code=error.code, detail=str(error))
-    else:
-        log.error("loop_failed", loop=name, **with_traceback(error))
+class _Report:
+    """Says what is wrong with a loop: an outage at once and then once a minute, anything else each time."""
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self._name = name
+        self._clock = clock
+        self._said_until = 0.0
+        self._code = ""
+
+    def well(self) -> None:
+        """Begin anew: the next outage is said at once."""
+        self._code = ""
+
+    def of(self, error: Exception) -> None:
+        if isinstance(error, Unavailable):
+            now = self._clock.monotonic()
+            if error.code != self._code or now >= self._said_until:
+                self._code, self._said_until = error.code, now + SAID_AGAIN_SECONDS
+                log.warning("loop_waits", loop=self._name, code=error.code, detail=str(error))
+        elif isinstance(error, PaybellError):
+            log.error("loop_refused", loop=self._name, code=error.code, detail=str(error))
+        else:
+            log.error("loop_failed", loop=self._name, **with_traceback(error))
 
 
 async def _pause(seconds: float, stop: asyncio.Event, wake: asyncio.Event | None, clock: Clock) -> None:

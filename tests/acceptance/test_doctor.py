@@ -15,10 +15,11 @@ import pytest
 from amqp import rabbit, stranger
 from presence import present
 from relaying import pay, relay
-from serving import PEPPER_SETTING, SECRET, run
+from serving import PEPPER_SETTING, SECRET, fresh_databases, run
 from support import Databases, PaySide, admin, connected
 
 from paybell.clock import SystemClock
+from paybell.diagnosis.broker import delivery_limit
 from paybell.diagnosis.examination import examine
 from paybell.diagnosis.findings import Finding
 from paybell.messaging.broker import Denied
@@ -85,6 +86,35 @@ async def test_a_setting_that_cannot_be_read(sound: dict[str, Any]) -> None:
 
     assert [(one.part, one.state) for one in found] == [("settings", "error")]
     assert "PAYBELL_SETTLE_BATCH_MAX" in found[0].what
+
+
+async def test_a_variable_that_is_no_setting(sound: dict[str, Any]) -> None:
+    found = [one async for one in examine(SystemClock(), {"PAYBELL_PROT": "1"}, **sound)]
+
+    (slip,) = [one for one in found if one.part == "settings" and one.state == "warning"]
+    assert slip.what == "PAYBELL_PROT is no setting and is ignored"
+    assert slip.advice == "Did you mean PAYBELL_PORT?"
+
+
+async def test_a_database_that_is_read_only(sound: dict[str, Any], postgres: Databases) -> None:
+    """As a standby is, or one that was closed for maintenance."""
+    urls = await fresh_databases(postgres)
+    name = urls["pay"].partition("?")[0].rpartition("/")[2]
+    await admin(postgres.pay, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+
+    found = await troubles(sound, database_url=urls["pay"])
+
+    assert "read-only" in found["pay database"]
+
+
+def test_quorum_queues_that_drop_what_came_back_too_often() -> None:
+    """From RabbitMQ 4 on they do by default; classic ones and older versions do not."""
+    (found,) = delivery_limit("4.1.2", "quorum")
+
+    assert found.state == "warning"
+    assert "delivery-limit" in found.advice
+    assert not [*delivery_limit("3.13.7", "quorum"), *delivery_limit("4.1.2", "classic")]
+    assert not [*delivery_limit("", "quorum")]
 
 
 async def test_short_secrets_where_others_can_reach_us(sound: dict[str, Any]) -> None:

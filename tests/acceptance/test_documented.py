@@ -155,6 +155,7 @@ async def test_the_readme_can_be_typed(home: Path) -> None:
 
     assert '"TRADE_SUCCESS"' in said
     assert '"orderId":"1001"' in said
+    assert '"PAID"' in said.splitlines()[-1]
 
 
 async def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ async def test_a_file_is_compared_whole_and_the_answer_says_with_what(
     assert cut[0] == 1
     assert "missing there" in cut[1]
     assert many[0] == 1
-    assert "… and 10 more; --json has them all." in many[1]
+    assert "50 of 60; --json has them all." in many[1]
     assert "of no period, since no line is a transfer of ours" in many[1]
     assert repair[0] == folder[0] == 1
     assert "--repair changes nothing of a file; run it without --file." in repair[1]

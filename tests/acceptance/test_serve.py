@@ -1,23 +1,40 @@
 """``paybell serve`` as a process: how it starts, ends, dies and comes back."""
 
 import asyncio
+import dataclasses
 import os
 import re
 import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from serving import PEPPER_SETTING, SECRET, Client, Process, fresh_user, lasting, process, run
-from support import PASSWORD, connected, until
+import structlog
+from amqp import line
+from serving import (
+    PEPPER_SETTING,
+    SECRET,
+    SETTINGS,
+    Client,
+    Line,
+    Process,
+    fresh_databases,
+    fresh_user,
+    in_process,
+    lasting,
+    process,
+    run,
+)
+from support import PASSWORD, Databases, connected, until
 
 from paybell.serving.counts_folder import counts_folder
+from paybell.testing.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -448,23 +465,111 @@ async def test_no_piece_of_the_brokers_password_is_printed(home: Path, password:
 
 
 @pytest.mark.parametrize(
-    "broker_url",
+    ("broker_url", "workers"),
     [
-        f"amqp://u:{PASSWORD_IN_URL}@127.0.0.1:9",
-        f"amqp://u:{PASSWORD_IN_URL}@127.0.0.1:9,amqp://u:{PASSWORD_IN_URL}@127.0.0.1:10",
-        f"amqp://u:{PASSWORD_IN_URL}@host.invalid:5672",
+        (f"amqp://u:{PASSWORD_IN_URL}@127.0.0.1:9,amqp://u:{PASSWORD_IN_URL}@127.0.0.1:10", 1),
+        (f"amqp://u:{PASSWORD_IN_URL}@host.invalid:5672", 2),
     ],
-    ids=["nobody listens", "two of them", "no such host"],
+    ids=["nobody listens", "no such host, and workers"],
 )
-async def test_a_broker_that_cannot_be_reached_is_named(home: Path, broker_url: str) -> None:
-    """After a bounded wait, from one process or several."""
-    async with lasting(15 * SLOWNESS):
-        sentence = await refused(home=home, broker_url=broker_url)
-    with_workers = await refused("serve", "--workers", "2", home=home, broker_url=broker_url)
+async def test_a_broker_that_cannot_be_reached_is_named_and_waited_for(
+    home: Path, broker_url: str, workers: int
+) -> None:
+    """From one process or several, which are alive and not ready meanwhile."""
+    arguments = ("serve", "--workers", str(workers))
+    with process(*arguments, log=home / "log", home=home, port=0, broker_url=broker_url) as service:
+        async with Client.open(await service.url()) as client:
 
-    assert "PAYBELL_BROKER_URL" in sentence
-    assert "hunter2" not in sentence + with_workers
-    assert with_workers.partition(".")[0] == sentence.partition(".")[0]
+            async def answers() -> bool:
+                with suppress(aiohttp.ClientError):
+                    return (await client.get("/healthz")).status == 200
+                return False
+
+            await until(answers)
+            ready = await client.get("/readyz")
+
+            async def named() -> bool:
+                return service.said.count("broker_away") >= workers
+
+            await until(named)
+
+    assert ready.refusal == (503, "not_ready")
+    assert ready.json["checks"]["broker"] == "The broker is not connected, or it blocks publishers."
+    assert "PAYBELL_BROKER_URL" in service.said
+    assert "hunter2" not in service.said
+    # Once for the supervisor, which tries everything first, and once for each worker.
+    assert service.said.count("broker_away") <= workers + 1
+
+
+@pytest.mark.rabbitmq
+async def test_a_broker_that_comes_later_gets_what_was_paid_meanwhile(
+    postgres: Databases, rabbitmq_url: str
+) -> None:
+    async with line(rabbitmq_url) as broker:
+        broker.refuse()
+        settings = dataclasses.replace(SETTINGS, broker_url=broker.url)
+        with structlog.testing.capture_logs() as logs:
+            async with in_process(await fresh_databases(postgres), settings) as shop:
+                user = fresh_user()
+                await shop.client.fund(user, 100)
+                order = await shop.client.order(user, 100)
+                paid = await shop.client.pay(order["payOrderId"], user)
+                not_ready = await shop.client.get("/readyz")
+                broker.recover()
+                await shop.client.until_order(order["id"], "PAID")
+                await until_ready(shop.client)
+
+    assert paid.status == 200
+    assert not_ready.refusal == (503, "not_ready")
+    assert [one["event"] for one in logs].count("broker_away") == 1
+
+
+@pytest.mark.rabbitmq
+async def test_a_broker_that_comes_later_and_refuses_ends_the_process(home: Path, rabbitmq_url: str) -> None:
+    async with line(rabbitmq_url) as broker:
+        broker.refuse()
+        url = f"amqp://guest:{PASSWORD_IN_URL}@{broker.url.rpartition('@')[2]}"
+        with process("serve", log=home / "log", home=home, port=0, broker_url=url) as service:
+            await service.url()
+            broker.recover()
+            code = await service.ended()
+
+    assert code == 1
+    assert service.said.splitlines()[-1].startswith("paybell: RabbitMQ refuses us, check PAYBELL_BROKER_URL.")
+
+
+async def test_a_database_that_comes_later_is_waited_for(
+    home: Path, postgres: Databases, tmp_path: Path
+) -> None:
+    """After a reboot, in whatever order: alive, not ready, and then as if nothing had been."""
+    way = Line(await fresh_databases(postgres), tmp_path)
+    await way.cut()
+    port = free_port()
+    with process(
+        "serve",
+        log=home / "log",
+        home=home,
+        port=port,
+        jwt_secret=SECRET,
+        pin_pepper=PEPPER_SETTING,
+        database_url=way.urls["pay"],
+        trade_database_url=way.urls["trade"],
+    ) as service:
+
+        async def waits() -> bool:
+            return "database_away" in service.said
+
+        await until(waits, seconds=30)
+        async with Client.open(f"http://127.0.0.1:{port}") as client:
+            alive, ready = await client.get("/healthz"), await client.get("/readyz")
+            way.mend()
+            await until_ready(client)
+
+    assert alive.json == {"status": "ok"}
+    assert ready.refusal == (503, "not_ready")
+    assert service.said.count("database_away") == 1
+    assert "PAYBELL_DATABASE_URL: " in service.said
+    assert not service.tracebacks
 
 
 @pytest.mark.rabbitmq

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,27 @@ async def test_a_slip_of_the_fingers_in_a_variable_is_named_by_every_command(hom
     _, said = await run("token", "7", log=home / "log", home=home, prot=8001)
 
     assert said.splitlines()[0] == "PAYBELL_PROT is no setting and is ignored; did you mean PAYBELL_PORT?"
+
+
+async def test_help_describes_each_command_and_shows_no_internals(home: Path) -> None:
+    _, said = await run("--help", log=home / "log", home=home)
+    _, doctor = await run("doctor", "--help", log=home / "doctor", home=home)
+
+    names = re.findall(r"^│ ([a-z]\S*)", said, re.MULTILINE)
+    described = re.findall(r"^│ ([a-z]\S*) +[A-Z]\w+ ", said, re.MULTILINE)
+    assert described == names
+    assert {"serve", "doctor", "token", "dead-letters"} <= set(described)
+    assert not re.search(r"--empty-|default: (False|\"\"|\()", doctor)
+
+
+def test_make_replay_without_a_file_says_what_is_missing() -> None:
+    done = subprocess.run(
+        ["make", "--silent", "--assume-old=.venv/runtime", "replay"],  # noqa: S607
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "make replay FILE=purchases.csv" in done.stdout

@@ -15,9 +15,13 @@ app = cyclopts.App(
     help="Pays orders out of balances and makes sure that everybody who needs to know is notified.",
     version=__version__,
     result_action="return_value",
+    # Help shows a default that says something; and lists have no option that empties them.
+    default_parameter=cyclopts.Parameter(
+        negative_iterable=(), show_default=lambda value: None if value in (False, "", ("all",)) else value
+    ),
 )
 # Named, not imported: a command loads what it needs itself, so that a small one answers at once.
-for name in (
+_COMMANDS = (
     "serve",
     "migrate",
     "token",
@@ -32,7 +36,8 @@ for name in (
     "verify",
     "doctor",
     "sandbox",
-):
+)
+for name in _COMMANDS:
     module = name.replace("-", "_")
     app.command(f"paybell.cli.{module}:{module}", name=name)
 
@@ -47,6 +52,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # an arrow that a terminal cannot show fails no command
             stream.reconfigure(errors="replace")
+    if sys.argv[1:] in ([], ["-h"], ["--help"]):
+        for name in _COMMANDS:  # loaded, so that the list has each one's first sentence
+            _ = app[name]
     try:
         _warn()
         sys.exit(app() or 0)

@@ -76,6 +76,9 @@ async def list_(
     """List messages that could not be applied, oldest first."""
     async with _failures(listeners) as store:
         found = await store.list(Chosen(reason=reason), state=state, limit=most)
+        total = len(found)
+        if total == most:
+            total = await store.count(Chosen(reason=reason), state=state)
     if json:
         print_json([_members(one) for one in found])
         return 0
@@ -84,6 +87,8 @@ async def list_(
         cells = (one.id, one.listener, one.event_id, one.reason, one.attempts, one.received)
         table.add_row(*map(_plain, cells), rfc3339(one.last_failed_at))
     out.print(table)
+    if total > len(found):
+        out.print(f"{len(found):,} of {total:,}; --most shows more.")
     return 0
 
 

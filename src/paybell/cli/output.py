@@ -35,11 +35,11 @@ def operator() -> str:
     return f"cli:{getuser()}"
 
 
-def say_how_many_more(found: int, shown: int, kept: int) -> None:
-    """Say how many rows are not shown, and how many of them ``--json`` has."""
+def say_how_many(found: int, shown: int, kept: int) -> None:
+    """Say how many of the rows are shown unless all are, and how many of them ``--json`` has."""
     if found > shown:
         rest = "has them all" if kept >= found else f"has the first {kept:,}"
-        out.print(f"… and {found - shown:,} more; --json {rest}.")
+        out.print(f"{shown:,} of {found:,}; --json {rest}.")
 
 
 def print_json(result: object) -> None:

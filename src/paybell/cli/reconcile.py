@@ -13,7 +13,7 @@ from rich.progress import SpinnerColumn, TextColumn
 from rich.table import Table
 
 from paybell.cli.options import Flag
-from paybell.cli.output import err, operator, out, print_json, say_how_many_more
+from paybell.cli.output import err, operator, out, print_json, say_how_many
 from paybell.cli.reconcile_channel import BillChannel, match_channel
 from paybell.cli.reconcile_file import match_file
 from paybell.clock import Clock, SystemClock
@@ -194,7 +194,7 @@ def _show(progress: Progress, found: Sequence[Difference]) -> None:
                 str(one.number), one.kind.value.replace("_", " "), _words(one.pay), _words(one.trade)
             )
         out.print(table)
-        say_how_many_more(progress.differences, SHOWN_MAX, len(found))
+        say_how_many(progress.differences, SHOWN_MAX, len(found))
     out.print(_sentence(progress) + ".")
     if progress.differences > progress.repaired:
         out.print(

@@ -13,7 +13,7 @@ from paybell.channels.alipay.opening import PAGE, QR
 from paybell.channels.bill_matching import Matched, match_bill
 from paybell.channels.bills import Difference, Entry, Key
 from paybell.channels.wechat import bill as wechat
-from paybell.cli.output import out, print_json, say_how_many_more
+from paybell.cli.output import out, print_json, say_how_many
 from paybell.clock import Clock
 from paybell.errors import InvalidRequest
 from paybell.money import format_amount
@@ -105,7 +105,7 @@ def _show(channel: str, matched: Matched) -> None:
         for one in matched.differences[:SHOWN_MAX]:
             table.add_row(*_row(one))
         out.print(table)
-        say_how_many_more(len(matched.differences), SHOWN_MAX, len(matched.differences))
+        say_how_many(len(matched.differences), SHOWN_MAX, len(matched.differences))
     out.print(
         f"{matched.rows:,} rows of {channel}'s bill, {matched.entered:,} payments and refunds entered here, "
         f"{len(matched.differences):,} differ.",

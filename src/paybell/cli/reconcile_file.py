@@ -6,7 +6,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from paybell.cli.output import out, print_json, say_how_many_more
+from paybell.cli.output import out, print_json, say_how_many
 from paybell.clock import Clock, rfc3339
 from paybell.errors import InvalidRequest
 from paybell.serving.databases import prepared
@@ -71,7 +71,7 @@ def _show(result: Matched) -> None:
             what = one.what.replace("_", " ")
             table.add_row(str(one.line or ""), Text(one.reference), what, Text(one.theirs), one.ours)
         out.print(table)
-        say_how_many_more(result.counts.total(), SHOWN_MAX, len(result.mismatches))
+        say_how_many(result.counts.total(), SHOWN_MAX, len(result.mismatches))
     compared = ", ".join(result.currencies) + " " + " and ".join(_NAMES[kind] for kind in result.kinds)
     if result.period is None:
         when = "of no period, since no line is a transfer of ours"

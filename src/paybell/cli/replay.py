@@ -121,7 +121,7 @@ def _report(work: LogReplay, books: Audit, seconds: float, *, json: bool) -> Non
     for row in work.listed:
         out.print(f"line {row.line}: {row.reason} ({escape(row.detail)})", highlight=False)
     if work.reasons.total() > len(work.listed):
-        out.print(f"… and {work.reasons.total() - len(work.listed):,} more rows that were not paid.")
+        out.print(f"{len(work.listed):,} of {work.reasons.total():,} rows that were not paid.")
     table = Table(str(work.path), "", show_header=True)
     lines: dict[str, object] = {
         "orders in the file": work.rows,

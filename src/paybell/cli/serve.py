@@ -21,7 +21,8 @@ from paybell.clock import SystemClock
 from paybell.environment.reading import service_links, unknown_variables
 from paybell.errors import Misconfigured
 from paybell.messaging.broker_url import broker_places, unencrypted_places
-from paybell.serving.databases import databases, databases_of, is_embedded, prepare
+from paybell.serving.arrival import prepare_patiently
+from paybell.serving.databases import databases, databases_of, is_embedded
 from paybell.serving.logs import configure_logs
 from paybell.settings import ROLES, Settings, read_settings
 from paybell.settings.secrets import with_secrets
@@ -78,7 +79,7 @@ def serve(
         urls = stack.enter_context(databases(settings, names))
         ready = partial(_greet, settings, sample=sample, embedded=is_embedded(settings, names))
         if not inherited:
-            uvloop.run(prepare(settings, urls, SystemClock()))
+            uvloop.run(prepare_patiently(settings, urls, SystemClock(), sockets[0]))
         server = loading.result()
         if workers > 1:
             uvloop.run(server.try_parts(settings, urls, roles))

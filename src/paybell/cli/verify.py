@@ -8,7 +8,7 @@ from rich.progress import SpinnerColumn, TextColumn
 from rich.table import Table
 
 from paybell.cli.options import Flag
-from paybell.cli.output import err, out, print_json, say_how_many_more
+from paybell.cli.output import err, out, print_json, say_how_many
 from paybell.clock import SystemClock
 from paybell.serving.databases import prepared
 from paybell.settings import read_settings
@@ -96,7 +96,7 @@ def _show(found: LedgerProgress, keys: SealKeys) -> None:
         for one in found.findings[:SHOWN_MAX]:
             table.add_row(one.table, str(one.row), one.what.replace("_", " "), one.detail)
         out.print(table)
-        say_how_many_more(found.kinds.total(), SHOWN_MAX, len(found.findings))
+        say_how_many(found.kinds.total(), SHOWN_MAX, len(found.findings))
     out.print(_sentence(found).removesuffix(" …") + ".")
     out.print(_chain(found, keys))
     if found.findings:

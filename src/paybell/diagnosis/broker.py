@@ -1,6 +1,6 @@
 """The broker: reached, with the needed topology, consumed by ours alone, and taking messages."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
@@ -19,6 +19,8 @@ from paybell.trade.presence import LOOKS, ForeignConsumers, processes
 _CONFIRM_SECONDS = 3.0
 # Between looks at who consumes.
 _LOOK_SECONDS = 0.3
+# From this version on quorum queues have a delivery limit of 20 where no policy sets one.
+_LIMITING_VERSION = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -42,6 +44,8 @@ async def examine_broker(settings: Settings, roles: frozenset[str], clock: Clock
             yield Finding("topology", "ok", "exchanges and queues are as they must be")
             with suppress(PaybellError):  # whatever it is, it has been said, or will be
                 yield await (_listeners(settings, broker, clock) if "trade" in roles else _others(broker))
+            for finding in delivery_limit(await broker.server_version(), settings.queue_type):
+                yield finding
             yield await _publishing(broker)
     except Misconfigured as error:
         part = "topology" if "refuses the" in str(error) else "broker"
@@ -80,6 +84,20 @@ async def _others(broker: RabbitBroker) -> Finding:
     state = await broker.look_at(TRADE_QUEUE)
     consumers = state.consumers if state else 0
     return Finding("listeners", "ok", f"{consumers} consumers of {TRADE_QUEUE}, none of the role trade")
+
+
+def delivery_limit(version: str, queue_type: str) -> Iterator[Finding]:
+    """Say what quorum queues do by themselves from RabbitMQ 4 on; a policy against it cannot be seen."""
+    major = version.partition(".")[0]
+    if queue_type == "quorum" and major.isdecimal() and int(major) >= _LIMITING_VERSION:
+        yield Finding(
+            "delivery limit",
+            "warning",
+            f"RabbitMQ {version} drops a message of a quorum queue that came back 20 times, unless a policy "
+            "says otherwise",
+            "Set one, of which doctor cannot know: rabbitmqctl set_policy paybell '^trade\\.' "
+            "'{\"delivery-limit\": -1}' --apply-to queues.",
+        )
 
 
 async def _publishing(broker: RabbitBroker) -> Finding:

@@ -99,6 +99,12 @@ class FailureStore:
         )
         return [FailedDelivery(**row) for row in rows]
 
+    async def count(self, chosen: "Chosen", *, state: str) -> int:
+        """Return how many failures of a state `list` would come to; up to 100,000 are counted."""
+        row = await self._database.fetch_one(_SQL["count_chosen"], state, chosen.reason, chosen.listener)
+        assert row is not None
+        return int(row["rows"])
+
     async def groups(self) -> Sequence[FailureCount]:
         """Return how many there are of each state, listener and reason; at most 100 of these."""
         return [FailureCount(**row) for row in await self._database.fetch(_SQL["group_failures"])]

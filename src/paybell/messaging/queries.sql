@@ -245,6 +245,13 @@ WHERE ($1::text IS NULL OR state = $1)
 ORDER BY id
 LIMIT $4;
 
+-- name: count_chosen
+SELECT count(*) AS rows FROM (
+    SELECT 1 FROM failed_deliveries
+    WHERE state = $1 AND ($2::text IS NULL OR reason = $2) AND ($3::text IS NULL OR listener = $3)
+    LIMIT 100000
+) AS bounded;
+
 -- name: group_failures
 SELECT state, listener, reason, count(*) AS rows, min(first_failed_at) AS since
 FROM failed_deliveries

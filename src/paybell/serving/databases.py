@@ -89,15 +89,22 @@ async def prepared(
         yield urls
 
 
-async def prepare(settings: Settings, urls: Mapping[str, str], clock: Clock, *, fill: bool = True) -> None:
+async def prepare(
+    settings: Settings,
+    urls: Mapping[str, str],
+    clock: Clock,
+    *,
+    fill: bool = True,
+    wait_seconds: float = WAIT_SECONDS,
+) -> None:
     """Bring embedded databases, and if ``fill`` empty ones, to the newest schema; insist on it for others.
 
     Raises:
-        DatabaseUnavailable: one does not answer within `WAIT_SECONDS`; the sentence names its variable.
+        DatabaseUnavailable: one does not answer within this wait; the sentence names its variable.
         Misconfigured: one refuses us, or is behind; migrating it is the operator's decision.
     """
     embedded = {"pay": not settings.database_url, "trade": not settings.trade_database_url}
-    deadline = clock.monotonic() + WAIT_SECONDS
+    deadline = clock.monotonic() + wait_seconds
     for name, url in urls.items():
         with named(name):
             for schema in SCHEMAS[name]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -95,8 +95,12 @@ async def run_server(
         if ready is not None:
             ready()
         stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait([stopped, served.http], return_when=asyncio.FIRST_COMPLETED)
+        refused = served.runtime.host.broker_refused
+        ends: list[asyncio.Future[Any]] = [stopped, served.http, *([refused] if refused else [])]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
+        if refused and refused.done():
+            raise refused.result()
         log.info("service_stopping")
     log.info("service_stopped")
 

@@ -45,6 +45,10 @@ class RabbitBroker:
         publisher = self._publisher
         return publisher is not None and not publisher.link.lost.done() and not publisher.link.blocked
 
+    async def server_version(self) -> str:
+        """Return the broker's version, such as 4.1.2; empty if it does not say it."""
+        return (await self._open_consuming()).server_version
+
     async def declare(self, topology: Topology) -> None:
         """Make what is missing; see `Broker.declare`."""
         link = (await self._open_publisher()).link

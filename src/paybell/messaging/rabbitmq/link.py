@@ -77,6 +77,12 @@ class Link:
             raise Misconfigured(f"RabbitMQ refuses us, check PAYBELL_BROKER_URL. {said}")
         raise BrokerUnavailable(f"RabbitMQ cannot be reached, start it or correct PAYBELL_BROKER_URL. {said}")
 
+    @property
+    def server_version(self) -> str:
+        """What the broker says of itself in its greeting, such as 4.1.2; empty if it does not."""
+        said = (self._connection.server_properties or {}).get("version", "")
+        return said.decode("latin-1") if isinstance(said, bytes) else str(said)
+
     def _expect_life(self, received: int, missed: int) -> None:
         now_received = self._connection.bytes_received
         missed = missed + 1 if now_received == received else 0
