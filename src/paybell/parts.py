@@ -11,11 +11,10 @@ from paybell.clock import Clock
 from paybell.errors import Misconfigured, PaybellError
 from paybell.ids import SnowflakeIds
 from paybell.messaging.broker import Topology
+from paybell.messaging.brokers import AnyBroker, broker_of
 from paybell.messaging.declaring import Declaring
-from paybell.messaging.local import LocalBroker
 from paybell.messaging.measures import measure_failures, measure_outbox
 from paybell.messaging.outbox import Outbox
-from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.messaging.settings import MessagingSettings
 from paybell.messaging.signatures import EventKeys
 from paybell.storage import WATCHING, Database
@@ -119,7 +118,7 @@ class Host:
         self._databases: dict[str, Database] = {}
         self._watching: dict[str, Database] = {}
         self._outbox: Outbox | None = None
-        self._broker: LocalBroker | RabbitBroker | None = None
+        self._broker: AnyBroker | None = None
         self._declaring: Declaring | None = None
 
     def settings_of(self, kind: type[Section]) -> Section:
@@ -183,14 +182,10 @@ class Host:
         return self._outbox
 
     @property
-    def broker(self) -> LocalBroker | RabbitBroker:
+    def broker(self) -> AnyBroker:
         """The broker, connected on first use."""
         if self._broker is None:
-            local = self.settings.broker_url.startswith("local:")
-            looks = self.settings.broker_declare == "look"
-            self._broker = (
-                LocalBroker() if local else RabbitBroker(self.settings.broker_url, only_looks=looks)
-            )
+            self._broker = broker_of(self.settings)
             self._stack.push_async_callback(self._broker.close)
         return self._broker
 
