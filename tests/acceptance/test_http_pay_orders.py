@@ -39,6 +39,7 @@ async def test_a_pay_order_shows_ids_as_strings_amounts_as_integers_and_times_in
         "succeededAt": None,
         "closedAt": None,
         "refundedAmount": 0,
+        "channel": None,
     }
     assert RFC3339_UTC.fullmatch(order["createdAt"])
     assert RFC3339_UTC.fullmatch(order["expiresAt"])
@@ -170,6 +171,7 @@ async def test_paying_debits_the_wallet_and_marks_the_order(http: Client) -> Non
         "status": "TRADE_SUCCESS",
         "statusCode": 3,
         "version": 2,
+        "channel": "balance",
         "succeededAt": reply.json["succeededAt"],
     }
     assert RFC3339_UTC.fullmatch(reply.json["succeededAt"])

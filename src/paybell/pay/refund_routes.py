@@ -46,7 +46,7 @@ class RefundView(msgspec.Struct, rename="camel"):
     status: RefundStatus
 
 
-class RefundList(msgspec.Struct):
+class RefundsOfPayOrder(msgspec.Struct):
     """A payment's refunds, oldest first."""
 
     refunds: list[RefundView]
@@ -123,8 +123,8 @@ def refund_routes(service: RefundService) -> Router:
         opt=scope("refunds:write"),
         responses=PROBLEMS.refusals(InvalidId, InsufficientScope, PayOrderNotFound),
     )
-    async def read_refunds(request: Caller, pay_order_id: PathId) -> RefundList:
+    async def read_refunds(request: Caller, pay_order_id: PathId) -> RefundsOfPayOrder:
         order, refunds = await service.find(parse_id(pay_order_id), request.user.merchant_id)
-        return RefundList([view(one, order) for one in refunds])
+        return RefundsOfPayOrder([view(one, order) for one in refunds])
 
     return Router("/pay-orders", route_handlers=[refund, read_refunds], tags=["refunds"])
