@@ -52,6 +52,27 @@ async def test_an_operator_refunds_any_merchants_payment_once_for_each_key(http:
     assert await deeds(http, who) == [("refund", f"40 CNY of pay order {order['id']}: torn")]
 
 
+async def test_a_payments_page_says_what_can_be_done_with_it_now(http: Client) -> None:
+    paid, unpaid, token = await other_shops(http, pay=True), await other_shops(http), http.token("c", "ops")
+
+    async def possible(order: dict[str, Any]) -> tuple[int, bool, bool]:
+        """How much can be given back; whether it may be closed, published again."""
+        found = (await http.get(f"/ops/payments/{order['id']}", token)).json["possible"]
+        return found["refundableAmount"], found["mayClose"], found["mayRepublish"]
+
+    before = [await possible(paid), await possible(unpaid)]
+    await refund(http, paid, "c", "k", amount=30, reason="torn")
+    await http.post(f"/ops/payments/{unpaid['id']}/close", token)
+    after = [await possible(paid), await possible(unpaid)]
+    page = (await http.get(f"/ops/payments/{paid['id']}", token)).json
+
+    assert before == [(100, False, True), (0, True, False)]
+    assert after == [(70, False, True), (0, False, True)]
+    assert [(one["amount"], one["reason"], one["status"]) for one in page["refunds"]] == [
+        (30, "torn", "SUCCEEDED")
+    ]
+
+
 async def test_a_refund_needs_a_reason_a_key_and_a_paid_order(http: Client) -> None:
     order, who = await other_shops(http), fresh_user()
 

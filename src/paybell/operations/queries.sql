@@ -36,6 +36,9 @@ ORDER BY rank LIMIT 1;
 
 -- name: pay_side
 SELECT pay_orders.*,
+       (SELECT coalesce(sum(owed.amount), 0)::bigint FROM attempts
+        JOIN channel_refunds AS owed ON owed.attempt_id = attempts.id AND owed.state = 'PENDING'
+        WHERE attempts.pay_order_id = pay_orders.id AND attempts.state = 'SUCCEEDED') AS on_its_way_back,
        CASE WHEN current_setting('track_commit_timestamp')::bool
             THEN pg_xact_commit_timestamp(transfers.xmin) END AS committed_at
 FROM pay_orders

@@ -11,7 +11,7 @@ from paybell.messaging.events import TRADE_CLOSED_QUEUE, TRADE_QUEUE, TRADE_REFU
 from paybell.operations.bodies import readable
 from paybell.pay.errors import PayOrderNotFound
 from paybell.pay.model import RefundStatus
-from paybell.pay.status import PayStatus
+from paybell.pay.status import OPEN, PayStatus
 from paybell.storage import Database, Record, load_queries
 from paybell.trade import store
 from paybell.trade.model import Order
@@ -52,6 +52,14 @@ class TimelineRefund(msgspec.Struct, frozen=True, rename="camel"):
     status: RefundStatus
 
 
+class Possible(msgspec.Struct, frozen=True, rename="camel"):
+    """What can be done now: how much can be given back (minor units), whether to close, to publish again."""
+
+    refundable_amount: int
+    may_close: bool
+    may_republish: bool
+
+
 class MessageView(msgspec.Struct, frozen=True, rename="camel"):
     """An event and where it is: ``outbox``, ``applied``, ``retry``, ``dead``.
 
@@ -87,6 +95,7 @@ class Timeline(msgspec.Struct, frozen=True, rename="camel"):
     transfers: list[TimelineTransfer]
     refunds: list[TimelineRefund]
     messages: list[MessageView]
+    possible: Possible
 
 
 class Timelines:
@@ -134,6 +143,7 @@ class Timelines:
             transfers=transfers,
             refunds=[_refund(row) for row in refunds],
             messages=messages,
+            possible=_possible(pay_order),
         )
 
     async def _messages(self, pay_order: Record) -> AsyncIterator[MessageView]:
@@ -174,6 +184,17 @@ class Timelines:
 
 def _refund(row: Record) -> TimelineRefund:
     return TimelineRefund(**{**row, "id": str(row["id"]), "status": RefundStatus(row["status"])})
+
+
+def _possible(pay_order: Record) -> Possible:
+    """Say what the pay order allows; what goes back by a channel is given back already, as it may arrive."""
+    status = PayStatus(pay_order["status"])
+    left = pay_order["amount"] - pay_order["refunded_amount"] - pay_order["on_its_way_back"]
+    return Possible(
+        refundable_amount=left if status is PayStatus.TRADE_SUCCESS else 0,
+        may_close=status in OPEN,
+        may_republish=status not in OPEN,
+    )
 
 
 def _steps(
