@@ -1,5 +1,6 @@
 """``paybell reconcile --channel``: a channel's bill beside what was entered here, each difference by name."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from elsewhere import opened_shop
-from stages import AlipayStage, Stage, WechatStage
+from stages import API_KEY, AlipayStage, Stage, StripeStage, WechatStage
 
 from paybell.channels.alipay.messages import BEIJING
 from paybell.testing import FrozenClock
@@ -18,12 +19,14 @@ NOON = datetime(2026, 1, 31, 4, tzinfo=UTC)
 DAY = NOON.astimezone(BEIJING).date().isoformat()
 
 
-def reconcile(url: str, name: str, bill: Path, *arguments: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "paybell", "reconcile", "--channel", name, "--file", str(bill), "--json"]
+def reconcile(url: str, name: str, bill: Path | None, *arguments: str, **more: str) -> tuple[int, str]:
+    file = [] if bill is None else ["--file", str(bill)]
+    command = [sys.executable, "-m", "paybell", "reconcile", "--channel", name, *file, "--json"]
     done = subprocess.run(  # noqa: S603 - our own command
         [*command, *arguments],
         env={
             **os.environ,
+            **more,
             "PAYBELL_DATABASE_URL": url,
             "PAYBELL_TRADE_DATABASE_URL": url,
             "PAYBELL_JWT_SECRET": "x" * 32,
@@ -83,3 +86,38 @@ async def test_a_bill_is_matched_to_the_last_row_and_each_difference_is_named(
         bill.write_bytes(bill.read_bytes()[:-20])
         assert "whole bill" in reconcile(pay_url, kind.name, bill, "--since", DAY)[1]
         assert "--since 2026-01-31" in reconcile(pay_url, kind.name, bill)[1]
+
+
+async def test_stripes_report_is_asked_for_and_matched(pay_url: str) -> None:
+    clock = FrozenClock(NOON)
+    async with (
+        StripeStage(clock).running() as stage,
+        opened_shop(pay_url, [stage.channel], clock=clock, notify_url=stage.notify_url) as shop,
+    ):
+        attempts = [
+            await shop.open(await shop.order(number, 100, ttl_seconds=7200), stage.name) for number in (1, 2)
+        ]
+        first, second = (stage.simulator.books.find(str(one.id)) for one in attempts)
+        assert first is not None
+        assert second is not None
+        stage.simulator.pay(first)
+        await shop.chase(60)
+        stage.simulator.books.pay(second, clock.now())
+        code, text = await asyncio.to_thread(
+            reconcile,
+            pay_url,
+            "stripe",
+            None,
+            "--since",
+            DAY,
+            PAYBELL_STRIPE_ACCOUNT="acct_1",
+            PAYBELL_STRIPE_API_KEYS=API_KEY,
+            PAYBELL_STRIPE_WEBHOOK_SECRETS="whsec_new",
+            PAYBELL_STRIPE_URL=stage.url,
+            PAYBELL_NOTIFY_URL="http://127.0.0.1:1",
+        )
+
+    assert code == 1, text
+    assert [(one["number"], one["what"]) for one in json.loads(text)["differences"]] == [
+        (str(attempts[1].id), "theirs_only")
+    ]

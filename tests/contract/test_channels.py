@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from stages import CLOCK, STAGES, STRANGERS_KEY, AlipayStage, Stage, WechatStage
+from stages import API_KEY, CLOCK, STAGES, STRANGERS_KEY, AlipayStage, Stage, StripeStage, WechatStage
 
 from paybell.channels.alipay import bill as alipay
 from paybell.channels.bills import Entry, Key
@@ -24,9 +24,15 @@ from paybell.channels.channel import (
     Unknown,
     Waiting,
 )
+from paybell.channels.errors import ChannelUnavailable
+from paybell.channels.keyring import Keyring
+from paybell.channels.stripe.api import StripeApi
+from paybell.channels.stripe.report import read_report
+from paybell.channels.stripe.signing import ApiKey
 from paybell.channels.wechat import bill as wechat
 from paybell.sandbox.books import NotPossible
 from paybell.sandbox.faults import Fault, Operation
+from paybell.testing import FrozenClock
 from paybell.testing.ports import free_port
 
 # After these nobody can know anything from the answer itself.
@@ -317,3 +323,37 @@ async def test_the_channels_own_bill_says_what_moved(
             Key("payment", second.attempt_id): Entry(100, "CNY", stage.trade(second).transaction_id),
             Key("refund", back.refund_id): Entry(77, "CNY", stage.trade(first).transaction_id),
         }
+
+
+async def test_stripes_balance_report_says_what_moved() -> None:
+    """In pages, without what is neither a payment nor a refund."""
+    async with StripeStage().running() as stage:
+        charges = [await paid(stage, number) for number in range(101, 124)]
+        back = stage.back(charges[0], 77)
+        await stage.channel.refund(back)
+        api = StripeApi(stage.url, stage.http, Keyring("PAYBELL_STRIPE_API_KEYS", API_KEY, ApiKey))
+        said = await read_report(api, CLOCK.now() - timedelta(days=1), CLOCK.now())
+
+        payments = {
+            Key("payment", one.attempt_id): Entry(one.amount, "CNY", stage.trade(one).transaction_id)
+            for one in charges
+        }
+        assert said == payments | {
+            Key("refund", back.refund_id): Entry(77, "CNY", stage.trade(charges[0]).transaction_id)
+        }
+        stage.fault(Operation.QUERY, Fault.HTML_502)
+        with pytest.raises(ChannelUnavailable):
+            await read_report(api, CLOCK.now() - timedelta(days=1), CLOCK.now())
+
+
+async def test_a_refund_is_made_once_also_when_stripe_has_forgotten_its_key() -> None:
+    clock = FrozenClock()
+    async with StripeStage(clock).running() as stage:
+        charge = await paid(stage)
+        back = stage.back(charge, 100)
+        stage.fault(Operation.REFUND, Fault.LOSE_ANSWER)
+        assert isinstance(await stage.channel.refund(back), Unknown)
+        clock.advance(25 * 3600)
+
+        assert isinstance(await stage.channel.refund(back), RefundDone)
+        assert stage.books(charge) == (1177, 100)

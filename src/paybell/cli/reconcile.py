@@ -57,7 +57,8 @@ async def reconcile(
             pay orders or the merchant's order numbers (payment), ids of refunds (refund), a top-up's
             `reference` or its Idempotency-Key (top_up).
         channel: the file is this channel's own bill of a day (--since 2026-01-31, a day in Beijing): Alipay's
-            ZIP, or WeChat Pay's text, packed or not. Each row is matched with what we entered.
+            ZIP, or WeChat Pay's text, packed or not. stripe has none: its API is asked for the balance
+            transactions of a day in UTC. Each row is matched with what we entered.
         kind: what all lines of the file are; without it what its column `kind` says, as in our own CSV
             statements, and payments when it has none.
         since: where the file's period begins: a day, or a time such as 2026-01-31T12:00:00Z. Without a period
@@ -67,10 +68,8 @@ async def reconcile(
     """
     clock = SystemClock()
     if channel is not None:
-        if file is None or repair or hours or kind:
-            raise InvalidRequest(
-                "--channel needs the bill as --file and its day as --since, and nothing else."
-            )
+        if repair or hours or kind:
+            raise InvalidRequest("--channel goes with --file, --since and --until only.")
         return await match_channel(channel, file, since, until, clock, json=json)
     period = _period(clock, since, until, hours)
     if file is not None:

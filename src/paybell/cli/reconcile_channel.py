@@ -1,7 +1,7 @@
 """``paybell reconcile --channel``: a channel's own bill beside what we entered of its money."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,9 @@ from paybell.channels.alipay.messages import BEIJING
 from paybell.channels.alipay.opening import PAGE, QR
 from paybell.channels.bill_matching import Matched, match_bill
 from paybell.channels.bills import Difference, Entry, Key
+from paybell.channels.http import ChannelHttp
+from paybell.channels.stripe.opening import stripe_api
+from paybell.channels.stripe.report import read_report
 from paybell.channels.wechat import bill as wechat
 from paybell.cli.output import out, print_json, say_how_many
 from paybell.clock import Clock
@@ -21,24 +24,35 @@ from paybell.serving.databases import prepared
 from paybell.settings import read_settings
 from paybell.storage import READING, Database
 
-BillChannel = Literal["alipay", "wechat"]
+BillChannel = Literal["alipay", "wechat", "stripe"]
 SHOWN_MAX = 50
 _READERS = {"alipay": ((QR, PAGE), alipay.read_bill), "wechat": (("wechat",), wechat.read_bill)}
 _BYTES_MAX = 64 * 1024 * 1024
 
 
 async def match_channel(
-    channel: BillChannel, path: Path, since: str | None, until: str | None, clock: Clock, *, json: bool
+    channel: BillChannel, path: Path | None, since: str | None, until: str | None, clock: Clock, *, json: bool
 ) -> int:
     """Match a bill and show what came of it; return the exit code, 0 when both sides are equal.
 
     Raises:
         InvalidRequest: the file cannot be read, or no day is given. BadBill: it is no whole bill.
+        ChannelUnavailable: Stripe did not answer.
     """
-    start, end = _days(since, until)
-    names, read = _READERS[channel]
-    bill = read(_content(path))
     settings = read_settings()
+    # Chinese channels count their days in Beijing.
+    start, end = _days(since, until, UTC if channel == "stripe" else BEIJING)
+    if channel == "stripe":
+        if path is not None:
+            raise InvalidRequest("Stripe is asked for its balance transactions; leave --file out.")
+        names: Sequence[str] = ("stripe",)
+        async with ChannelHttp.open() as http:
+            bill = await read_report(stripe_api(settings, http), start, end)
+    else:
+        if path is None:
+            raise InvalidRequest(f"Give the bill of {channel} as --file.")
+        names, read = _READERS[channel]
+        bill = read(_content(path))
     async with (
         prepared(settings, clock, ["pay"]) as urls,
         Database.open(urls["pay"], clock, connections=2, limits=READING) as database,
@@ -51,8 +65,7 @@ async def match_channel(
     return 1 if matched.differences else 0
 
 
-def _days(since: str | None, until: str | None) -> tuple[datetime, datetime]:
-    """Return the days of a bill, which Chinese channels count in Beijing."""
+def _days(since: str | None, until: str | None, zone: tzinfo) -> tuple[datetime, datetime]:
     try:
         first = date.fromisoformat(since or "")
         after = date.fromisoformat(until) if until else first + timedelta(days=1)
@@ -62,7 +75,7 @@ def _days(since: str | None, until: str | None) -> tuple[datetime, datetime]:
         ) from None
     if first >= after:
         raise InvalidRequest("The period ends before it begins; --until is not included.")
-    start, end = (datetime.combine(one, datetime.min.time(), BEIJING) for one in (first, after))
+    start, end = (datetime.combine(one, datetime.min.time(), zone) for one in (first, after))
     return start, end
 
 

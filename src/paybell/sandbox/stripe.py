@@ -19,6 +19,8 @@ from paybell.sandbox.simulator import Reply, Simulator
 _STATUS = {TradeState.OPEN: "open", TradeState.PAID: "complete", TradeState.CLOSED: "expired"}
 _REFUND = {RefundState.PENDING: "pending", RefundState.DONE: "succeeded", RefundState.FAILED: "failed"}
 _EXPIRES_MIN, _EXPIRES_MAX = timedelta(minutes=30), timedelta(hours=24)
+# How long an idempotency key is remembered.
+_KEYS_KEPT = timedelta(hours=24)
 Fields = dict[str, str]
 
 
@@ -33,7 +35,7 @@ class StripeSimulator(Simulator):
         self._bearers = {f"Bearer {key}" for key in api_keys}
         self._secrets = webhook_secrets
         self.webhook_url = ""
-        self._answers: dict[str, tuple[str, Reply]] = {}
+        self._answers: dict[str, tuple[str, Reply, datetime]] = {}
         self._metadata: dict[str, Fields] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -46,6 +48,7 @@ class StripeSimulator(Simulator):
             web.post(sessions + "/{id}/expire", self._route(Operation.CLOSE, self._expire)),
             web.post("/v1/refunds", self._route(Operation.REFUND, self._refund)),
             web.get("/v1/refunds", self._route(Operation.QUERY_REFUND, self._refunds)),
+            web.get("/v1/balance_transactions", self._route(Operation.QUERY, self._balance)),
             web.get("/c/pay/{token}", self._page),
         ]
 
@@ -71,14 +74,14 @@ class StripeSimulator(Simulator):
         fields = dict(parse_qsl(body.decode() or request.query_string))
         key = request.headers.get("Idempotency-Key", "") if request.method == "POST" else ""
         asked = hashlib.sha256(request.path.encode() + b"\n" + body).hexdigest()
-        if key in self._answers:
-            before, reply = self._answers[key]
+        if key in self._answers and self.clock.now() - self._answers[key][2] < _KEYS_KEPT:
+            before, reply, _ = self._answers[key]
             return reply if before == asked else _fault(400, "idempotency_error", "")
         reply = act(request, fields, fault)
         if fault is Fault.FAIL_AFTER:
             reply = self.failure(500)
         if key and (reply.status == 200 or reply.status >= 500):  # noqa: PLR2004 - validation is not kept
-            self._answers[key] = asked, reply
+            self._answers[key] = asked, reply, self.clock.now()
         return reply
 
     def _create(self, _: web.Request, fields: Fields, fault: Fault | None) -> Reply:
@@ -182,6 +185,30 @@ class StripeSimulator(Simulator):
             for back in trade.refunds.values()
         ]
         return _ok({"object": "list", "data": found, "has_more": False})
+
+    def _balance(self, _: web.Request, fields: Fields, fault: Fault | None) -> Reply:
+        """List what moved, each with the charge or refund behind it, and a fee that is nobody's."""
+        del fault
+        rows: list[dict[str, object]] = [{"id": "txn_fee", "type": "stripe_fee", "source": None}]
+        for trade in self.books:
+            if trade.state is TradeState.PAID and trade.paid_at is not None:
+                charge = {
+                    "id": f"ch_{trade.token}",
+                    "amount": trade.amount,
+                    "currency": trade.currency,
+                    "payment_intent": trade.transaction_id,
+                    "metadata": {"attempt": trade.number},
+                }
+                rows.append({"id": f"txn_{trade.token}", "type": "charge", "source": charge})
+            rows += [
+                {"id": f"txn_{back.number}", "type": "refund", "source": self._back(trade, back)}
+                for back in trade.refunds.values()
+                if back.state is RefundState.DONE
+            ]
+        ids, most = [row["id"] for row in rows], int(fields.get("limit", "10"))
+        start = ids.index(fields["starting_after"]) + 1 if "starting_after" in fields else 0
+        page = rows[start : start + most]
+        return _ok({"object": "list", "data": page, "has_more": start + most < len(rows)})
 
     def _back(self, trade: Trade, back: BackMoney) -> dict[str, object]:
         return {

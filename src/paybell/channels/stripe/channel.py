@@ -1,8 +1,6 @@
 """Stripe as a channel: a Checkout session that the buyer's browser is sent to, for cards."""
 
-from collections.abc import Mapping
 from datetime import timedelta
-from http import HTTPStatus
 
 import structlog
 
@@ -35,6 +33,7 @@ from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring
 from paybell.channels.strict_json import Malformed
 from paybell.channels.stripe import messages
+from paybell.channels.stripe.api import StripeApi
 from paybell.channels.stripe.messages import Fault, Refund, Session
 from paybell.channels.stripe.signing import ApiKey, Secret, fault_of
 from paybell.clock import Clock
@@ -89,7 +88,8 @@ class StripeChannel:
         self.name, self.schedule = name, schedule
         self.offer = Offer(_CURRENCIES, 1, messages.AMOUNT_MAX, shortest)
         self.keyrings = (api_keys, secrets)
-        self._account, self._base_url, self._http, self._clock = account, base_url, http, clock
+        self._account, self._clock = account, clock
+        self._api = StripeApi(base_url, http, api_keys)
         self._api_keys, self._secrets = api_keys, secrets
         self.merchant = self._identity(live=api_keys.newest.live)
 
@@ -138,7 +138,7 @@ class StripeChannel:
                 "metadata": {"attempt": back.charge.attempt_id, "refund": back.refund_id},
             }
         )
-        answer = await self._call("POST", messages.path("refunds"), form, f"refund-{back.refund_id}")
+        answer = await self._api.call("POST", messages.path("refunds"), form, f"refund-{back.refund_id}")
         if isinstance(answer, Fault):
             refused = answer.code in _REFUND_REFUSED
             return RefundFailed(answer.code, answer.message) if refused else _unknown(answer)
@@ -152,7 +152,7 @@ class StripeChannel:
     async def query_refund(self, back: Return) -> RefundSaid:
         """Look for the refund among those of the payment."""
         query = messages.form({"payment_intent": back.transaction_id, "limit": 100}).decode()
-        answer = await self._call("GET", f"{messages.path('refunds')}?{query}")
+        answer = await self._api.call("GET", f"{messages.path('refunds')}?{query}")
         if isinstance(answer, Fault):
             return _unknown(answer)
         if not isinstance(answer, bytes):
@@ -216,7 +216,7 @@ class StripeChannel:
 
     async def _page(self, since: int, after: str) -> tuple[list[Session], bool] | Unknown | NotSent:
         query = {"created": {"gte": since}, "limit": 100, **({"starting_after": after} if after else {})}
-        answer = await self._call("GET", f"{messages.path(_SESSIONS)}?{messages.form(query).decode()}")
+        answer = await self._api.call("GET", f"{messages.path(_SESSIONS)}?{messages.form(query).decode()}")
         if isinstance(answer, Fault):
             return _unknown(answer)
         if not isinstance(answer, bytes):
@@ -264,36 +264,13 @@ class StripeChannel:
     async def _session(
         self, method: str, path: str, form: bytes = b"", key: str = ""
     ) -> Session | Fault | Unknown | NotSent:
-        answer = await self._call(method, path, form, key)
+        answer = await self._api.call(method, path, form, key)
         if not isinstance(answer, bytes):
             return answer
         try:
             return messages.read_session(answer)
         except Malformed as error:
             return Unknown(str(error))
-
-    async def _call(
-        self, method: str, path: str, form: bytes = b"", key: str = ""
-    ) -> bytes | Fault | Unknown | NotSent:
-        """Call; return the body of a success, a documented refusal, or what is not known."""
-        headers: Mapping[str, str] = {
-            "Authorization": self._api_keys.newest.bearer,
-            "Stripe-Version": messages.VERSION,
-            "Accept": "application/json",
-        }
-        if form:
-            headers = {**headers, "Content-Type": "application/x-www-form-urlencoded", "Idempotency-Key": key}
-        answer = await self._http.send(method, self._base_url + path, headers=headers, body=form or None)
-        if isinstance(answer, Unknown | NotSent):
-            return answer
-        if answer.status == HTTPStatus.OK:
-            return answer.body
-        try:
-            fault = messages.read_fault(answer.body)
-        except Malformed:
-            return Unknown(f"HTTP {answer.status}")
-        documented = answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}
-        return fault if documented else Unknown(f"HTTP {answer.status} {fault.code or fault.type}"[:80])
 
     def _identity(self, *, live: bool) -> str:
         return f"{self._account}:{'live' if live else 'test'}"

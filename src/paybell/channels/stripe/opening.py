@@ -3,11 +3,25 @@
 from paybell.channels.attempt import WINDOW_SCHEDULE
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring
+from paybell.channels.stripe.api import StripeApi
 from paybell.channels.stripe.channel import StripeChannel
 from paybell.channels.stripe.settings import StripeSettings
 from paybell.channels.stripe.signing import ApiKey, Secret
 from paybell.clock import Clock
 from paybell.errors import Misconfigured
+
+
+def stripe_api(settings: StripeSettings, http: ChannelHttp) -> StripeApi:
+    """Return the account's API.
+
+    Raises:
+        Misconfigured: a key is of another form, or its file cannot be read.
+    """
+    return StripeApi(settings.stripe_url, http, _api_keys(settings))
+
+
+def _api_keys(settings: StripeSettings) -> Keyring[ApiKey]:
+    return Keyring("PAYBELL_STRIPE_API_KEYS", settings.stripe_api_keys, ApiKey)
 
 
 def stripe_cards(settings: StripeSettings, http: ChannelHttp, clock: Clock) -> StripeChannel | None:
@@ -18,7 +32,7 @@ def stripe_cards(settings: StripeSettings, http: ChannelHttp, clock: Clock) -> S
     """
     if not settings.stripe_account:
         return None
-    api_keys = Keyring("PAYBELL_STRIPE_API_KEYS", settings.stripe_api_keys, ApiKey)
+    api_keys = _api_keys(settings)
     if len({key.live for _, key in api_keys.all}) != 1:
         raise Misconfigured("PAYBELL_STRIPE_API_KEYS: keys of test and live mode are two merchants.")
     return StripeChannel(
