@@ -32,7 +32,7 @@ from paybell.pay.refund_routes import refund_routes
 from paybell.pay.routes import pay_order_routes
 from paybell.serving.application import create_app
 from paybell.serving.connections import Connections
-from paybell.serving.process import _http as serving_http
+from paybell.serving.http_server import serve_http
 from paybell.settings import read_settings
 from paybell.storage import Database, Query, Record
 from paybell.telemetry.metrics import Metrics
@@ -152,7 +152,7 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         async with (
-            serving_http(app, listening, 1, Connections(100, Metrics())),
+            serve_http(app, listening, 1, Connections(100, Metrics())),
             PayClient.open(url, tokens, clock) as client,
         ):
             proof = PaymentProof(trade_database, settings.merchant_id, signer, client)

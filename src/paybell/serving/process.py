@@ -4,23 +4,20 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import structlog
-import uvicorn
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp
 
 from paybell.console.settings import CashierSettings
 from paybell.runtime import Runtime, open_runtime
 from paybell.serving.application import create_app, create_metrics_app
 from paybell.serving.connections import Connections, connections_max, raise_descriptor_limit
-from paybell.serving.http_protocol import UNREAD_BYTES_MAX, BoundedConnection
+from paybell.serving.http_server import answering, serve_http
 from paybell.settings import Settings
-from paybell.web.error_handlers import cut_off
 from paybell.web.identity import identified
 from paybell.worker import run_loop, run_task
 
@@ -30,35 +27,8 @@ log = structlog.get_logger()
 REQUESTS_GRACE_SECONDS = 3
 LOOPS_GRACE_SECONDS = 2.0
 INNER_GRACE_SECONDS = 1
-# Longer than clients keep idle connections (aiohttp: 15 s), so that none is closed under a request.
-KEEP_ALIVE_SECONDS = 75
 # New objects between two collections; Python's default of 700 is a twentieth of a batch's.
 _COLLECT_AFTER = 20_000
-# uvicorn's own clock ticks ten times a second.
-_TICKS_PER_CHECK = 10
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: we decide in which order things end."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listens = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listens.set()
-
-    async def on_tick(self, counter: int) -> bool:
-        if counter % _TICKS_PER_CHECK == 0:
-            now = asyncio.get_running_loop().time()
-            for connection in list(self.server_state.connections):
-                cast("BoundedConnection", connection).check(now)
-        return await super().on_tick(counter)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def run_server(
@@ -150,22 +120,22 @@ async def serving(
             url = f"http://127.0.0.1:{inner.getsockname()[1]}"
             settings = replace(settings, pay_url=url)
         runtime = await stack.enter_async_context(open_runtime(settings, urls, roles))
-        app = _answering(_app(runtime, settings))
+        app = answering(_app(runtime, settings))
         if runtime.traces is not None:
             app = runtime.traces.around(app)
         app = identified(app)
         limit, metrics = connections_max(settings), runtime.host.metrics
         if inner is not None:  # counted alone: strangers outside leave the way from trade to pay open
             await stack.enter_async_context(
-                _http(app, inner, INNER_GRACE_SECONDS, Connections(limit, metrics))
+                serve_http(app, inner, INNER_GRACE_SECONDS, Connections(limit, metrics))
             )
         await stack.enter_async_context(_loops(runtime))
         if watched is not None:
             shown = identified(create_metrics_app(runtime.parts, metrics))
             await stack.enter_async_context(
-                _http(shown, watched, INNER_GRACE_SECONDS, Connections(limit, metrics))
+                serve_http(shown, watched, INNER_GRACE_SECONDS, Connections(limit, metrics))
             )
-        outer = _http(app, listening, REQUESTS_GRACE_SECONDS, Connections(limit, metrics))
+        outer = serve_http(app, listening, REQUESTS_GRACE_SECONDS, Connections(limit, metrics))
         served = Served(runtime, await stack.enter_async_context(outer))
         stack.callback(runtime.host.streams.close)  # first of all: a stream is no request that ends by itself
         yield served
@@ -183,58 +153,6 @@ def _app(runtime: Runtime, shop: CashierSettings) -> ASGIApp:
     for shortcut in runtime.parts.shortcuts:
         app = shortcut(app)
     return app
-
-
-def _answering(app: ASGIApp) -> ASGIApp:
-    """Return the application with an answer also for requests that the end cuts off."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def note(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await app(scope, receive, note)
-        except asyncio.CancelledError:
-            if not started:
-                await cut_off(cast("HTTPScope", scope), receive, send)
-
-    return answer
-
-
-@asynccontextmanager
-async def _http(
-    app: ASGIApp, listening: socket.socket, grace_seconds: int, connections: Connections
-) -> AsyncIterator["asyncio.Task[None]"]:
-    # Accepted connections inherit it; Linux grants twice as much.
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD_BYTES_MAX)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http=cast("type[asyncio.Protocol]", partial(BoundedConnection, connections)),
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=grace_seconds,
-            ws="none",
-        )
-    )
-    task = asyncio.create_task(server.serve(sockets=[listening]), name="http")
-    try:
-        listens = asyncio.create_task(server.listens.wait())
-        await asyncio.wait([task, listens], return_when=asyncio.FIRST_COMPLETED)
-        listens.cancel()
-        yield task
-    finally:
-        server.should_exit = True
-        await task
 
 
 @asynccontextmanager

@@ -2,8 +2,8 @@
 
 from paybell.storage.database import Database, Record, Transaction
 from paybell.storage.driver_errors import ConstraintViolated
-from paybell.storage.pool import READING, WATCHING
 from paybell.storage.queries import Query, load_queries
+from paybell.storage.session_limits import READING, WATCHING
 
 __all__ = [
     "READING",

@@ -17,8 +17,9 @@ from paybell.backoff import exponential
 from paybell.clock import Clock
 from paybell.errors import Busy, DatabaseUnavailable, Outage, OutcomeUnknown
 from paybell.storage.driver_errors import LOST, in_words, is_gone, translated
-from paybell.storage.pool import KNOWS_TRANSACTION_TIMEOUT, SERVING, Connection, Limits, SessionPool
+from paybell.storage.pool import Connection, SessionPool
 from paybell.storage.queries import Query, load_queries
+from paybell.storage.session_limits import KNOWS_TRANSACTION_TIMEOUT, SERVING, Limits
 
 Record = asyncpg.Record
 Done = TypeVar("Done")

@@ -6,7 +6,6 @@ What is wrong with a server stands in the log, once in a while, in words for its
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -26,6 +25,7 @@ from paybell.storage.driver_errors import (
     unreachable,
 )
 from paybell.storage.queries import load_queries
+from paybell.storage.session_limits import SERVING, Limits, session_settings
 from paybell.storage.sessions import Session, open_session
 
 log = structlog.get_logger()
@@ -39,35 +39,6 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 # a statement of a full batch takes some 20 ms, and the server ends one after 6 s, so that one without an
 # answer for 7 s has lost its server.
 STATEMENT_TIMEOUT_SECONDS = 7.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long the server lets a session's statement run, and its transaction wait for the next one."""
-
-    statement_seconds: int
-    idle_seconds: int
-
-
-SERVING = Limits(statement_seconds=6, idle_seconds=4)
-# A command that reads everything, in pieces of a second on a good day; nobody waits for what it holds.
-READING = Limits(statement_seconds=600, idle_seconds=60)
-# Somebody looks every few seconds, and would rather see nothing than be late.
-WATCHING = Limits(statement_seconds=1, idle_seconds=4)
-_SERVER_SETTINGS = {
-    "application_name": "paybell",
-    # Each statement sees what is committed, whatever the server's default: what is locked is read then.
-    "default_transaction_isolation": "read committed",
-    "lock_timeout": "5s",
-    "jit": "off",
-    # A machine that vanished does not close its connections; over TCP the server asks after 4 s.
-    "tcp_keepalives_idle": "4",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-}
-# The others do not run while the server waits for the rest of what a client has begun to say; this one does.
-_TRANSACTION_TIMEOUT = {"transaction_timeout": "8s"}
-KNOWS_TRANSACTION_TIMEOUT = 17
 # How long a caller waits for a free connection before it is told to come back.
 ACQUIRE_TIMEOUT_SECONDS = 5.0
 # Each host of a URL answers within this, or is not there.
@@ -244,25 +215,10 @@ class SessionPool:
             + self._limits.statement_seconds
             - SERVING.statement_seconds,
             reset=_as_it_is,
-            server_settings=await _session_settings(url, timeout_seconds, self._limits),
+            server_settings=await session_settings(url, timeout_seconds, self._limits),
         )
         async with self._pool.acquire():
             return
-
-
-async def _session_settings(url: str, timeout_seconds: float, limits: Limits) -> dict[str, str]:
-    """Return the settings of every session; a server refuses those it is too old for."""
-    session = await open_session(url, timeout=timeout_seconds)
-    try:
-        major = session.get_server_version().major
-    finally:
-        await session.close()
-    bounds = {
-        "statement_timeout": f"{limits.statement_seconds}s",
-        "idle_in_transaction_session_timeout": f"{limits.idle_seconds}s",
-    }
-    settings = _SERVER_SETTINGS | bounds
-    return settings | (_TRANSACTION_TIMEOUT if major >= KNOWS_TRANSACTION_TIMEOUT else {})
 
 
 async def _as_it_is(connection: Session) -> None:

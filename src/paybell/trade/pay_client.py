@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -16,6 +16,7 @@ from paybell.messaging.events import PayOrderData
 from paybell.tokens import OwnTokens, Tokens
 from paybell.trade.errors import OrderMismatch, PayServiceUnavailable, RefundPending, RefundRefused
 from paybell.trade.model import Order
+from paybell.trade.pay_answers import Applied, Payments, Problem, Refunded, States
 
 log = structlog.get_logger()
 
@@ -29,42 +30,12 @@ CONNECTIONS_MAX = 64
 _QUESTION_REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_URI_TOO_LONG}
 
 Expected = TypeVar("Expected")
-_Id = Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,18}$")]
 
 
 class QuestionRefused(PaybellError):
     """Pay does not want this question; another one may do."""
 
     code = "pay_refused"
-
-
-class _Problem(msgspec.Struct):
-    code: str = ""
-
-
-class _Applied(msgspec.Struct, rename="camel"):
-    pay_order_id: _Id
-
-
-class _Refunded(msgspec.Struct, rename="camel"):
-    version: int
-    refunded_amount: int
-    status: str = "SUCCEEDED"
-
-
-class _Payment(msgspec.Struct, rename="camel"):
-    biz_order_no: _Id
-    amount: int
-    currency: str
-    status: str
-
-
-class _Payments(msgspec.Struct, rename="camel"):
-    pay_orders: list[_Payment]
-
-
-class _States(msgspec.Struct, rename="camel"):
-    pay_orders: list[PayOrderData]
 
 
 class PayClient:
@@ -117,10 +88,10 @@ class PayClient:
         }
         status, answer = await self._ask("POST", "/pay-orders", traceparent, body)
         if status in (HTTPStatus.OK, HTTPStatus.CREATED):
-            return int(self._read(answer, _Applied).pay_order_id)
-        match self._read(answer, _Problem).code:
+            return int(self._read(answer, Applied).pay_order_id)
+        match self._read(answer, Problem).code:
             case "already_paid":  # made and paid before, and its event has not arrived
-                return int(self._read(answer, _Applied).pay_order_id)
+                return int(self._read(answer, Applied).pay_order_id)
             case "pay_order_closed":
                 raise PayOrderClosed
             case "pay_order_mismatch":
@@ -135,7 +106,7 @@ class PayClient:
             PayServiceUnavailable: nobody knows yet.
         """
         status, answer = await self._ask("POST", f"/pay-orders/{pay_order_id}/close", traceparent)
-        match self._read(answer, _Problem).code:
+        match self._read(answer, Problem).code:
             case "already_paid":
                 raise AlreadyPaid
             case "attempt_not_final":
@@ -153,8 +124,8 @@ class PayClient:
         path = f"/pay-orders/{state.pay_order_id}/refunds"
         status, answer = await self._ask("POST", path, traceparent, {"amount": amount}, number)
         if status != HTTPStatus.CREATED:
-            raise RefundRefused(f"Pay refused the refund: {self._read(answer, _Problem).code}.")
-        refunded = self._read(answer, _Refunded)
+            raise RefundRefused(f"Pay refused the refund: {self._read(answer, Problem).code}.")
+        refunded = self._read(answer, Refunded)
         if refunded.status != "SUCCEEDED":
             raise RefundPending
         return msgspec.structs.replace(
@@ -171,7 +142,7 @@ class PayClient:
         return {
             int(payment.biz_order_no): (payment.amount, payment.currency)
             async for page in self._pages(biz_order_nos)
-            for payment in self._read(page, _Payments).pay_orders
+            for payment in self._read(page, Payments).pay_orders
             if payment.status == "TRADE_SUCCESS"
         }
 
@@ -185,7 +156,7 @@ class PayClient:
         return {
             int(state.biz_order_no): state
             async for page in self._pages(biz_order_nos)
-            for state in self._read(page, _States).pay_orders
+            for state in self._read(page, States).pay_orders
         }
 
     async def _pages(self, biz_order_nos: Collection[int]) -> AsyncIterator[bytes]:
@@ -194,7 +165,7 @@ class PayClient:
             query = ",".join(map(str, numbers[start : start + IDS_MAX]))
             status, answer = await self._ask("GET", f"/pay-orders?bizOrderNos={query}", "")
             if status in _QUESTION_REFUSED:
-                raise QuestionRefused(f"Pay answered {status} {self._read(answer, _Problem).code}.")
+                raise QuestionRefused(f"Pay answered {status} {self._read(answer, Problem).code}.")
             if status != HTTPStatus.OK:
                 raise PayServiceUnavailable
             yield answer

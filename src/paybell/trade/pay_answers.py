@@ -1,0 +1,50 @@
+"""What the pay service answers, as far as the order service reads it."""
+
+from typing import Annotated
+
+import msgspec
+
+from paybell.messaging.events import PayOrderData
+
+Id = Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,18}$")]
+
+
+class Problem(msgspec.Struct):
+    """Why pay refuses; ``code`` is stable."""
+
+    code: str = ""
+
+
+class Applied(msgspec.Struct, rename="camel"):
+    """What an application for a pay order is answered with."""
+
+    pay_order_id: Id
+
+
+class Refunded(msgspec.Struct, rename="camel"):
+    """What a refund is answered with."""
+
+    version: int
+    refunded_amount: int
+    status: str = "SUCCEEDED"
+
+
+class Payment(msgspec.Struct, rename="camel"):
+    """A pay order, as far as it says whether it was paid."""
+
+    biz_order_no: Id
+    amount: int
+    currency: str
+    status: str
+
+
+class Payments(msgspec.Struct, rename="camel"):
+    """Some of these."""
+
+    pay_orders: list[Payment]
+
+
+class States(msgspec.Struct, rename="camel"):
+    """Pay orders as events describe them."""
+
+    pay_orders: list[PayOrderData]
