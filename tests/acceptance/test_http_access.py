@@ -19,6 +19,9 @@ from support import PASSWORD, until
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OPEN = {
+    "/",
+    "/api",
+    "/api/{name:str}",
     "/cashier/{order_id:str}",
     "/console",
     "/console/{page:str}",

@@ -6,6 +6,7 @@ with. Why the token comes in the fragment: `docs/decisions/pages.md`.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -14,6 +15,7 @@ from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from paybell.console.api_page import API_PAGE_POLICY, SWAGGER_FILES, swagger_file
 from paybell.console.settings import CashierSettings
 from paybell.money import CURRENCIES, digits_of
 
@@ -26,7 +28,6 @@ _POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 _HEADERS = {
-    "Content-Security-Policy": _POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -49,15 +50,7 @@ def page_routes(shop: CashierSettings) -> list[HTTPRouteHandler]:
     def serve(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
         if name not in contents:
             raise NotFoundException
-        return answer(request, name, contents[name])
-
-    def answer(request: Request[Any, Any, Any], name: str, content: bytes) -> Response[bytes]:
-        tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-        headers = {**_HEADERS, "ETag": tag}
-        if request.headers.get("if-none-match") == tag:
-            return Response(b"", status_code=304, headers=headers)
-        kind = _TYPES[name.rpartition(".")[2]]
-        return Response(content, media_type=kind, headers=headers)
+        return _answer(request, name, contents[name])
 
     @get("/cashier/{order_id:str}", include_in_schema=False)
     async def cashier(request: Request[Any, Any, Any], order_id: FromPath[str]) -> Response[bytes]:
@@ -72,7 +65,7 @@ def page_routes(shop: CashierSettings) -> list[HTTPRouteHandler]:
             raise NotFoundException
         # Relative, because the service may stand below a path of a proxy.
         root = b"../" * ((page != "") + (name != ""))
-        return answer(request, "console.html", console_page.replace(b"{root}", root))
+        return _answer(request, "console.html", console_page.replace(b"{root}", root))
 
     @get("/pages/{folder:str}/{name:str}", include_in_schema=False)
     async def page_file(
@@ -80,7 +73,37 @@ def page_routes(shop: CashierSettings) -> list[HTTPRouteHandler]:
     ) -> Response[bytes]:
         return serve(request, f"{folder}/{name}")
 
-    return [cashier, console, page_file]
+    return [cashier, console, page_file, *_start_routes(contents)]
+
+
+def _start_routes(contents: Mapping[str, bytes]) -> list[HTTPRouteHandler]:
+    """Return the routes of what says what is here, and of the API's interactive page."""
+
+    @get("/", include_in_schema=False)
+    async def start(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return _answer(request, "start.html", contents["start/start.html"])
+
+    @get("/api", include_in_schema=False)
+    async def api(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return _answer(request, "api.html", contents["start/api.html"], API_PAGE_POLICY)
+
+    @get("/api/{name:str}", include_in_schema=False)
+    async def api_file(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
+        if name not in SWAGGER_FILES:
+            raise NotFoundException
+        return _answer(request, name, swagger_file(name), API_PAGE_POLICY)
+
+    return [start, api, api_file]
+
+
+def _answer(
+    request: Request[Any, Any, Any], name: str, content: bytes, policy: str = _POLICY
+) -> Response[bytes]:
+    tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+    headers = {**_HEADERS, "Content-Security-Policy": policy, "ETag": tag}
+    if request.headers.get("if-none-match") == tag:
+        return Response(b"", status_code=304, headers=headers)
+    return Response(content, media_type=_TYPES[name.rpartition(".")[2]], headers=headers)
 
 
 def _currencies() -> bytes:
