@@ -1,5 +1,6 @@
 """A pay service with money from elsewhere: the reference wallet, or windows that tests open and pay."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -64,11 +65,14 @@ class Windows:
     returned: dict[str, int] = field(default_factory=dict)
     deaf: bool = False
     answers_lost: int = 0
+    gate: asyncio.Event | None = None
     amounts: dict[str, int] = field(default_factory=dict)
 
     async def open(self, charge: Charge) -> OpenSaid:
         """Open a window."""
         self.amounts[charge.attempt_id] = charge.amount
+        if self.gate is not None:
+            await self.gate.wait()
         if self.answers_lost:
             self.answers_lost -= 1
             return Unknown("lost")

@@ -15,7 +15,8 @@ from wallets import PASSWORD, wallet_service
 
 from paybell.channels.attempt import MOVES, AttemptState
 from paybell.channels.channel import Kind
-from paybell.channels.errors import SecondPersonNeeded
+from paybell.channels.circuit import CALLS_MAX
+from paybell.channels.errors import ChannelUnavailable, SecondPersonNeeded
 from paybell.channels.http import ChannelHttp
 from paybell.channels.legacy_wallet import LegacyWallet
 from paybell.channels.settling import Settlement
@@ -176,6 +177,27 @@ async def test_no_balance_of_our_own_pays_or_closes_what_may_be_paid_by_a_call(p
         assert await shop.side.balance("alice") == 900
         with pytest.raises(AttemptNotFinal):
             await shop.close(orders[0])
+
+
+async def test_a_channel_that_hangs_holds_up_neither_balances_nor_other_channels(pay_url: str) -> None:
+    """It has so many calls and no session of the database; whoever comes after those is refused at once."""
+    gate = asyncio.Event()
+    async with opened_shop(pay_url, [Windows(gate=gate), Windows("others")]) as shop:
+        await shop.side.fund("alice", 1000)
+        orders = [await shop.order(number, 1) for number in range(1, CALLS_MAX + 7)]
+        hanging = [asyncio.create_task(shop.open(order)) for order in orders[:-6]]
+
+        async def all_asked() -> bool:
+            return len(windows_of(shop).amounts) == CALLS_MAX
+
+        await until(all_asked)
+        with pytest.raises(ChannelUnavailable):
+            await shop.open(orders[-1])
+        assert (await shop.open(orders[-2], "others")).state is AttemptState.OPEN
+        paid = await asyncio.gather(*(shop.side.attempt(order.id, "alice") for order in orders[-4:]))
+        assert codes(paid) == ["paid"] * 4
+        gate.set()
+        assert {one.state for one in await asyncio.gather(*hanging)} == {AttemptState.OPEN}
 
 
 @pytest.mark.parametrize("words", ["forged", ""])

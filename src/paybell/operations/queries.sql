@@ -23,7 +23,8 @@ SELECT biz_order_no, succeeded_at FROM pay_orders
 WHERE biz_order_no = ANY($1::bigint[]) AND merchant_id = $2 AND succeeded_at IS NOT NULL;
 
 -- name: find_pay_order_ids
--- A pay order by its own id, the order's number, a refund's id or a transfer's; what is found first by this order.
+-- A pay order by its own id, the order's number, a refund's id, a transfer's or an attempt's; what is found first by
+-- this order.
 SELECT id FROM (
     SELECT 1 AS rank, id FROM pay_orders WHERE id = $1
     UNION ALL SELECT 2, id FROM (SELECT id FROM pay_orders WHERE biz_order_no = $1 ORDER BY id DESC LIMIT 1) AS newest
@@ -31,6 +32,7 @@ SELECT id FROM (
     UNION ALL SELECT 4, reference::bigint FROM transfers WHERE id = $1 AND kind = 'payment'
     UNION ALL SELECT 5, pay_order_id FROM refunds
               WHERE id = (SELECT reference::bigint FROM transfers WHERE id = $1 AND kind = 'refund')
+    UNION ALL SELECT 6, pay_order_id FROM attempts WHERE id = $1
 ) AS found
 ORDER BY rank LIMIT 1;
 
@@ -52,8 +54,12 @@ FROM (
     SELECT * FROM transfers WHERE kind = 'payment' AND reference = $1::bigint::text
     UNION ALL
     SELECT transfers.* FROM refunds
-    JOIN transfers ON transfers.kind = 'refund' AND transfers.reference = refunds.id::text
+    JOIN transfers ON transfers.kind IN ('refund', 'refund_failed') AND transfers.reference = refunds.id::text
     WHERE refunds.pay_order_id = $1::bigint
+    UNION ALL
+    SELECT transfers.* FROM attempts
+    JOIN transfers ON transfers.kind IN ('receipt', 'return') AND transfers.reference = attempts.id::text
+    WHERE attempts.pay_order_id = $1::bigint
 ) AS moved
 JOIN accounts AS debit ON debit.id = debit_account
 JOIN accounts AS credit ON credit.id = credit_account
