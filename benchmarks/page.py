@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pika
 
+from benchmarks.lists import FILTERS
 from benchmarks.plan import Plan
 from benchmarks.report import GOALS, RATES, STAGES, Goal, number, span
 from benchmarks.servers import Servers, connected
@@ -114,6 +115,12 @@ def _section(results: Results, plan: Plan, around: dict[str, str]) -> Iterator[s
     for _, figure, title in STAGES:
         micros = results.median(figure)
         yield f"| {title} | {number(micros)} | `{'█' * round(_BAR * micros / most)}` |"
+    yield ""
+    yield f"| a page of {plan.listed:,} pay orders, made over 92 days | p50, ms | p99, ms |"
+    yield "|---|--:|--:|"
+    for name in FILTERS:
+        cuts = [number(results.median(f"{name}, {cut}")) for cut in ("p50", "p99")]
+        yield f"| {name} | {' | '.join(cuts)} |"
     yield ""
     yield " ".join(_sentences(results, plan))
     yield ""

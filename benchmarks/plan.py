@@ -27,6 +27,8 @@ class Plan:
         many_merchants: beside one merchant for all.
         grown: what the grown database holds.
         backlog_seconds: how long a whole service works the grown backlog off.
+        listed: pay orders of the list whose pages are timed.
+        list_pages: pages of each filter.
         before: also measure contender (b), which has no ratio of its own.
     """
 
@@ -46,6 +48,8 @@ class Plan:
     many_merchants: int
     grown: Grown
     backlog_seconds: float
+    listed: int
+    list_pages: int
     before: bool
 
 
@@ -66,6 +70,8 @@ FULL = Plan(
     many_merchants=10_000,
     grown=Grown(5_000_000, 1_000_000),
     backlog_seconds=15.0,
+    listed=5_000_000,
+    list_pages=200,
     before=True,
 )
 QUICK = Plan(
@@ -85,5 +91,7 @@ QUICK = Plan(
     many_merchants=4_000,
     grown=Grown(40_000, 16_000),
     backlog_seconds=1.0,
+    listed=40_000,
+    list_pages=10,
     before=False,
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.lists import FILTERS
 from benchmarks.plan import Plan
 from benchmarks.suite import Results
 
@@ -14,6 +15,7 @@ from benchmarks.suite import Results
 RATES = (
     ("pgbench", "(a) pgbench, TPC-B-like, prepared, best number of clients", "transactions/s"),
     ("settle", "settle, without HTTP", "payments/s"),
+    ("settleUnlisted", "settle without the indexes of lists", "payments/s"),
     ("settleManyMerchants", "settle, 10,000 merchants", "payments/s"),
     ("httpPaid", "paid over HTTP, until the last order is PAID", "payments/s"),
     ("httpAnswered", "paid over HTTP, until the last answer", "payments/s"),
@@ -100,6 +102,13 @@ RATIOS = (
         0.95,
     ),
     Goal(
+        "listIndexes",
+        "settle with the indexes of lists ÷ without them",
+        _ratio("settle", "settleUnlisted"),
+        0.95,
+        1,
+    ),
+    Goal(
         "tradeDown",
         "trade down or slow ÷ healthy, the worse of both",
         _worst(("tradeDown", "tradeHealthy"), ("tradeSlow", "tradeHealthy")),
@@ -115,6 +124,15 @@ GOALS = (
         lambda r: r.all("paidP99"),
         25,
         10,
+        "ms",
+        lower_is_better=True,
+    ),
+    Goal(
+        "listP99",
+        "a page of the list of pay orders, the slowest filter's p99",
+        lambda r: r.all("listSlowest"),
+        100,
+        50,
         "ms",
         lower_is_better=True,
     ),
@@ -143,6 +161,10 @@ def summary(results: Results, plan: Plan) -> dict[str, object]:
         },
         "cpuMicros": {stage: _rounded(results.all(figure)) for stage, figure, _ in STAGES},
         "rates": {name: _rounded(results.all(name)) for name, _, _ in RATES},
+        "listMs": {
+            name: {"p50": _rounded(results.all(f"{name}, p50")), "p99": _rounded(results.all(f"{name}, p99"))}
+            for name in FILTERS
+        },
         "memoryMb": _rounded(results.all("backlogPeakMb")),
         "run": plan.name,
         "workers": _rounded(results.all("httpPaidWorkers")),

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from benchmarks import growing, outage, paying, settling, stock
+from benchmarks import growing, lists, outage, paying, settling, stock
 from benchmarks.books import BooksWrong
 from benchmarks.paying import Pressure
 from benchmarks.peers import article, article_after, article_before, faststream_outbox, pgbench, raw_amqp
@@ -63,6 +63,7 @@ class Suite:
         async with self._parts:
             await self._rounds(time.monotonic())
         await self._measure(0, "backlog", self._backlog)
+        await self._measure(0, "lists", self._lists)
         return self.results
 
     async def _rounds(self, started: float) -> None:
@@ -95,6 +96,7 @@ class Suite:
         measures: dict[str, Measure] = {
             "pgbench": lambda _: self._pgbench(),
             "settle, relay, listen": lambda _: settling.pipeline(self._parts, plan.payments),
+            "settle without the lists' indexes": lambda _: lists.settle_unlisted(self._parts, plan.payments),
             "raw AMQP": lambda _: raw_amqp.rates(servers, plan.payments),
             "many merchants": lambda _: settling.many_merchants(self._parts, MANY, plan.payments),
             "grown tables": self._grown,
@@ -145,6 +147,9 @@ class Suite:
 
     async def _grown(self, nth: int) -> Figures:
         return await growing.measure(self._parts, nth, self._plan.payments)
+
+    async def _lists(self, _: int) -> Figures:
+        return await lists.measure(self._servers, self._plan.listed, self._plan.list_pages)
 
     async def _backlog(self, _: int) -> Figures:
         found = await growing.backlog(self._servers, self._plan.backlog_seconds)

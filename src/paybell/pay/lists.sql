@@ -25,7 +25,7 @@ ORDER BY edge, id DESC;
 -- name: newest_of_payer
 WITH page AS MATERIALIZED (
     SELECT * FROM (
-        SELECT * FROM pay_orders WHERE payer_id = $9 AND id >= $1 AND id < $2 ORDER BY id DESC LIMIT 2000
+        SELECT * FROM pay_orders WHERE payer_id = $9 AND id >= $1 AND id < $2 ORDER BY id DESC LIMIT 1000
     ) AS piece
     WHERE created_at >= $3 AND created_at < $4 AND amount >= $5 AND amount <= $6
       AND ($7::smallint IS NULL OR status = $7) AND ($8::text IS NULL OR merchant_id = $8)
@@ -37,7 +37,7 @@ UNION ALL
 SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
            (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END, true FROM pay_orders
 WHERE (SELECT count(*) FROM page) < $10 AND id = (
-    SELECT id FROM pay_orders WHERE payer_id = $9 AND id >= $1 AND id < $2 ORDER BY id DESC OFFSET 1999 LIMIT 1
+    SELECT id FROM pay_orders WHERE payer_id = $9 AND id >= $1 AND id < $2 ORDER BY id DESC OFFSET 999 LIMIT 1
 )
 ORDER BY edge, id DESC;
 

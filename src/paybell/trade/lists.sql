@@ -26,7 +26,7 @@ ORDER BY edge, created_at DESC, id DESC;
 WITH page AS MATERIALIZED (
     SELECT * FROM (
         SELECT * FROM orders WHERE buyer_id = $8 AND (created_at, id) < ($1, $2) AND created_at >= $3
-        ORDER BY created_at DESC, id DESC LIMIT 2000
+        ORDER BY created_at DESC, id DESC LIMIT 1000
     ) AS piece
     WHERE created_at < $4 AND total_fee >= $5 AND total_fee <= $6 AND ($7::text IS NULL OR status = $7)
     ORDER BY created_at DESC, id DESC LIMIT $9
@@ -36,6 +36,6 @@ UNION ALL
 SELECT *, true FROM orders
 WHERE (SELECT count(*) FROM page) < $9 AND id = (
     SELECT id FROM orders WHERE buyer_id = $8 AND (created_at, id) < ($1, $2) AND created_at >= $3
-    ORDER BY created_at DESC, id DESC OFFSET 1999 LIMIT 1
+    ORDER BY created_at DESC, id DESC OFFSET 999 LIMIT 1
 )
 ORDER BY edge, created_at DESC, id DESC;
