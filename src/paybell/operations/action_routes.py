@@ -8,27 +8,21 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 from msgspec import Meta
 
-from paybell.errors import AlreadyPaid, Busy, InsufficientScope, InvalidAmount, InvalidId, OutcomeUnknown
+from paybell.errors import AlreadyPaid, Busy, InsufficientScope, InvalidId, OutcomeUnknown
 from paybell.ids import parse_id
 from paybell.operations.errors import NothingToPublish
 from paybell.operations.payment_actions import PaymentActions
 from paybell.operations.problems import PROBLEMS
 from paybell.pay.errors import (
-    MerchantInsufficientBalance,
     PayOrderNotFound,
-    PayOrderNotPaid,
-    RefundExceedsPayment,
 )
-from paybell.pay.refund_routes import RefundView, refunded
+from paybell.pay.refund_routes import REFUSED_WITH, RefundView, refunded
 from paybell.pay.refunds import RefundRequest
 from paybell.pay.routes import PayOrderView
 from paybell.pay.routes import view as pay_order_view
-from paybell.wallet.errors import BalanceLimit
 from paybell.web.auth import Caller, scope, scopes_of, trace_of
-from paybell.web.errors import InvalidText
 from paybell.web.fields import Amount, PathId
-from paybell.web.idempotency import WITH_A_KEY, IdempotencyHeader, done_once, read_key, replayable
-from paybell.web.refusals import WITH_A_BODY
+from paybell.web.idempotency import IdempotencyHeader, done_once, read_key, replayable
 from paybell.web.texts import check_text
 
 
@@ -60,22 +54,7 @@ def _refunding(actions: PaymentActions) -> HTTPRouteHandler:
         "/{pay_order_id:str}/refund",
         operation_id="refundPayment",
         summary="Give back some or all of any merchant's payment, as an operator",
-        responses=PROBLEMS.refusals(
-            *WITH_A_BODY,
-            InvalidAmount,
-            InvalidId,
-            InvalidText,
-            InsufficientScope,
-            PayOrderNotFound,
-            PayOrderNotPaid,
-            RefundExceedsPayment,
-            MerchantInsufficientBalance,
-            BalanceLimit,
-            *WITH_A_KEY,
-            OutcomeUnknown,
-            Busy,
-        )
-        | done_once(RefundView),
+        responses=PROBLEMS.refusals(*REFUSED_WITH) | done_once(RefundView),
     )
     async def refund(
         request: Caller,

@@ -24,6 +24,23 @@ from paybell.web.idempotency import WITH_A_KEY, IdempotencyHeader, done_once, ke
 from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_text
 
+# What any refund may be refused with, whoever asks for it.
+REFUSED_WITH = (
+    *WITH_A_BODY,
+    InvalidAmount,
+    InvalidId,
+    InvalidText,
+    InsufficientScope,
+    PayOrderNotFound,
+    PayOrderNotPaid,
+    RefundExceedsPayment,
+    MerchantInsufficientBalance,
+    BalanceLimit,
+    *WITH_A_KEY,
+    OutcomeUnknown,
+    Busy,
+)
+
 
 class NewRefund(msgspec.Struct, forbid_unknown_fields=True):
     """How much is given back, in minor units, and why."""
@@ -80,22 +97,7 @@ def refund_routes(service: RefundService) -> Router:
         operation_id="refundPayOrder",
         summary="Give back some or all of a payment",
         opt=scope("refunds:write"),
-        responses=PROBLEMS.refusals(
-            *WITH_A_BODY,
-            InvalidAmount,
-            InvalidId,
-            InvalidText,
-            InsufficientScope,
-            PayOrderNotFound,
-            PayOrderNotPaid,
-            RefundExceedsPayment,
-            MerchantInsufficientBalance,
-            BalanceLimit,
-            *WITH_A_KEY,
-            OutcomeUnknown,
-            Busy,
-        )
-        | done_once(RefundView),
+        responses=PROBLEMS.refusals(*REFUSED_WITH) | done_once(RefundView),
     )
     async def refund(
         request: Caller,
