@@ -94,7 +94,6 @@ async def test_now_shows_how_payments_go(browser: Browser, own: Service) -> None
             drawn = page.get_by_role("figure").filter(has_text=name).first.locator(".line, .lone")
             await expect(drawn).not_to_have_count(0, timeout=15_000)
         await expect(page.locator("#queues")).to_contain_text("trade.pay.success.queue")
-        assert await violations(page) == []
         await shoot(page, "console-now")
 
 
@@ -283,7 +282,6 @@ async def test_the_page_shows_a_payments_way(browser: Browser, own: Service) -> 
         assert sum(shares) == pytest.approx(1, abs=0.05)
         await page.get_by_role("button", name=f"Copy {order['id']}", exact=True).click()
         await expect(page.get_by_title("Copied")).to_be_visible()
-        assert await violations(page) == []
         await shoot(page, "console-payment")
         await page.reload()
         await expect(page.locator(".way li")).to_have_count(len(STEPS))
@@ -395,6 +393,10 @@ async def test_payments_are_listed_filtered_and_downloaded(browser: Browser, own
         await page.go_back()
         await expect(rows).to_have_count(50)
         await expect(page.get_by_label("Buyer")).to_have_value(buyer)
+        await rows.nth(45).get_by_role("link").click()
+        await expect(page.locator(".way")).not_to_have_count(0)
+        await page.go_back()
+        await expect(rows.nth(45)).to_be_in_viewport()
         async with page.expect_download() as downloading:
             await page.get_by_role("button", name="Download CSV").click()
         file = await (await downloading.value).path()
@@ -553,7 +555,6 @@ async def test_a_difference_is_shown_and_mended(browser: Browser, own: Service) 
         row = page.locator("#differences tr", has_text=order["id"])
         await expect(row).to_contain_text("payment not delivered", timeout=20_000)
         await expect(row).to_contain_text("unpaid · 12.34 CNY")
-        assert await violations(page) == []
         await shoot(page, "console-books")
         await page.get_by_role("button", name="Compare and repair").click()
         await page.get_by_role("dialog").get_by_role("button", name="Compare and publish again").click()
@@ -659,6 +660,9 @@ async def test_back_and_reload_keep_what_one_sees(browser: Browser, own: Service
         await expect(page.locator("#group option:checked")).to_contain_text("order_not_found")
         await page.go_back()
         await expect(page.locator("#group option:checked")).to_contain_text("All (")
+        for path in ("/", "/audit/"):
+            await page.goto(f"{own.client.url}/console{path}")
+            await expect(page.locator("#live")).to_have_attribute("data-state", "live")
 
 
 @pytest.mark.parametrize(("zone", "name"), [("Asia/Shanghai", r"UTC\+8"), ("America/New_York", "UTC-[45]")])

@@ -63,8 +63,8 @@ def page_routes(shop: CashierSettings) -> list[HTTPRouteHandler]:
     ) -> Response[bytes]:
         if (page and page not in _CONSOLE_PAGES) or (name and page != "payments"):
             raise NotFoundException
-        # Relative, because the service may stand below a path of a proxy.
-        root = b"../" * ((page != "") + (name != ""))
+        # Relative, because the service may stand below a path of a proxy; by the address as it was asked for.
+        root = b"../" * (request.scope["raw_path"].count(b"/") - 1)
         return _answer(request, "console.html", console_page.replace(b"{root}", root))
 
     @get("/pages/{folder:str}/{name:str}", include_in_schema=False)

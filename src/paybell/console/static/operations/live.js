@@ -33,7 +33,6 @@ function hear(name, data) {
   live.samples = name === "history" ? data : [...live.samples, data].slice(-KEPT);
   live.newest = live.samples.at(-1) ?? null;
   heardAt = performance.now();
-  // The history may be of a service that has stopped looking.
   tell("live");
   return true;
 }
