@@ -11,12 +11,19 @@ PASSWORD = "right"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+INSTEAD: dict[str, Callable[[], web.Response]] = {
+    "lost": lambda: web.Response(status=500),
+    "page": lambda: web.Response(text="<h1>Bad Gateway</h1>", content_type="text/html", status=502),
+    "strange": lambda: web.Response(text="<h1>Not Found</h1>", content_type="text/html", status=404),
+    "refused": lambda: web.json_response({"code": "UNAUTHORIZED"}, status=401),
+}
+
+
 class Between:
     """Breaks what passes, one fault for each request.
 
-    ``lost``: 500, and nothing was done. ``cut``: done, and the connection is cut. ``fails``: done, and 500
-    all the same. ``page``: 502 with a page. ``strange``: 404 with a page. ``half``: done, and half an
-    answer. ``hangs``: nothing until the gate opens, then done.
+    `INSTEAD`: answered so, and nothing was done. ``cut``: done, the connection is cut. ``fails``: done, and
+    500 all the same. ``half``: done, and half an answer. ``hangs``: nothing until the gate opens, then done.
     """
 
     def __init__(self) -> None:
@@ -32,15 +39,10 @@ class Between:
         """Answer, faultily if that is its turn."""
         self.seen.append(f"{request.method} {request.path}")
         fault = self.faults.pop(0) if self.faults else ""
-        match fault:
-            case "lost":
-                return web.Response(status=500)
-            case "page":
-                return web.Response(text="<h1>Bad Gateway</h1>", content_type="text/html", status=502)
-            case "strange":
-                return web.Response(text="<h1>Not Found</h1>", content_type="text/html", status=404)
-            case "hangs":
-                await self.gate.wait()
+        if fault in INSTEAD:
+            return INSTEAD[fault]()
+        if fault == "hangs":
+            await self.gate.wait()
         answer = await handler(request)
         if fault == "cut" and request.transport is not None:
             request.transport.abort()

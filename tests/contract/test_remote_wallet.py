@@ -15,11 +15,15 @@ from paybell.channels.attempt import AttemptState
 from paybell.channels.conformance import Payer, WalletCheck
 from paybell.channels.http import ChannelHttp
 from paybell.channels.wallet import NAME, RemoteWallet
+from paybell.diagnosis.remote_wallet import examine_wallet
 from paybell.errors import AttemptNotFinal, PaybellError
 from paybell.pay.model import PayOrder
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.status import PayStatus
+from paybell.settings import read_settings
 from paybell.storage import Query
+from paybell.testing import FrozenClock
+from paybell.testing.ports import free_port
 
 ANSWERED = {"": "paid", "lost": "closed", "cut": "paid", "fails": "paid", "page": "closed", "half": "paid"}
 
@@ -241,3 +245,30 @@ async def test_an_implementer_reads_which_rule_is_broken_and_how(
         "another body under the same id is 422",
     ]
     assert found["a debit that arrives after its reversal is 409 REVERSED"] == "answered 200 DONE"
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "state", "what"),
+    [
+        ("", "contract", "ok", "answers as the contract says"),
+        ("strange", "contract", "error", "answers an unseen debit with HTTP 404 without a state"),
+        ("refused", "contract", "error", "does not know us (HTTP 401)"),
+        ("", "legacy", "warning", "has no ids: a wrong password and every doubt wait for two people"),
+    ],
+)
+async def test_doctor_says_how_the_wallet_is(fault: str, kind: str, state: str, what: str) -> None:
+    async with wallet_service() as (_, between, url):
+        between.faults = [fault]
+        settings = read_settings({}, wallet_url=url, wallet_kind=kind)
+        (finding,) = [one async for one in examine_wallet(settings, FrozenClock())]
+
+    assert (finding.state, finding.what) == (state, what)
+    assert (finding.advice == "") == (state == "ok")
+
+
+async def test_doctor_says_that_nobody_reaches_the_wallet() -> None:
+    settings = read_settings({}, wallet_url=f"http://127.0.0.1:{free_port()}")
+    (finding,) = [one async for one in examine_wallet(settings, FrozenClock())]
+
+    assert finding.state == "error"
+    assert finding.what.startswith("cannot be reached")

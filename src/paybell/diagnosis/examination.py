@@ -10,6 +10,7 @@ from paybell.diagnosis.channels import examine_channels
 from paybell.diagnosis.databases import examine_databases
 from paybell.diagnosis.findings import Finding, of_error
 from paybell.diagnosis.pay_service import examine_pay_service
+from paybell.diagnosis.remote_wallet import examine_wallet
 from paybell.environment.reading import service_links, unknown_variables
 from paybell.errors import PaybellError
 from paybell.settings import ROLES, Settings, read_settings
@@ -37,6 +38,8 @@ async def examine(
     if settings.pay_url:
         yield await examine_pay_service(settings, clock)
     async for finding in examine_channels(settings, clock):
+        yield finding
+    async for finding in examine_wallet(settings, clock):
         yield finding
     async for finding in examine_broker(settings, roles, clock):
         yield finding

@@ -19,9 +19,10 @@ PREFIX = "PAYBELL_"
 # A setting's variable with this at its end names a file that holds the value, as orchestrators mount secrets.
 _FILE = "_FILE"
 _FILE_BYTES_MAX = 64 * 1024
-# What Kubernetes sets for services with our name, and our own tests: nobody's mistake.
+# What Kubernetes sets for services with our name, a person's token, and our own tests: nobody's mistake.
 _OTHERS = re.compile(
-    r"PAYBELL_(?:\w+_)?(?:SERVICE_(?:HOST|PORT)(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)|PAYBELL_TEST_\w+"
+    r"PAYBELL_(?:\w+_)?(?:SERVICE_(?:HOST|PORT)(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)"
+    r"|PAYBELL_TEST_\w+|PAYBELL_OPERATOR_TOKEN"
 )
 _SHOWN_MAX = 60
 
