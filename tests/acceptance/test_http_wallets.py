@@ -350,3 +350,22 @@ async def test_a_reference_that_no_statement_can_have_is_refused(http: Client, r
 
     assert reply.status == 400
     assert reply.json["field"] == "reference"
+
+
+async def test_a_wallet_that_is_asked_for_many_times_at_once_is_opened_once(http: Client) -> None:
+    """With the pay password of whoever was told so; wallets of others share the transaction."""
+    user, others = fresh_user(), [fresh_user() for _ in range(5)]
+    passwords = [f"{number:06}" for number in range(6)]
+    asked = [{"userId": user, "payPassword": password} for password in passwords]
+    asked += [{"userId": one, "payPassword": PASSWORD} for one in others]
+
+    replies = await asyncio.gather(*(http.post("/wallets", http.shop, one) for one in asked))
+
+    opened = [place for place, reply in enumerate(replies[:6]) if reply.status == 201]
+    assert len(opened) == 1
+    assert {reply.refusal for reply in replies[:6] if reply.status != 201} == {(409, "wallet_exists")}
+    assert {reply.status for reply in replies[6:]} == {201}
+    await http.top_up(user, 100, "funds")
+    order = await http.order(user, 100)
+    paid = await http.pay(order["payOrderId"], user, passwords[opened[0]])
+    assert paid.status == 200

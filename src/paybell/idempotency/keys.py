@@ -8,7 +8,7 @@ kept exactly when its work was done, and a failed request may simply be sent aga
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -65,37 +65,42 @@ class KeptAnswer:
     body: bytes
 
 
-async def first_answer(tx: Transaction, key: IdempotencyKey) -> KeptAnswer | None:
-    """Claim the key for this transaction; return the answer kept for it, if any.
+async def first_answers(
+    tx: Transaction, keys: Sequence[IdempotencyKey]
+) -> list[KeptAnswer | IdempotencyKeyInUse | IdempotencyKeyReused | None]:
+    """Claim the keys for this transaction; return for each the answer kept for it, or why it cannot be used.
 
-    Raises:
-        IdempotencyKeyInUse: another transaction works under this key.
-        IdempotencyKeyReused: it was used for a different request.
+    In use: another transaction works under the key, or an earlier one of these is the same. Reused: it was
+    used for a different request. None: it is claimed, and nothing was done under it.
     """
-    for caller in key.callers:
-        lock = await tx.fetch_one(_SQL["try_lock_idempotency_key"], caller, key.route, key.key)
-        if lock is None or not lock["locked"]:
-            raise IdempotencyKeyInUse
-    row = await tx.fetch_one(_SQL["find_idempotent_answer"], key.callers, key.route, key.key)
-    if row is None:
-        return None
-    if row["request_hash"] != key.request_hash:
-        raise IdempotencyKeyReused
-    return KeptAnswer(row["status"], row["body"])
+    outcomes: list[KeptAnswer | IdempotencyKeyInUse | IdempotencyKeyReused | None] = [None] * len(keys)
+    places = [place for place, key in enumerate(keys) for _ in key.callers]
+    wanted = [(caller, key.route, key.key) for key in keys for caller in key.callers]
+    columns = [list(column) for column in zip(*wanted, strict=True)]
+    claimed: set[tuple[str, str, str]] = set()
+    for place, name, row in zip(
+        places, wanted, await tx.fetch(_SQL["try_lock_idempotency_keys"], *columns), strict=True
+    ):
+        if not row["locked"] or name in claimed:  # a transaction is never refused its own lock
+            outcomes[place] = IdempotencyKeyInUse()
+        claimed.add(name)
+    for row in await tx.fetch(_SQL["find_idempotent_answers"], *columns, places):
+        if outcomes[row["place"]] is None:
+            same = row["request_hash"] == keys[row["place"]].request_hash
+            answer = KeptAnswer(row["status"], row["body"])
+            outcomes[row["place"]] = answer if same else IdempotencyKeyReused()
+    return outcomes
 
 
-async def keep_answer(tx: Transaction, key: IdempotencyKey, answer: KeptAnswer) -> None:
-    """Keep the answer with the work it tells of."""
-    await tx.execute(
-        _SQL["keep_idempotent_answer"],
-        key.merchant_id,
-        key.route,
-        key.key,
-        key.request_hash,
-        answer.status,
-        answer.body,
-        tx.now,
-    )
+async def keep_answers(tx: Transaction, answers: Sequence[tuple[IdempotencyKey, KeptAnswer]]) -> None:
+    """Keep answers with the work they tell of."""
+    if answers:
+        rows = [
+            (key.merchant_id, key.route, key.key, key.request_hash, answer.status, answer.body)
+            for key, answer in answers
+        ]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        await tx.execute(_SQL["keep_idempotent_answers"], *columns, tx.now)
 
 
 async def answer_once(
@@ -124,10 +129,13 @@ async def answer_once(
     """
     try:
         async with database.transaction() as tx:
-            if kept := await first_answer(tx, key):
+            (kept,) = await first_answers(tx, [key])
+            if isinstance(kept, KeptAnswer):
                 return kept, True
+            if kept is not None:
+                raise kept
             answer = show(await work(tx))
-            await keep_answer(tx, key, answer)
+            await keep_answers(tx, [(key, answer)])
             return answer, False
     except ConstraintViolated as error:
         if error.name == taken:

@@ -12,16 +12,6 @@ FROM unnest($2::text[], $3::text[]) AS wanted (owner_id, currency)
 JOIN accounts USING (owner_id, currency)
 WHERE accounts.kind = $1::account_kind;
 
--- name: open_wallet
--- A new wallet account, or no row when the user has one in this currency.
-INSERT INTO accounts (kind, owner_id, currency, created_at)
-VALUES ('wallet', $1, $2, $3)
-ON CONFLICT ON CONSTRAINT one_account_per_owner_and_currency DO NOTHING
-RETURNING id;
-
--- name: set_pay_password
-INSERT INTO wallets (account_id, pay_password, opened_by) VALUES ($1, $2, $3);
-
 -- name: find_openers
 SELECT accounts.owner_id, accounts.currency, wallets.opened_by, wallets.pay_password
 FROM unnest($1::text[], $2::text[]) AS wanted (owner_id, currency)
@@ -155,9 +145,37 @@ SET debits = accounts.debits + coalesce((SELECT debits FROM fitting), 0),
 WHERE accounts.id = $1
 RETURNING credits - debits AS balance;
 
--- name: find_top_up
-SELECT 1 AS found FROM transfers WHERE kind = 'top_up' AND reference = $1;
+-- name: open_wallets
+-- New wallet accounts, each once, in an order that cannot deadlock; no row for a user who has one in this currency.
+INSERT INTO accounts (kind, owner_id, currency, created_at)
+SELECT DISTINCT 'wallet'::account_kind, wanted.owner_id, wanted.currency, $3::timestamptz
+FROM unnest($1::text[], $2::text[]) AS wanted (owner_id, currency)
+ORDER BY wanted.owner_id, wanted.currency
+ON CONFLICT ON CONSTRAINT one_account_per_owner_and_currency DO NOTHING
+RETURNING id, owner_id, currency;
 
--- name: keep_top_up_reference
+-- name: set_pay_passwords
+INSERT INTO wallets (account_id, pay_password, opened_by)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]);
+
+-- name: find_top_up_wallets
+-- The wallet that each goes into: the one in this currency; without one the CNY wallet, else the first by currency.
+SELECT wanted.place, found.owner_id, found.currency
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (owner_id, currency, place)
+CROSS JOIN LATERAL (
+    SELECT accounts.owner_id, accounts.currency
+    FROM accounts
+    WHERE accounts.owner_id = wanted.owner_id AND accounts.kind = 'wallet'
+      AND (wanted.currency IS NULL OR accounts.currency = wanted.currency)
+    ORDER BY accounts.currency <> 'CNY', accounts.currency
+    LIMIT 1
+) AS found;
+
+-- name: find_top_ups
+SELECT reference FROM transfers WHERE kind = 'top_up' AND reference = ANY($1::text[]);
+
+-- name: keep_top_up_references
 INSERT INTO top_up_references (transfer_id, reference)
-SELECT id, $2 FROM transfers WHERE kind = 'top_up' AND reference = $1;
+SELECT transfers.id, given.reference
+FROM unnest($1::text[], $2::text[]) AS given (name, reference)
+JOIN transfers ON transfers.kind = 'top_up' AND transfers.reference = given.name;

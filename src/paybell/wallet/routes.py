@@ -13,8 +13,9 @@ from paybell.errors import Busy, InsufficientScope, InvalidAmount, InvalidId, Ou
 from paybell.idempotency.keys import KeptAnswer
 from paybell.money import DEFAULT_CURRENCY, check_currency
 from paybell.wallet.errors import BalanceLimit, NotTheOwner, WalletExists, WalletNotFound
+from paybell.wallet.model import Wallet
 from paybell.wallet.problems import PROBLEMS
-from paybell.wallet.service import Wallet, WalletService
+from paybell.wallet.service import WalletService
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.fields import Amount, Currency, PathUserId, SixDigits, UserId
 from paybell.web.idempotency import WITH_A_KEY, IdempotencyHeader, done_once, kept, read_key, replayable

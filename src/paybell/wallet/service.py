@@ -1,31 +1,28 @@
 """Wallets as their users see them: open, top up, read."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from paybell.idempotency.errors import IdempotencyKeyReused
-from paybell.idempotency.keys import IdempotencyKey, KeptAnswer, answer_once
-from paybell.money import DEFAULT_CURRENCY, TOTAL_MAX, check_amount, check_currency
-from paybell.storage import Database, Transaction, load_queries
-from paybell.wallet import ledger
-from paybell.wallet.errors import BalanceLimit, WalletExists, WalletNotFound
-from paybell.wallet.ledger import Transfer, TransferKind
+from paybell.batching import Batcher, bisect, is_no_outage
+from paybell.idempotency.keys import IdempotencyKey, KeptAnswer
+from paybell.money import DEFAULT_CURRENCY, check_currency
+from paybell.storage import Database, load_queries
+from paybell.wallet.errors import WalletExists, WalletNotFound
+from paybell.wallet.model import Wallet
 from paybell.wallet.pay_password import Pepper, check_pay_password
+from paybell.wallet.top_ups import TopUp, TopUps
 
 _SQL = load_queries(__package__)
-# Where top-ups come from: one account for each currency, standing for the world outside.
-_FUNDING_OWNER = "paybell"
 
 
 @dataclass(frozen=True, slots=True)
-class Wallet:
-    """A user's balance in one currency, in minor units, and until when its pay password is locked."""
+class _Opening:
+    """A wallet to be opened, its pay password as it is stored."""
 
     user_id: str
-    balance: int
     currency: str
-    locked_until: datetime | None = None
+    stored: str
+    opened_by: str | None
 
 
 class WalletService:
@@ -34,6 +31,8 @@ class WalletService:
     def __init__(self, database: Database, pepper: Pepper) -> None:
         self._database = database
         self._pepper = pepper
+        self._openings = Batcher(self._open_batch)
+        self._top_ups = TopUps(database)
 
     async def open(
         self,
@@ -51,12 +50,31 @@ class WalletService:
         """
         stored = self._pepper.protect(check_pay_password(pay_password))
         check_currency(currency)
-        async with self._database.transaction() as tx:
-            account = await tx.fetch_one(_SQL["open_wallet"], user_id, currency, tx.now)
-            if account is None:
-                raise WalletExists
-            await tx.execute(_SQL["set_pay_password"], account["id"], stored, opened_by)
+        await self._openings.submit(_Opening(user_id, currency, stored, opened_by))
         return Wallet(user_id, 0, currency)
+
+    async def _open_batch(self, openings: Sequence[_Opening]) -> Sequence[WalletExists | Exception | None]:
+        return await bisect(self._open, openings, is_no_outage)
+
+    async def _open(self, openings: Sequence[_Opening]) -> Sequence[WalletExists | None]:
+        """Open many in one transaction; return why not for those that exist, the second of two alike too."""
+        owners = [(one.user_id, one.currency) for one in openings]
+        columns = [user for user, _ in owners], [currency for _, currency in owners]
+        async with self._database.transaction() as tx:
+            rows = await tx.fetch(_SQL["open_wallets"], *columns, tx.now)
+            accounts = {(row["owner_id"], row["currency"]): row["id"] for row in rows}
+            first = dict(zip(reversed(owners), reversed(openings), strict=True))
+            opened = [(account, first[owner]) for owner, account in accounts.items()]
+            await tx.execute(
+                _SQL["set_pay_passwords"],
+                [account for account, _ in opened],
+                [one.stored for _, one in opened],
+                [one.opened_by for _, one in opened],
+            )
+        return [
+            None if owner in accounts and first[owner] is one else WalletExists()
+            for owner, one in zip(owners, openings, strict=True)
+        ]
 
     async def opened_with(
         self, opener: str, pay_password: str, owners: Collection[tuple[str, str]]
@@ -100,36 +118,4 @@ class WalletService:
         Raises:
             WalletNotFound, InvalidAmount, BalanceLimit, IdempotencyKeyInUse, IdempotencyKeyReused, Busy.
         """
-        check_amount(amount)
-
-        async def work(tx: Transaction) -> Wallet:
-            funded = await self._fund(tx, user_id, amount, currency, key)
-            if reference is not None:
-                await tx.execute(_SQL["keep_top_up_reference"], _reference(user_id, key), reference)
-            return funded
-
-        return await self._database.until_free(
-            lambda: answer_once(self._database, key, work, show, taken="transfer_once")
-        )
-
-    async def _fund(
-        self, tx: Transaction, user_id: str, amount: int, currency: str | None, key: IdempotencyKey
-    ) -> Wallet:
-        wallet = await tx.fetch_one(_SQL["find_wallet"], user_id, currency)
-        if wallet is None:
-            raise WalletNotFound
-        former = [_reference(user_id, key, caller) for caller in key.callers[1:]]
-        if former and await tx.fetch_one(_SQL["find_top_up"], former[0]):
-            raise IdempotencyKeyReused  # its answer was removed, the money had come
-        held = (await ledger.lock_wallets(tx, [(user_id, wallet["currency"])])).popitem()[1]
-        if held.credits + amount > TOTAL_MAX:
-            raise BalanceLimit
-        funding = await ledger.system_account(tx, "funding", _FUNDING_OWNER, held.currency)
-        transfer = Transfer(TransferKind.TOP_UP, _reference(user_id, key), funding, held.account_id, amount)
-        await ledger.post(tx, [transfer])
-        return Wallet(user_id, held.balance + amount, held.currency)
-
-
-def _reference(user_id: str, key: IdempotencyKey, caller: str | None = None) -> str:
-    """Name a top-up's transfer; neither a user id nor a key has spaces, so no two come out the same."""
-    return f"{user_id} {key.key} {caller or key.merchant_id}"
+        return await self._top_ups.make(TopUp(user_id, amount, currency, key, show, reference))
