@@ -353,6 +353,21 @@ async def test_a_relay_that_is_slower_than_its_lease(layout: Layout) -> None:
     assert await layout.firing(lose_the_lease) == {"PaybellLeasesLost"}
 
 
+async def test_a_payment_that_no_channel_can_explain(layout: Layout) -> None:
+    order = await layout.order(fresh_user())
+    async with connected(layout.urls["pay"]) as rows:
+        attempt = await rows.fetchval(
+            "INSERT INTO attempts SELECT id + 1, id, 'balance', 'call', 'MANUAL', amount, currency, 'w', "
+            "created_at, expires_at, created_at, NULL, 1, '', '', '', NULL, '', '', '' "
+            "FROM pay_orders WHERE id = $1 RETURNING id",
+            int(order["payOrderId"]),
+        )
+        found = await layout.firing(lambda: asyncio.sleep(0.1))
+
+        await rows.execute("UPDATE attempts SET state = 'REFUSED' WHERE id = $1", attempt)
+    assert found == {"PaybellAttemptsManual"}
+
+
 async def test_a_process_that_takes_no_more_connections(layout: Layout) -> None:
     host, _, port = layout.addresses["api"].removeprefix("http://").rpartition(":")
 
