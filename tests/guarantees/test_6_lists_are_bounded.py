@@ -1,11 +1,12 @@
 """A list is read in bounded pieces: a filter that few rows pass makes pages short, never slow or wrong."""
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support import connected
+from support import PaySide, codes, connected, until
 
 from paybell.clock import SystemClock
 from paybell.ids import first_id
@@ -92,3 +93,24 @@ async def test_a_table_shows_one_moment_however_long_it_is_read(
             )
 
     assert statuses == {"WAIT_BUYER_PAY"}
+
+
+async def test_paying_writes_no_index_of_pay_orders(pay_url: str) -> None:
+    """So lists cost a payment nothing: there is room in the page, and no index has what a payment changes."""
+    async with Database.open(pay_url, SystemClock(), connections=4) as database:
+        side = PaySide(database)
+        await side.fund("7", 1_000)
+        orders = await asyncio.gather(*(side.order(5_000 + n, "7", 1) for n in range(400)))
+        outcomes = await asyncio.gather(*(side.attempt(order.id, "7") for order in orders))
+
+    async with connected(pay_url) as rows:
+        counted = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'pay_orders'"
+
+        async def all_counted() -> bool:
+            return bool(await rows.fetchval(counted) == 400)
+
+        await until(all_counted)  # a session says what it did when it ends
+        _, inside = await rows.fetchrow(counted) or (0, 0)
+
+    assert codes(outcomes) == ["paid"] * 400
+    assert inside >= 360
