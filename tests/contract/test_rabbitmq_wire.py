@@ -158,6 +158,7 @@ async def test_a_payment_is_a_typed_event_beside_it(
             "succeededAt": event["data"]["succeededAt"],
             "closedAt": None,
             "refundedAmount": 0,
+            "channel": "balance",
         },
     }
     for moment, text in ((order.succeeded_at, event["time"]), (order.expires_at, event["data"]["expiresAt"])):

@@ -101,13 +101,13 @@ async function watch() {
   if (following) return;
   following = true;
   try {
-    await follow(`${path}/events`, hear, (error) => (error.status === 429 ? null : stillAsking()));
+    await follow(`${path}/events`, onEvent, (error) => (error.status === 429 ? null : stillAsking()));
   } finally {
     following = false;
   }
 }
 
-function hear(_name, news) {
+function onEvent(_name, news) {
   state.clockOffset = Date.parse(news.now) - Date.now();
   if (state.away) show({ away: false });
   if (news.order.status === "UNPAID") return true;

@@ -13,44 +13,44 @@ const listeners = new Set();
 /** `connecting`, `live`, `lost` (what is shown is old) or `shut` (the token is not accepted). */
 export const live = { state: "connecting", samples: [], newest: null };
 
-let heardAt = performance.now();
+let receivedAt = performance.now();
 
 /** Call back now and with each sample or change of state; returns what ends that. */
-export function onLive(heard) {
-  listeners.add(heard);
-  heard();
-  return () => listeners.delete(heard);
+export function onLive(callback) {
+  listeners.add(callback);
+  callback();
+  return () => listeners.delete(callback);
 }
 
-function tell(state) {
+function setState(state) {
   live.state = state;
-  for (const heard of listeners) heard();
+  for (const callback of listeners) callback();
 }
 
-function hear(name, data) {
+function onEvent(name, data) {
   // The service ends no stream because a token has expired; but nobody should go on reading with it.
   if (standing !== "ok") return false;
   live.samples = name === "history" ? data : [...live.samples, data].slice(-KEPT);
   live.newest = live.samples.at(-1) ?? null;
-  heardAt = performance.now();
-  tell("live");
+  receivedAt = performance.now();
+  setState("live");
   return true;
 }
 
 function look() {
-  const silent = performance.now() - heardAt > SILENCE_MS;
-  if (silent && standing === "ok" && (live.state === "live" || live.state === "connecting")) tell("lost");
+  const silent = performance.now() - receivedAt > SILENCE_MS;
+  if (silent && standing === "ok" && (live.state === "live" || live.state === "connecting")) setState("lost");
 }
 
 /** Follow the stream for as long as the page is open. */
 export async function watch() {
   const timer = setInterval(look, LOOK_MS);
-  onStanding(() => tell("shut"));
+  onStanding(() => setState("shut"));
   try {
-    await follow("/ops/now", hear, () => tell("lost"));
+    await follow("/ops/now", onEvent, () => setState("lost"));
   } catch (error) {
     judge(error);
-    tell("shut");
+    setState("shut");
   } finally {
     clearInterval(timer);
   }

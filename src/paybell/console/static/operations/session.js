@@ -29,14 +29,14 @@ export const operator = claims.sub ?? "";
 /** Say whether the token allows `read`, `repair` or `refund`; what it does not is not offered. */
 export const may = (deed) => scopes.has("ops") || scopes.has(`ops:${deed}`);
 
-export const onStanding = (heard) => listeners.add(heard);
+export const onStanding = (callback) => listeners.add(callback);
 
 const isOver = () => claims.exp * 1000 <= Date.now();
 
 function become(state) {
   if (standing === state) return;
   standing = state;
-  for (const heard of listeners) heard();
+  for (const callback of listeners) callback();
 }
 
 /** Look at what went wrong: a token that is no longer accepted concerns the whole console. */

@@ -13,13 +13,13 @@ export function chooseUtc(chosen) {
   utc = chosen;
   localStorage.setItem(KEY, utc ? "UTC" : "local");
   for (const element of document.querySelectorAll("time")) write(element);
-  for (const heard of listeners) heard();
+  for (const callback of listeners) callback();
 }
 
 /** Call back when the zone changes; returns what ends that. */
-export function onZone(heard) {
-  listeners.add(heard);
-  return () => listeners.delete(heard);
+export function onZone(callback) {
+  listeners.add(callback);
+  return () => listeners.delete(callback);
 }
 
 function parts(at) {

@@ -109,15 +109,15 @@ export async function insist(method, path, body, waiting = () => {}) {
   }
 }
 
-/** Hand the events of a stream to `hear(name, data)`, connecting again, until it returns false. */
-export async function follow(path, hear, lost = () => {}) {
+/** Hand the events of a stream to `onEvent(name, data)`, connecting again, until it returns false. */
+export async function follow(path, onEvent, lost = () => {}) {
   for (let failures = 0; ; failures += 1) {
     try {
       const response = await ask("GET", path);
       if (!response.ok) throw await refused(response);
       for await (const [name, data] of events(response.body)) {
         failures = 0;
-        if (hear(name, data) === false) return;
+        if (onEvent(name, data) === false) return;
       }
     } catch (error) {
       // 429: this reader has too many windows open; one of them may close.
