@@ -14,7 +14,8 @@ from paybell.clock import Clock
 from paybell.errors import InsufficientScope, InvalidId, InvalidRequest
 from paybell.operations.payments import Payment, Payments
 from paybell.operations.problems import PROBLEMS
-from paybell.operations.timeline import Timeline, Timelines
+from paybell.operations.timeline import Timelines
+from paybell.operations.timeline_views import Timeline
 from paybell.pay.errors import PayOrderNotFound
 from paybell.pay.routes import PayOrderView, StatusName
 from paybell.pay.routes import view as pay_order_view
