@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import pytest
-from serving import PEPPER_SETTING, SECRET
+from serving import PEPPER_SETTING, SECRET, fresh_databases
 from support import Databases
 
 pytestmark = pytest.mark.slow
@@ -59,9 +59,10 @@ def _makeable() -> None:
 
 
 async def test_nothing_is_written_where_databases_and_secrets_are_given(postgres: Databases) -> None:
+    urls = await fresh_databases(postgres)
     given = {
-        "PAYBELL_DATABASE_URL": postgres.pay,
-        "PAYBELL_TRADE_DATABASE_URL": postgres.trade,
+        "PAYBELL_DATABASE_URL": urls["pay"],
+        "PAYBELL_TRADE_DATABASE_URL": urls["trade"],
         "PAYBELL_JWT_SECRET": SECRET,
         "PAYBELL_PIN_PEPPER": PEPPER_SETTING,
         "PAYBELL_PORT": "0",
