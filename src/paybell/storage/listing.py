@@ -19,7 +19,7 @@ from paybell.storage.queries import load_queries
 
 _SQL = load_queries(__package__, "listing.sql")
 # Pieces are as long as the queries say; after this long no other one is begun for a page.
-_READ_SECONDS = 0.04
+_READ_SECONDS = 0.025
 # A table of all rows is read in pieces of so many rows, for so long, and ends after so many.
 _TABLE_PAGE, TABLE_SECONDS, TABLE_ROWS_MAX = 2_000, 3.0, 50_000
 # Tables that are read at once of one kind of list; each holds a session.
