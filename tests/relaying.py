@@ -12,6 +12,7 @@ from support import PaySide, connected
 from paybell.clock import Clock, SystemClock
 from paybell.messaging.broker import Answer, Broker, Confirm, Message, Topology
 from paybell.messaging.events import PaymentSucceeded, topology
+from paybell.messaging.handover import Handover
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.publishing import Publishing
@@ -115,8 +116,9 @@ def relay(
     declares: Topology | None = None,
     content_type: str = "text/x-json",
     clock: Clock | None = None,
+    handover: Handover | None = None,
 ) -> Relays:
-    """Make a relay as the runtime does."""
+    """Make a relay as the runtime does; writers hand over to it only where a handover is given."""
     seen, clock, wire = (
         observer or Observer(),
         clock or SystemClock(),
@@ -125,7 +127,8 @@ def relay(
     refused = RefusedEvents(outbox._database)
     publishing = Publishing(broker, declares or topology(), seen, clock, lease_seconds / 2)
     bounds = {"clock": clock, "batch_max": batch_max, "lease_seconds": lease_seconds}
-    relay = Relay(outbox, refused, publishing, wire, seen, **bounds)  # type: ignore[arg-type]
+    handed = handover or Handover(clock)
+    relay = Relay(outbox, refused, publishing, wire, seen, handover=handed, **bounds)  # type: ignore[arg-type]
     return Relays(relay, Retrier(refused, publishing, wire, **bounds), refused)  # type: ignore[arg-type]
 
 

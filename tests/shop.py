@@ -23,6 +23,7 @@ from paybell.messaging.events import (
 from paybell.messaging.failures import FailureStore
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.local import LocalBroker
+from paybell.messaging.outbox import Publication
 from paybell.messaging.signatures import EventKeys, PaidOrder
 from paybell.messaging.wire import Wire
 from paybell.parts import Parts
@@ -105,7 +106,7 @@ class Shop:
         wire, token = Wire(EventKeys(token_secret=SECRET), "text/x-json"), uuid4()
         events = await self.pay.outbox.claim(token, 60, 10_000)
         now = SystemClock().now()
-        await self.pay.outbox.finish([event.id for event in events], token, now, now)
+        await self.pay.outbox.finish([event.id for event in events], token, Publication("1", now, now))
         messages = [wire.messages(event, "1")[0] for event in events]
         return [
             Delivery(

@@ -6,7 +6,7 @@ from uuid import uuid4
 from support import connected
 
 from paybell.clock import SystemClock
-from paybell.messaging.outbox import Outbox
+from paybell.messaging.outbox import Outbox, Publication
 from paybell.messaging.outbox_floor import STEP, OutboxFloor
 from paybell.storage import Database, Query, load_queries
 
@@ -24,7 +24,8 @@ async def pass_through(database: Database, events: int) -> None:
     for _ in range(events // BATCH):
         await database.fetch(_APPEND, BATCH)
         claimed = await outbox.claim(token, 60, BATCH)
-        assert await outbox.finish([event.id for event in claimed], token, now, now) == BATCH
+        published = Publication("1", now, now)
+        assert await outbox.finish([event.id for event in claimed], token, published) == BATCH
 
 
 async def pages_of_a_claim(url: str) -> int:

@@ -15,6 +15,7 @@ from paybell.clock import Clock, SystemClock
 from paybell.messaging.broker import Answer, Confirm, Denied, Message
 from paybell.messaging.events import PAY_DIRECT, PAY_EVENTS, PAY_SUCCESS, TRADE_QUEUE, topology
 from paybell.messaging.local import LocalBroker
+from paybell.messaging.outbox import Publication
 from paybell.messaging.publishing import Outcome
 from paybell.messaging.rabbitmq.link import Link
 from paybell.messaging.refused import RefusedEvents, wait_seconds
@@ -370,7 +371,7 @@ async def test_a_relay_whose_lease_of_a_route_is_over_removes_nothing(side: PayS
     assert quick is not None
     now = SystemClock().now()
     outcome = Outcome([one.event.id for one in await refused.events(slow.route, 1)], [], [])
-    assert await refused.record(slow, outcome, uuid4(), now, now) == []
+    assert await refused.record(slow, outcome, uuid4(), Publication("1", now, now)) == []
 
     assert await pending(side) == 1
 

@@ -30,8 +30,9 @@ from paybell.errors import BrokerUnavailable, DatabaseUnavailable
 from paybell.ids import new_traceparent
 from paybell.messaging.broker import Broker, Confirm, Message, Topology
 from paybell.messaging.events import PAY_CLOSED, PAY_DIRECT, PAY_EVENTS, PAY_SUCCESS, topology
+from paybell.messaging.handover import Handover
 from paybell.messaging.local import LocalBroker
-from paybell.messaging.outbox import Outbox
+from paybell.messaging.outbox import Outbox, Publication
 from paybell.storage import Database
 from paybell.telemetry.observers import RelayObserver
 from paybell.testing import FaultyBroker
@@ -199,7 +200,8 @@ async def test_a_relay_that_was_too_slow_removes_nothing_and_says_so(
         )
     assert len(held) == 2
     now = SystemClock().now()
-    assert await side.outbox.finish([row["id"] for row in held], new_owner, now, now) == 2
+    held_ids = [row["id"] for row in held]
+    assert await side.outbox.finish(held_ids, new_owner, Publication("1", now, now)) == 2
     await wrote(book, 5001, 5002)
 
 
@@ -466,7 +468,7 @@ async def test_a_relay_is_woken_by_the_commit_and_by_nothing_else(side: PaySide)
 async def test_after_any_history_of_faults_every_payment_was_heard_of_once(
     side: PaySide, pay_url: str, book: Notebook, broker: MeanwhileBroker
 ) -> None:
-    """Payments, relays that crash, confirms that get lost, leases that run out, in any order."""
+    """Payments, relays that crash with what they were handed, lost confirms, ended leases, in any order."""
     random = seeded()
     numbers = iter(range(5001, 6000))
     paid: list[int] = []
@@ -477,7 +479,17 @@ async def test_after_any_history_of_faults_every_payment_was_heard_of_once(
         paid.extend(some)
 
     async def a_batch() -> None:
-        one = relay(Outbox(side.database), broker, batch_max=random.randint(1, 20), declares=NOTEBOOK)
+        handover = Handover(SystemClock())
+        one = relay(
+            *(Outbox(side.database), broker),
+            batch_max=random.randint(1, 20),
+            declares=NOTEBOOK,
+            handover=handover,
+        )
+        if random.random() < 0.5:  # what is paid next is leased to a relay that may crash with it
+            side.outbox.hand_to(handover)
+            handover.open()
+            await some_payments()
         fault(random, broker)
         try:
             await one.run_once()

@@ -17,12 +17,14 @@ from relaying import expire_leases, pending, relay
 from support import PASSWORD, PaySide, codes, connected, payment, until
 
 from paybell.backoff import LISTENER_RETRY_SECONDS
+from paybell.clock import SystemClock
 from paybell.errors import AlreadyPaid, PayOrderClosed
 from paybell.idempotency.keys import IdempotencyKey
 from paybell.messaging.broker import Topology
 from paybell.messaging.events import PAY_EVENTS
 from paybell.messaging.failure_rows import TAKEN_SECONDS
 from paybell.messaging.failures import Chosen
+from paybell.messaging.handover import Handover
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.pay.overdue import OverdueCloser
 from paybell.pay.status import PayStatus
@@ -65,6 +67,9 @@ class Way:
         self.buyer = f"buyer-{number}"
         self.paid, self.poison, self.poor, self.late = range(10 * number, 10 * number + 4)
         self.ids: list[int] = []
+        self.handover = Handover(SystemClock())
+        side.outbox.hand_to(self.handover)
+        self.handover.open()
 
     async def fund(self) -> None:
         """Open the wallet and put money in."""
@@ -115,7 +120,9 @@ class Way:
     async def tell(self) -> None:
         """Publish what waits."""
         outbox = relay(
-            self.side.outbox, self.broker, declares=Topology([BINDING.exchange, PAY_EVENTS], [BINDING])
+            *(self.side.outbox, self.broker),
+            declares=Topology([BINDING.exchange, PAY_EVENTS], [BINDING]),
+            handover=self.handover,
         )
         while await pending(self.side):
             await outbox.run_once()

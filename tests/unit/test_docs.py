@@ -20,12 +20,12 @@ from paybell.cli import app
 from paybell.messaging.events import (
     EVENT_TYPES,
     PAY_SUCCESS,
+    OutboxEvent,
     PayOrderData,
     PayOrderEvent,
     topology,
     trade_topology,
 )
-from paybell.messaging.outbox import OutboxEvent
 from paybell.messaging.signatures import EventKeys
 from paybell.messaging.wire import Wire
 from paybell.telemetry.metrics import Metrics

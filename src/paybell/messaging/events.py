@@ -211,3 +211,16 @@ def _read_number(body: bytes) -> int:
     if not 1 <= number <= ID_MAX:
         raise Unreadable("the order number is not from 1 to 9223372036854775807")
     return number
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEvent:
+    """An event that is leased to who holds it; ``body`` is the whole CloudEvent as JSON."""
+
+    id: int
+    event_id: str
+    type: str
+    subject: str
+    body: bytes
+    occurred_at: datetime
+    traceparent: str

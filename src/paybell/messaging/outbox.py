@@ -7,11 +7,13 @@ no terminal state: a broker that is away uses up nothing.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import msgspec
 
-from paybell.messaging.events import PayOrderEvent
+from paybell.messaging.events import OutboxEvent, PayOrderEvent
+from paybell.messaging.handover import WRITER_LEASE_SECONDS, Handover
 from paybell.storage import Database, Transaction, load_queries
 
 _SQL = load_queries(__package__)
@@ -19,20 +21,16 @@ _ENCODER = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
-class OutboxEvent:
-    """An event claimed for publishing; ``body`` is the whole CloudEvent as JSON."""
+class Publication:
+    """One publishing of a batch: its short name, which is in the ids of its messages, and when it was."""
 
-    id: int
-    event_id: str
-    type: str
-    subject: str
-    body: bytes
-    occurred_at: datetime
-    traceparent: str
+    attempt: str
+    published_at: datetime
+    confirmed_at: datetime
 
 
 def attempt_of(token: UUID) -> str:
-    """Return the short name of a lease that is in the ids of the messages published under it."""
+    """Return the short name of what is published under a fresh token."""
     return token.hex[:12]
 
 
@@ -42,6 +40,11 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._wakes: list[Callable[[], object]] = []
+        self._handover: Handover | None = None
+
+    def hand_to(self, handover: Handover) -> None:
+        """Hand what is appended from now on to a relay of this process, as long as that one publishes."""
+        self._handover = handover
 
     def on_append(self, wake: Callable[[], object]) -> None:
         """Call this after each commit that appended events; a relay in this process need not poll."""
@@ -51,15 +54,26 @@ class Outbox:
         """Write events in the caller's transaction."""
         if not events:
             return
-        await tx.execute(
+        bodies = [_ENCODER.encode(event) for event in events]
+        lease = self._handover.lease() if self._handover else None
+        rows = await tx.fetch(
             _SQL["append_events"],
             [event.id for event in events],
             [event.type for event in events],
             [event.subject for event in events],
-            [_ENCODER.encode(event) for event in events],
+            bodies,
             [event.traceparent for event in events],
             tx.now,
+            lease[0] if lease else None,
+            WRITER_LEASE_SECONDS,
         )
+        if lease and self._handover:
+            ids = {row["event_id"]: row["id"] for row in rows}
+            handed = [
+                OutboxEvent(ids[one.id], one.id, one.type, one.subject, body, tx.now, one.traceparent)
+                for one, body in zip(events, bodies, strict=True)
+            ]
+            tx.after_commit(partial(self._handover.put, handed, lease[1]))
         for wake in self._wakes:
             tx.after_commit(wake)
 
@@ -68,14 +82,18 @@ class Outbox:
         rows = await self._database.fetch(_SQL["claim_events"], token, lease_seconds, limit)
         return sorted((OutboxEvent(*row.values()) for row in rows), key=lambda event: event.id)
 
-    async def finish(
-        self, ids: Sequence[int], token: UUID, published_at: datetime, confirmed_at: datetime
-    ) -> int:
+    async def finish(self, ids: Sequence[int], token: UUID, publication: Publication) -> int:
         """Remove events that are published and confirmed; return how many were still ours."""
         if not ids:
             return 0
         row = await self._database.fetch_one(
-            _SQL["finish_events"], ids, token, attempt_of(token), published_at, confirmed_at, len(ids)
+            _SQL["finish_events"],
+            ids,
+            token,
+            publication.attempt,
+            publication.published_at,
+            publication.confirmed_at,
+            len(ids),
         )
         assert row is not None
         return int(row["removed"])

@@ -102,8 +102,11 @@ class Publishing:
         batches: Sequence[Sequence[Message]],
         traceparents: Sequence[str],
         closed: Mapping[Route, Refusal],
+        shorter_seconds: float | None = None,
     ) -> Outcome:
         """Publish the messages of each event, but none by a route that is closed.
+
+        ``shorter_seconds``: wait no longer than this for confirms, and conclude nothing from silence.
 
         Raises:
             BrokerUnavailable: nothing was published.
@@ -113,7 +116,7 @@ class Publishing:
         started = self._clock.monotonic()
         try:
             with self._observer.publishing(traceparents, len(tried)):
-                answers = await self._broker.publish(tried, self._deadline_seconds)
+                answers = await self._broker.publish(tried, shorter_seconds or self._deadline_seconds)
         except BrokerUnavailable:
             self._declared = False
             raise

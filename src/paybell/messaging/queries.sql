@@ -1,8 +1,11 @@
 -- name: append_events
-INSERT INTO outbox (event_id, type, subject, body, occurred_at, traceparent)
-SELECT appended.event_id, appended.type, appended.subject, appended.body, $6, appended.traceparent
+-- With a lease where a relay of the writer's process publishes them after the commit.
+INSERT INTO outbox (event_id, type, subject, body, occurred_at, traceparent, lease_token, leased_until)
+SELECT appended.event_id, appended.type, appended.subject, appended.body, $6, appended.traceparent, $7::uuid,
+       CASE WHEN $7::uuid IS NOT NULL THEN clock_timestamp() + make_interval(secs => $8) END
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[])
-    AS appended (event_id, type, subject, body, traceparent);
+    AS appended (event_id, type, subject, body, traceparent)
+RETURNING id, event_id;
 
 -- name: claim_events
 -- The oldest events nobody holds. By state, never by an id cursor: a lower id may commit later; from the floor on,

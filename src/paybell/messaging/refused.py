@@ -10,7 +10,8 @@ from datetime import datetime
 from uuid import UUID
 
 from paybell.messaging.broker import Route
-from paybell.messaging.outbox import OutboxEvent, attempt_of
+from paybell.messaging.events import OutboxEvent
+from paybell.messaging.outbox import Publication
 from paybell.messaging.publishing import Aside, Outcome, Refusal
 from paybell.storage import Database, Transaction, load_queries
 
@@ -74,8 +75,7 @@ class RefusedEvents:
         refusal: Refusal,
         asides: Sequence[Aside],
         token: UUID,
-        published_at: datetime,
-        confirmed_at: datetime,
+        publication: Publication,
     ) -> bool:
         """Take events of one refusal out of the outbox; return whether the route was not known to refuse.
 
@@ -90,9 +90,9 @@ class RefusedEvents:
             refusal.detail,
             FIRST_WAIT_SECONDS,
             [",".join(one.confirmed) for one in asides],
-            attempt_of(token),
-            published_at,
-            confirmed_at,
+            publication.attempt,
+            publication.published_at,
+            publication.confirmed_at,
         )
         assert row is not None
         return bool(row["new"])
@@ -112,8 +112,7 @@ class RefusedEvents:
         due: DueRoute,
         outcome: Outcome,
         token: UUID,
-        published_at: datetime,
-        confirmed_at: datetime,
+        publication: Publication,
     ) -> Sequence[Refusal]:
         """Remove what is published, and say when the route is tried again.
 
@@ -124,7 +123,7 @@ class RefusedEvents:
             if not await tx.fetch(_SQL["lock_route"], *due.route, token):
                 return []  # another one tries it meanwhile; what was published comes twice
             if outcome.done:
-                times = (attempt_of(token), published_at, confirmed_at)
+                times = (publication.attempt, publication.published_at, publication.confirmed_at)
                 await tx.execute(_SQL["finish_refused"], list(outcome.done), *times, len(outcome.done))
             new = await self._keep(tx, due.route, outcome.refused)
             await self._plan(tx, due, outcome)

@@ -7,7 +7,6 @@ holds up no other, and is tried again by `Retrier`.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID, uuid4
 
 import structlog
@@ -15,13 +14,17 @@ import structlog
 from paybell.clock import Clock
 from paybell.errors import BrokerUnavailable
 from paybell.messaging.broker import Route
-from paybell.messaging.outbox import Outbox, OutboxEvent, attempt_of
+from paybell.messaging.events import OutboxEvent
+from paybell.messaging.handover import HANDED_DEADLINE_SECONDS, Handover
+from paybell.messaging.outbox import Outbox, Publication, attempt_of
 from paybell.messaging.publishing import Aside, Publishing, Refusal
 from paybell.messaging.refused import RefusedEvents
 from paybell.messaging.wire import Wire
 from paybell.telemetry.observers import RelayObserver
 
 log = structlog.get_logger()
+# While a process publishes what it writes itself, it looks this often for what others have written.
+CLAIM_SECONDS = 0.25
 
 
 class Relay:
@@ -35,12 +38,19 @@ class Relay:
         wire: Wire,
         observer: RelayObserver,
         *,
+        handover: Handover,
         clock: Clock,
         batch_max: int,
         lease_seconds: float,
     ) -> None:
-        """Hold at most ``batch_max`` events for ``lease_seconds``, at least twice the publish deadline."""
+        """Hold at most ``batch_max`` events for ``lease_seconds``, at least twice the publish deadline.
+
+        ``handover``: where writers of this process put their events, if they do.
+        """
         self._outbox = outbox
+        self._handover = handover
+        self._handed_at = self._claimed_at = -CLAIM_SECONDS
+        self._backlog = False
         self._refused = refused
         self._publishing = publishing
         self._wire = wire
@@ -57,40 +67,63 @@ class Relay:
             BrokerUnavailable: nothing was published, the events wait for the next one.
             DatabaseUnavailable: what is held comes free when its lease ends.
         """
-        await self._publishing.prepare()
+        try:
+            await self._publishing.prepare()
+        except BrokerUnavailable:
+            self._handover.shut()
+            raise
         if self._closed:
             there = {(one.exchange, one.routing_key) for one in await self._refused.routes() if one.events}
             self._closed = {route: why for route, why in self._closed.items() if route in there}
+        handed = self._handover.take(self._batch_max)
+        if handed:
+            self._handed_at = self._clock.monotonic()
+            await self._publish(handed, self._handover.token, HANDED_DEADLINE_SECONDS)
+        return len(handed) + (await self._claim() if self._may_claim() else 0)
+
+    def _may_claim(self) -> bool:
+        """Say whether to look for events of others: while our own come by themselves, only now and then."""
+        due_at = min(self._handed_at, self._claimed_at) + CLAIM_SECONDS
+        return self._backlog or self._clock.monotonic() >= due_at
+
+    async def _claim(self) -> int:
+        self._claimed_at = self._clock.monotonic()
         token = uuid4()
         events = await self._outbox.claim(token, self._lease_seconds, self._batch_max)
+        self._backlog = bool(events)
         if events:
             await self._publish(events, token)
         return len(events)
 
-    async def _publish(self, events: Sequence[OutboxEvent], token: UUID) -> None:
-        ids = [event.id for event in events]
-        batches = [self._wire.messages(event, attempt_of(token)) for event in events]
+    async def _publish(
+        self, events: Sequence[OutboxEvent], token: UUID, shorter_seconds: float | None = None
+    ) -> None:
+        ids, attempt = [event.id for event in events], attempt_of(uuid4())
+        batches = [self._wire.messages(event, attempt) for event in events]
         published_at = self._clock.now()
         try:
             outcome = await self._publishing.send(
-                ids, batches, [event.traceparent for event in events], self._closed
+                ids, batches, [event.traceparent for event in events], self._closed, shorter_seconds
             )
         except BrokerUnavailable:
+            self._handover.shut()
             await self._outbox.release(ids, token, 0)
             raise
-        confirmed_at = self._clock.now()
-        removed = await self._outbox.finish(outcome.done, token, published_at, confirmed_at)
+        publication = Publication(attempt, published_at, self._clock.now())
+        removed = await self._outbox.finish(outcome.done, token, publication)
         await self._outbox.release(outcome.unknown, token, 0)
         if outcome.refused:
-            await self._set_aside(outcome.refused, token, published_at, confirmed_at)
+            await self._set_aside(outcome.refused, token, publication)
+        if outcome.unknown:
+            self._handover.shut()
+        elif outcome.done:
+            self._handover.open()
         self._observer.leases_lost(len(outcome.done) - removed)
 
-    async def _set_aside(
-        self, refused: Sequence[Aside], token: UUID, published_at: datetime, confirmed_at: datetime
-    ) -> None:
+    async def _set_aside(self, refused: Sequence[Aside], token: UUID, publication: Publication) -> None:
         for refusal in {one.refusal.route: one.refusal for one in refused}.values():
             here = [one for one in refused if one.refusal.route == refusal.route]
-            if await self._refused.set_aside(refusal, here, token, published_at, confirmed_at):
+            if await self._refused.set_aside(refusal, here, token, publication):
                 report(refusal)
             if refusal.closes_route:
                 self._closed[refusal.route] = refusal
@@ -143,7 +176,8 @@ class Retrier:
         outcome = await self._publishing.send(
             [it.event.id for it in waiting], batches, [it.event.traceparent for it in waiting], {}
         )
-        for refusal in await self._refused.record(due, outcome, token, published_at, self._clock.now()):
+        publication = Publication(attempt_of(token), published_at, self._clock.now())
+        for refusal in await self._refused.record(due, outcome, token, publication):
             report(refusal)
         return len(waiting)
 

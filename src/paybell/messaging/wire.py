@@ -12,8 +12,8 @@ from paybell.messaging.events import (
     PAY_EVENTS,
     PAY_SUCCESS,
     SIGNATURE_HEADER,
+    OutboxEvent,
 )
-from paybell.messaging.outbox import OutboxEvent
 from paybell.messaging.signatures import EventKeys, PaidOrder
 
 

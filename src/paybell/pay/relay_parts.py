@@ -3,6 +3,7 @@
 import asyncio
 
 from paybell.messaging.events import relay_topology
+from paybell.messaging.handover import Handover
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.outbox_floor import FLOOR_IDLE_SECONDS, OutboxFloor
 from paybell.messaging.publishing import Publishing
@@ -39,12 +40,15 @@ def _lanes(host: Host, outbox: Outbox, refused: RefusedEvents) -> list[Loop]:
         settings.publish_deadline_seconds,
     )
     batch_max, lease_seconds = settings.relay_batch_max, settings.relay_lease_seconds
+    handover = Handover(host.clock)
+    outbox.hand_to(handover)
     relay = Relay(
         outbox,
         refused,
         publishing,
         wire,
         host.observer,
+        handover=handover,
         clock=host.clock,
         batch_max=batch_max,
         lease_seconds=lease_seconds,

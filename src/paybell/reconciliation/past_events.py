@@ -11,7 +11,8 @@ from paybell.clock import Clock
 from paybell.errors import BrokerUnavailable, Misconfigured
 from paybell.ids import new_traceparent
 from paybell.messaging.broker import Broker, Confirm, Message
-from paybell.messaging.outbox import OutboxEvent, attempt_of
+from paybell.messaging.events import OutboxEvent
+from paybell.messaging.outbox import attempt_of
 from paybell.messaging.wire import Wire
 from paybell.pay import store
 from paybell.pay.model import PayOrder
