@@ -13,7 +13,7 @@ from paybell.errors import BrokerUnavailable
 from paybell.ids import new_traceparent
 from paybell.messaging.broker import Topology
 from paybell.messaging.events import PAY_CLOSED, PAY_DIRECT, PAY_EVENTS, OutboxEvent
-from paybell.messaging.handover import WAITING_MAX, WRITER_LEASE_SECONDS, Handover
+from paybell.messaging.handover import PAUSE_SECONDS, WAITING_MAX, WRITER_LEASE_SECONDS, Handover
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox
 from paybell.storage import Database
@@ -24,9 +24,15 @@ EVENT = OutboxEvent(1, "pay.closed:1", PAY_CLOSED, "1", b"{}", datetime(2026, 1,
 
 
 @pytest.fixture
-def handover() -> Handover:
-    """Where payments go; open, as after a publishing that went well."""
-    handover = Handover(SystemClock())
+def clock() -> FrozenClock:
+    """Of the handover alone."""
+    return FrozenClock()
+
+
+@pytest.fixture
+def handover(clock: FrozenClock) -> Handover:
+    """Where payments go; open, since the broker takes messages."""
+    handover = Handover(clock)
     handover.open()
     return handover
 
@@ -160,7 +166,13 @@ async def test_what_is_not_confirmed_is_claimed_by_whoever_looks_next_and_no_mor
 
 
 async def test_without_a_broker_nothing_is_leased_and_payments_go_on(
-    side: PaySide, pay_url: str, book: Notebook, broker: MeanwhileBroker, handover: Handover
+    side: PaySide,
+    pay_url: str,
+    book: Notebook,
+    broker: MeanwhileBroker,
+    handover: Handover,
+    *,
+    clock: FrozenClock,
 ) -> None:
     own = own_relay(side, broker, handover)
     broker.down = True
@@ -172,9 +184,13 @@ async def test_without_a_broker_nothing_is_leased_and_payments_go_on(
 
     assert await own.run_once() == 1
     await pay(side, 5002)
+    assert await leased(pay_url) == [False]
+    clock.advance(PAUSE_SECONDS)
+    assert await own.run_once() == 1
+    await pay(side, 5003)
     assert await leased(pay_url) == [True]
     assert await own.run_once() == 1
-    await wrote(book, 5001, 5002)
+    await wrote(book, 5001, 5002, 5003)
 
 
 async def test_what_was_rolled_back_is_not_handed_over(side: PaySide, handover: Handover) -> None:
@@ -222,3 +238,25 @@ async def test_what_waits_too_long_is_left_to_a_claim_and_memory_is_bounded() ->
     clock.advance(WRITER_LEASE_SECONDS)
     assert handover.take(WAITING_MAX) == []
     assert handover.lease() is not None
+
+
+async def test_who_only_writes_publishes_its_own_events_and_no_others_and_waits_for_no_broker(
+    side: PaySide, book: Notebook, broker: MeanwhileBroker, handover: Handover
+) -> None:
+    own, elsewhere = own_relay(side, broker, handover).relay, PaySide(side.database, first_id=900_000)
+    await pay(elsewhere, 6001)
+    await pay(side, 5001)
+    broker.down = True
+    assert await own.publish_own() == 0
+    assert await pending(side) == 2
+    broker.down = False
+
+    await pay(elsewhere, 6002)
+    handover_again = Handover(FrozenClock())
+    side.outbox.hand_to(handover_again)
+    fresh = own_relay(side, broker, handover_again).relay
+    assert await fresh.publish_own() == 0
+    await pay(side, 5002)
+    assert await fresh.publish_own() == 1
+    await wrote(book, 5002)
+    assert await pending(side) == 3

@@ -17,6 +17,8 @@ WRITER_LEASE_SECONDS = 3.0
 # What is not confirmed by then is released and claimed, with the usual deadline: a confirm that comes later
 # would find another relay publishing it already.
 HANDED_DEADLINE_SECONDS = 1.5
+# After a publishing that did not go well it stays shut for this long.
+PAUSE_SECONDS = 5.0
 # What more than this would hold is left in the outbox, where a backlog costs no memory.
 WAITING_MAX = 4_096
 
@@ -32,6 +34,7 @@ class Handover:
         self.token = uuid4()
         self._clock = clock
         self._open = False
+        self._shut_until = clock.monotonic()
         self._waiting: deque[tuple[float, OutboxEvent]] = deque()
 
     def lease(self) -> tuple[UUID, float] | None:
@@ -55,10 +58,10 @@ class Handover:
         return taken
 
     def open(self) -> None:
-        """Publishing goes well."""
-        self._open = True
+        """Take events, since the broker takes messages; not so soon after it did not."""
+        self._open = self._clock.monotonic() >= self._shut_until
 
     def shut(self) -> None:
         """Publishing does not go well; what was handed over comes free when its lease ends."""
-        self._open = False
+        self._open, self._shut_until = False, self._clock.monotonic() + PAUSE_SECONDS
         self._waiting.clear()

@@ -67,6 +67,23 @@ class Relay:
             BrokerUnavailable: nothing was published, the events wait for the next one.
             DatabaseUnavailable: what is held comes free when its lease ends.
         """
+        handed = await self._publish_handed()
+        return handed + (await self._claim() if self._may_claim() else 0)
+
+    async def publish_own(self) -> int:
+        """Publish one batch of what this process has written; return how many events there were.
+
+        A broker that is away is no concern of who writes: its events wait for whoever claims them.
+
+        Raises:
+            DatabaseUnavailable: what is held comes free when its lease ends.
+        """
+        try:
+            return await self._publish_handed()
+        except BrokerUnavailable:
+            return 0
+
+    async def _publish_handed(self) -> int:
         try:
             await self._publishing.prepare()
         except BrokerUnavailable:
@@ -75,11 +92,12 @@ class Relay:
         if self._closed:
             there = {(one.exchange, one.routing_key) for one in await self._refused.routes() if one.events}
             self._closed = {route: why for route, why in self._closed.items() if route in there}
+        self._handover.open()
         handed = self._handover.take(self._batch_max)
         if handed:
             self._handed_at = self._clock.monotonic()
             await self._publish(handed, self._handover.token, HANDED_DEADLINE_SECONDS)
-        return len(handed) + (await self._claim() if self._may_claim() else 0)
+        return len(handed)
 
     def _may_claim(self) -> bool:
         """Say whether to look for events of others: while our own come by themselves, only now and then."""
@@ -116,8 +134,6 @@ class Relay:
             await self._set_aside(outcome.refused, token, publication)
         if outcome.unknown:
             self._handover.shut()
-        elif outcome.done:
-            self._handover.open()
         self._observer.leases_lost(len(outcome.done) - removed)
 
     async def _set_aside(self, refused: Sequence[Aside], token: UUID, publication: Publication) -> None:

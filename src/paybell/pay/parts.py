@@ -7,7 +7,7 @@ from paybell.pay.overdue import OverdueCloser
 from paybell.pay.problems import PROBLEMS
 from paybell.pay.refund_routes import refund_routes
 from paybell.pay.refunds import RefundService
-from paybell.pay.relay_parts import add_relay
+from paybell.pay.relay_parts import add_own_publisher, add_relay
 from paybell.pay.routes import pay_order_routes
 from paybell.pay.service import PayService
 from paybell.pay.settings import PaySettings
@@ -53,6 +53,8 @@ async def _add_api(host: Host, parts: Parts) -> None:
     ]
     if own_balances:
         parts.shortcuts.append(lambda app: PayLane(app, pay, host.tokens))
+    if "background" not in host.roles and not settings.broker_url.startswith("local:"):
+        add_own_publisher(host, parts, database, outbox)
     parts.tasks.append(Task("settle-times", SettleTimes(database, host.metrics.settle_time).run))
 
 

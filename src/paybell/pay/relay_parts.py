@@ -1,6 +1,7 @@
 """How what pay has to say is published: the relay's lanes, what was refused, and where the outbox begins."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from paybell.messaging.events import relay_topology
 from paybell.messaging.handover import Handover
@@ -25,42 +26,64 @@ async def add_relay(host: Host, parts: Parts, database: Database, outbox: Outbox
     settings = host.settings
     await host.declare(relay_topology(settings.queue_type, settings.article_queue))
     refused = RefusedEvents(database)
-    parts.loops += _lanes(host, outbox, refused)
-    parts.loops.append(Loop("outbox-floor", OutboxFloor(database).run_once, idle_seconds=FLOOR_IDLE_SECONDS))
+    publishing, wire = _publishing(host), _wire(host)
+    retrier = Retrier(
+        refused,
+        publishing,
+        wire,
+        clock=host.clock,
+        batch_max=settings.relay_batch_max,
+        lease_seconds=settings.relay_lease_seconds,
+    )
+    relay = _relay(host, outbox, refused, publishing)
+    parts.loops += _lanes(outbox, "relay", relay.run_once, settings.relay_batch_max)
+    parts.loops += [
+        Loop("refused-events", retrier.run_once),
+        Loop("outbox-floor", OutboxFloor(database).run_once, idle_seconds=FLOOR_IDLE_SECONDS),
+    ]
 
 
-def _lanes(host: Host, outbox: Outbox, refused: RefusedEvents) -> list[Loop]:
+def add_own_publisher(host: Host, parts: Parts, database: Database, outbox: Outbox) -> None:
+    """Add the loops that publish what this process writes, where no relay runs in it."""
+    relay = _relay(host, outbox, RefusedEvents(database), _publishing(host))
+    parts.loops += _lanes(outbox, "publisher", relay.publish_own, host.settings.relay_batch_max)
+
+
+def _relay(host: Host, outbox: Outbox, refused: RefusedEvents, publishing: Publishing) -> Relay:
+    handover = Handover(host.clock)
+    outbox.hand_to(handover)
+    return Relay(
+        outbox,
+        refused,
+        publishing,
+        _wire(host),
+        host.observer,
+        handover=handover,
+        clock=host.clock,
+        batch_max=host.settings.relay_batch_max,
+        lease_seconds=host.settings.relay_lease_seconds,
+    )
+
+
+def _wire(host: Host) -> Wire:
+    return Wire(host.event_keys, host.settings.legacy_content_type)
+
+
+def _publishing(host: Host) -> Publishing:
     settings = host.settings
-    wire = Wire(host.event_keys, settings.legacy_content_type)
-    publishing = Publishing(
+    return Publishing(
         host.broker,
         relay_topology(settings.queue_type, settings.article_queue),
         host.observer,
         host.clock,
         settings.publish_deadline_seconds,
     )
-    batch_max, lease_seconds = settings.relay_batch_max, settings.relay_lease_seconds
-    handover = Handover(host.clock)
-    outbox.hand_to(handover)
-    relay = Relay(
-        outbox,
-        refused,
-        publishing,
-        wire,
-        host.observer,
-        handover=handover,
-        clock=host.clock,
-        batch_max=batch_max,
-        lease_seconds=lease_seconds,
-    )
-    retrier = Retrier(
-        refused, publishing, wire, clock=host.clock, batch_max=batch_max, lease_seconds=lease_seconds
-    )
-    lanes = [Loop("refused-events", retrier.run_once)]
+
+
+def _lanes(outbox: Outbox, name: str, step: Callable[[], Awaitable[int]], batch_max: int) -> list[Loop]:
+    lanes = []
     for lane in range(RELAY_LANES):
         wake = asyncio.Event()
         outbox.on_append(wake.set)
-        lanes.append(
-            Loop(f"relay-{lane}", relay.run_once, wake, full=batch_max, rest_seconds=_RELAY_REST_SECONDS)
-        )
+        lanes.append(Loop(f"{name}-{lane}", step, wake, full=batch_max, rest_seconds=_RELAY_REST_SECONDS))
     return lanes
