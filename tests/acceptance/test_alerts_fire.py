@@ -64,7 +64,6 @@ class Layout:
                 "port": (self.addresses.get(role) or ":0").rpartition(":")[2],
                 "database_url": self.urls["pay"],
                 "trade_database_url": self.urls["trade"],
-                "broker_url": self.broker,
                 "jwt_secret": SECRET,
                 "pin_pepper": PEPPER_SETTING,
                 "relay_lease_seconds": LEASE_SECONDS,
@@ -72,6 +71,8 @@ class Layout:
                 "http_connections": CONNECTIONS,
                 "reconcile_seconds": 1,
             }
+            if role != "api":  # with a broker it would publish what it writes itself, whatever the relay does
+                settings["broker_url"] = self.broker
             if role == "trade":
                 settings["pay_url"] = self.addresses["api"]
             opened = process("serve", "--role", role, log=self.folder / f"{role}.log", **settings)

@@ -387,7 +387,7 @@ async def test_a_database_that_cannot_be_reached_is_named(home: Path, database_u
             pin_pepper=PEPPER_SETTING,
         )
 
-    assert sentence.startswith("PAYBELL_DATABASE_URL: ")
+    assert sentence.startswith("PAYBELL_DATABASE_URL")
     assert "hunter2" not in sentence
 
 
