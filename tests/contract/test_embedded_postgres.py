@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -65,6 +65,18 @@ async def test_a_killed_server_starts_again_although_its_number_is_somebody_else
             with embedded_postgres(tmp_path) as again:
                 async with connected(again["paybell_pay"]) as rows:
                     assert await rows.fetchval("SELECT number FROM kept") == 7
+
+
+async def test_started_in_the_moment_its_server_died_it_comes_up(tmp_path: Path) -> None:
+    """The dead one's processes need that moment to let go of its memory."""
+    with ExitStack() as users:
+        users.enter_context(embedded_postgres(tmp_path))
+        for _ in range(3):
+            pid = int((tmp_path / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+            os.kill(pid, signal.SIGKILL)
+            urls = users.enter_context(embedded_postgres(tmp_path))
+            async with connected(urls["paybell_pay"]) as rows:
+                assert await rows.fetchval("SELECT 1") == 1
 
 
 # Who can connect -------------------------------------------------------------------------------

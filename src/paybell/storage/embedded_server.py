@@ -93,14 +93,23 @@ class EmbeddedServer:
         Raises:
             Misconfigured: the server refuses.
         """
-        folder = str(self._socket_folder)
-        ask = ("psql", "-X", "-q", "-t", "-A", "-h", folder, "-U", "postgres", "-d", "postgres", "-c")
         try:
-            if not self._run(*ask, f"SELECT 1 FROM pg_database WHERE datname = '{name}'").strip():  # noqa: S608 - a constant
-                self._run(*ask, f"CREATE DATABASE {name}")
+            try:
+                self._ensure(name)
+            except _Failed:
+                if self._answers():
+                    raise
+                self.start()  # it answered while it was dying: what is killed takes connections for a moment
+                self._ensure(name)
         except _Failed as error:
             raise self._not_started(str(error)) from error
-        return f"postgresql://postgres:@/{name}?host={quote(folder)}"
+        return f"postgresql://postgres:@/{name}?host={quote(str(self._socket_folder))}"
+
+    def _ensure(self, name: str) -> None:
+        folder = str(self._socket_folder)
+        ask = ("psql", "-X", "-q", "-t", "-A", "-h", folder, "-U", "postgres", "-d", "postgres", "-c")
+        if not self._run(*ask, f"SELECT 1 FROM pg_database WHERE datname = '{name}'").strip():  # noqa: S608 - a constant
+            self._run(*ask, f"CREATE DATABASE {name}")
 
     def _launch(self) -> None:
         if not (self._data / "PG_VERSION").exists():
