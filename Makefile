@@ -19,8 +19,8 @@ SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 help: ## Say what there is
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/runtime ## See orders being paid and marked paid (BROKER=rabbitmq, YES=1, OPEN=1, JSON=1)
-	@$(BIN)/paybell demo --broker $(BROKER) $(if $(YES),--yes) $(if $(OPEN),--open) $(json)
+demo: .venv/runtime ## See orders being paid and marked paid (BROKER=rabbitmq, CHANNELS=1, YES=1, OPEN=1, JSON=1)
+	@$(BIN)/paybell demo --broker $(BROKER) $(if $(YES),--yes) $(if $(OPEN),--open) $(if $(CHANNELS),--channels) $(json)
 
 serve: .venv/runtime ## Run the service on the embedded defaults
 	@$(BIN)/paybell serve --sample --sandbox

@@ -163,6 +163,11 @@ class PaybellClient:
         """Cancel an order, as its buyer."""
         return await self._send("POST", f"/orders/{order_id}/cancel", self._buyer(buyer_id))
 
+    async def open_attempt(self, pay_order_id: str, user_id: str, channel: str) -> ServiceAnswer:
+        """Open a window of a channel as the buyer, or read the one that is open."""
+        path = f"/pay-orders/{pay_order_id}/attempts"
+        return await self._send("POST", path, self._buyer(user_id), {"channel": channel})
+
     async def pay(self, pay_order_id: str, user_id: str, pay_password: str) -> ServiceAnswer:
         """Pay out of this user's wallet."""
         body = {"payPassword": pay_password}

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from paybell.cli.client import PaybellClient, ServiceAnswer
+from paybell.cli.demo_channels import demo_channels
 from paybell.cli.demo_plan import (
     CANCELLED,
     CASES,
@@ -55,6 +56,7 @@ async def demo(
     buyers: Annotated[int, Parameter(validator=Number(gte=1, lte=10_000))] = 20,
     broker: Broker = "local",
     side: Side | None = None,
+    channels: Flag = False,
     open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
     yes: Flag = False,
     json: Flag = False,
@@ -71,11 +73,15 @@ async def demo(
         broker: local (in process), or rabbitmq (a private one is started).
         side: pay or trade: Paybell is this side only, over RabbitMQ, beside an order service or a pay service
             as a shop has one already; --buyers, --broker and --open are of no account.
+        channels: orders are paid by balance, Alipay, WeChat Pay and card over simulators; a third of them
+            meets a fault, and both sides' books are compared. Only --orders and --json go with it.
         open_: leave the service running until Ctrl-C, and show links to the console and to an order to pay.
         yes: install RabbitMQ without asking if it is missing and this is root's Debian; without it, a
             question is asked on a terminal.
         json: end with one JSON line.
     """
+    if channels:
+        return await demo_channels(orders, json=json)
     if side:
         return await demo_side(side, orders, yes=yes, json=json)
     clock = SystemClock()

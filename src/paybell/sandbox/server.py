@@ -32,6 +32,7 @@ class Sandbox:
                 web.get("/", self._overview),
                 web.get("/sandbox/{channel}/pay/{token}", self._show),
                 web.post("/sandbox/{channel}/pay/{token}", self._pay),
+                web.post("/sandbox/{channel}/payments", self._pay_number),
                 web.get("/sandbox/{channel}/books", self._books),
                 web.get("/sandbox/{channel}/bill", self._bill),
                 web.post("/sandbox/{channel}/faults", self._order),
@@ -85,6 +86,18 @@ class Sandbox:
         if trade.return_url:
             raise web.HTTPSeeOther(trade.return_url)
         return pay_page(trade, simulator.name)
+
+    async def _pay_number(self, request: web.Request) -> web.StreamResponse:
+        """Let the buyer of one attempt pay: {number}."""
+        simulator, wanted = self._simulator(request), await request.json()
+        trade = simulator.books.find(str(wanted.get("number")))
+        if trade is None:
+            raise web.HTTPNotFound
+        try:
+            simulator.pay(trade)
+        except NotPossible:
+            return web.Response(status=409)
+        return web.Response(status=204)
 
     async def _books(self, request: web.Request) -> web.StreamResponse:
         return web.json_response(self._simulator(request).books.moved())

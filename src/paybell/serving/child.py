@@ -36,8 +36,10 @@ class Service:
 
 
 @asynccontextmanager
-async def running_service(settings: Settings, clock: Clock, *roles: str) -> AsyncIterator[Service]:
-    """Run ``paybell serve`` under these settings on a free loopback port, until the block ends.
+async def running_service(
+    settings: Settings, clock: Clock, *roles: str, port: int | None = None
+) -> AsyncIterator[Service]:
+    """Run ``paybell serve`` under these settings on this loopback port, or a free one, until the block ends.
 
     Without ``roles`` it has all of them, and whatever PAYBELL_PAY_URL says it is its own pay service.
 
@@ -48,7 +50,7 @@ async def running_service(settings: Settings, clock: Clock, *roles: str) -> Asyn
         Misconfigured: it did not start; the sentence is its own.
         Unavailable: it was not ready in time, or ended while it was needed.
     """
-    settings = replace(settings, host="127.0.0.1", port=free_port())
+    settings = replace(settings, host="127.0.0.1", port=port or free_port())
     if not roles:
         settings = replace(settings, pay_url="")
     log = settings.home / "service.log"
