@@ -116,6 +116,19 @@ async def test_what_cannot_be_read_is_said(http: Client, query: str) -> None:
     assert reply.json["field"] == query.partition("=")[0]
 
 
+async def test_a_statements_next_page_is_asked_for_as_in_other_lists(http: Client) -> None:
+    user = await busy(http)
+    path, token = f"/wallets/{user}/transfers?limit=3", http.token(user)
+    place = (await http.get(path, token)).json["next"]
+
+    pages = [await http.get(f"{path}&{name}={place}", token) for name in ("after", "cursor")]
+    refused = await http.get(f"{path}&after=x", token)
+
+    assert pages[0].json == pages[1].json
+    assert len(pages[0].json["transfers"]) == 3
+    assert (refused.refusal, refused.json["field"]) == ((400, "invalid_request"), "after")
+
+
 async def test_nobody_without_an_account_has_a_statement(http: Client) -> None:
     user = fresh_user()
 
