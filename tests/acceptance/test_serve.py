@@ -370,22 +370,43 @@ async def test_a_setting_that_cannot_be_is_named(home: Path, settings: dict[str,
     [
         f"postgresql://u:{PASSWORD_IN_URL}@127.0.0.1:9/x",
         f"postgresql://u:{PASSWORD_IN_URL}@/x?host=/nowhere",
+    ],
+    ids=["nobody listens", "no socket"],
+)
+async def test_a_database_that_cannot_be_reached_is_named_and_waited_for(
+    home: Path, database_url: str
+) -> None:
+    """A password in its URL is not repeated."""
+    settings = {"jwt_secret": SECRET, "pin_pepper": PEPPER_SETTING, "home": home, "port": 0}
+    urls = {"database_url": database_url, "trade_database_url": database_url}
+    with process("serve", log=home / "log", **settings, **urls) as service:
+
+        async def named() -> bool:
+            return "database_away" in service.said
+
+        await until(named, seconds=30)
+
+    assert "PAYBELL_DATABASE_URL: " in service.said
+    assert "hunter2" not in service.said
+
+
+@pytest.mark.parametrize(
+    "database_url",
+    [
         f"postgresql://u:{PASSWORD_IN_URL}/x@host/x",
         f"mysql://u:{PASSWORD_IN_URL}@host/x",
         PASSWORD_IN_URL,
     ],
-    ids=["nobody listens", "no socket", "unreadable", "another kind", "no URL"],
+    ids=["unreadable", "another kind", "no URL"],
 )
-async def test_a_database_that_cannot_be_reached_is_named(home: Path, database_url: str) -> None:
-    """After a bounded wait; a password in its URL is not repeated."""
-    async with lasting(15 * SLOWNESS):
-        sentence = await refused(
-            home=home,
-            database_url=database_url,
-            trade_database_url=database_url,
-            jwt_secret=SECRET,
-            pin_pepper=PEPPER_SETTING,
-        )
+async def test_what_is_no_url_of_a_database_ends_the_process(home: Path, database_url: str) -> None:
+    sentence = await refused(
+        home=home,
+        database_url=database_url,
+        trade_database_url=database_url,
+        jwt_secret=SECRET,
+        pin_pepper=PEPPER_SETTING,
+    )
 
     assert sentence.startswith("PAYBELL_DATABASE_URL")
     assert "hunter2" not in sentence
