@@ -25,7 +25,14 @@ PASSWORD, CURRENCY, FUNDS = "246813", "CNY", 10**9
 CALLERS: Mapping[str, tuple[str, ...]] = {
     BUYER: (),
     "fuzz-shop": (
-        *("orders:read", "orders:write", "pay-orders:read", "pay-orders:write", "refunds:write"),
+        *(
+            "orders:read",
+            "orders:write",
+            "pay-orders:read",
+            "pay-orders:write",
+            "refunds:read",
+            "refunds:write",
+        ),
         *("wallets:read", "wallets:write", "pay-passwords:reset"),
     ),
     "fuzz-operator": ("ops",),
