@@ -71,8 +71,10 @@ async def origin(
         async with in_process(urls, settings, frozenset({"background", "trade", "ops"})) as rest:
             port, below = free_port(), free_port()
             servers = CONFIGURATION.read_text(encoding="utf-8")
-            for address, process in (("10.0.0.5", api), ("10.0.0.6", rest), ("10.0.0.7", rest)):
-                servers = servers.replace(f"{address}:8000", process.client.url.removeprefix("http://"))
+            for address, process in (("api", api), ("trade", rest), ("ops", rest)):
+                servers = servers.replace(
+                    f" {address}:8000", " " + process.client.url.removeprefix("http://")
+                )
             servers = servers.replace("listen 80;", f"listen 127.0.0.1:{port};")
             servers += BELOW_A_PATH.format(port=below, whole=port)
             with nginx(tmp_path_factory.mktemp("nginx"), servers):
