@@ -44,6 +44,17 @@ async def test_a_release_starts_on_a_newer_schema_down_to_its_floor(pay_url: str
             await prepare(settings, {"pay": pay_url}, SystemClock())
 
 
+async def test_the_query_of_the_upgrade_notes_shows_where_a_schema_stands(pay_url: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "upgrading.md").read_text()
+    (query,) = [line.strip() for line in page.splitlines() if line.startswith("    SELECT ")]
+
+    async with connected(pay_url) as rows:
+        (row,) = await rows.fetch(query)
+
+    known = await migrations.revision(pay_url, SCHEMAS["pay"][0])
+    assert tuple(row) == ("pay", known.current, known.floor)
+
+
 async def test_a_script_keeps_its_floor_and_lets_the_release_before_it_run_unless_it_says_otherwise(
     pay_url: str, tmp_path: Path
 ) -> None:
