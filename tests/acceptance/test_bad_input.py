@@ -420,7 +420,6 @@ async def test_a_query_that_is_too_long_is_refused_by_name(http: Client) -> None
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/nothing",
         "/orders/1/pay",
         "/pay-orders/biz",

@@ -42,6 +42,7 @@ async def test_a_payment_is_answered_with_200_and_a_doubt_with_202_until_it_is_c
     http, alice = remote.http, remote.http.token("alice")
     first, second = await remote.order(), await remote.order()
     consent = {"payPassword": PASSWORD}
+    had = remote.wallet.balance("alice")
     paid = await http.post(f"/pay-orders/{first}/pay", alice, consent)
     assert (paid.status, paid.json["status"], paid.json["channel"]) == (200, "TRADE_SUCCESS", "balance")
 
@@ -62,7 +63,7 @@ async def test_a_payment_is_answered_with_200_and_a_doubt_with_202_until_it_is_c
     attempts = (await http.get(f"/pay-orders/{second}/attempts", alice)).json["attempts"]
     assert [one["state"] for one in attempts] == ["SUCCEEDED"]
     assert (await http.get(f"/attempts/{attempts[0]['attemptId']}", http.shop)).json["queries"] >= 1
-    assert remote.wallet.balance("alice") == 9_800
+    assert remote.wallet.balance("alice") == had - 200
 
 
 async def test_a_refund_goes_back_by_the_wallet(remote: Remote) -> None:
@@ -94,7 +95,26 @@ async def test_refusals_have_their_codes_and_no_password_of_six_digits_is_asked_
     assert offered.refusal == (409, "channel_not_offered")
     notice = await http.post("/channels/balance/notices", None, {"paid": True})
     assert notice.status == 400
-    assert (await http.get("/attempts", alice)).refusal == (403, "insufficient_scope")
+
+
+async def test_attempts_are_their_payers_and_operators_alone(remote: Remote) -> None:
+    http, alice, bob = remote.http, remote.http.token("alice"), remote.http.token("bob")
+    order = await remote.order()
+    await http.post(f"/pay-orders/{order}/pay", alice, {"payPassword": PASSWORD})
+    path = f"/pay-orders/{order}/attempts"
+    (attempt,) = (await http.get(path, alice)).json["attempts"]
+    one, settling = f"/attempts/{attempt['attemptId']}", {"outcome": "paid", "note": "seen"}
+
+    for token, refusal in ((None, (401, "not_authenticated")), (bob, (403, "not_the_payer"))):
+        assert (await http.get(path, token)).refusal == refusal
+    for token, refusal in ((None, (401, "not_authenticated")), (alice, (403, "insufficient_scope"))):
+        assert (await http.get("/attempts", token)).refusal == refusal
+        assert (await http.get(one, token)).refusal == refusal
+        assert (await http.post(f"{one}/settlements", token, settling)).refusal == refusal
+    reader = http.token("carol", "ops:read")
+    assert (await http.post(path, None, {"channel": "balance"})).refusal == (401, "not_authenticated")
+    assert (await http.get(one, reader)).status == 200
+    assert (await http.post(f"{one}/settlements", reader, settling)).refusal == (403, "insufficient_scope")
 
 
 async def test_an_order_is_not_cancelled_while_its_payment_is_being_confirmed(remote: Remote) -> None:

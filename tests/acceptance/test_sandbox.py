@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,7 +45,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield Running(
             found[1] if found else "", dict(re.findall(r"^export (\w+)='(.*)'$", text, re.MULTILINE))
         )
-        process.send_signal(signal.SIGINT)
+        process.terminate()
 
 
 async def test_its_settings_lead_to_it_and_its_pages_pay(sandbox: Running) -> None:

@@ -14,7 +14,7 @@ from paybell.environment.common import is_base_url
 from paybell.errors import InvalidRequest
 from paybell.money import DEFAULT_CURRENCY, check_currency
 
-wallet = cyclopts.App(name="wallet", help="A wallet of your own; see docs/remote-wallet.md.")
+wallet = cyclopts.App(name="wallet", help="Check a remote wallet of your own; see docs/remote-wallet.md.")
 
 
 @wallet.command
