@@ -223,7 +223,7 @@ async def opened_shop(
             side,
             clock,
             AttemptService(
-                database, recorder, SequentialIds(first_id + 500_000), lines, notify_url=notify_url
+                database, recorder, SequentialIds(first_id + 500_000), lines, clock.now, notify_url=notify_url
             ),
             Notices(database, recorder, lines, clock),
             Settling(database, side.outbox),

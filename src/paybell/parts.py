@@ -51,6 +51,7 @@ class Parts:
         tasks: go on until they are stopped.
         checks: by name, what has to be well for this process to be ready; each raises `PaybellError`.
         measures: read what metrics show of a database; empty where it cannot be read.
+        cashier: classes of the cashier page, by which it has the right places before it has asked anything.
     """
 
     services: list[object] = field(default_factory=list)
@@ -62,6 +63,7 @@ class Parts:
     tasks: list[Task] = field(default_factory=list)
     checks: dict[str, Check] = field(default_factory=dict)
     measures: list[Measure] = field(default_factory=list)
+    cashier: set[str] = field(default_factory=set)
 
     def add(self, other: "Parts") -> None:
         """Take in what another context adds."""
@@ -74,6 +76,7 @@ class Parts:
         self.tasks += other.tasks
         self.checks |= other.checks
         self.measures += other.measures
+        self.cashier |= other.cashier
 
     def service(self, kind: type[Service]) -> Service:
         """Return the service of this class.

@@ -84,6 +84,9 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", "/pay-orders/{pay_order_id:str}/attempts"): Rule(
         "pay-orders:read", (403, "not_the_payer"), NOT_FOUND
     ),
+    ("GET", "/pay-orders/{pay_order_id:str}/methods"): Rule(
+        "pay-orders:read", (403, "not_the_payer"), NOT_FOUND
+    ),
     ("GET", "/attempts"): Rule("ops:read", other_merchant=NO_SCOPE),
     ("POST", "/wallets"): Rule(
         "wallets:write", other_merchant=NO_SCOPE, body={"userId": "{new_user}", "payPassword": PASSWORD}

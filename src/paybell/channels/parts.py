@@ -4,18 +4,19 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from paybell.channels import store
-from paybell.channels.channel import Channel
+from paybell.channels.channel import Channel, Kind
 from paybell.channels.chaser import CHASE_MAX, Chaser
 from paybell.channels.circuit import Circuit
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import KEYS_SECONDS, KeyFiles
 from paybell.channels.notices import Notices
 from paybell.channels.openers import OPENERS
+from paybell.channels.operator_routes import operator_routes
 from paybell.channels.payments import AttemptService, Line
 from paybell.channels.problems import PROBLEMS
 from paybell.channels.recorder import Recorder
 from paybell.channels.returns import RETURNS_MAX, ReturnSender
-from paybell.channels.routes import attempt_routes, notice_routes, operator_routes, wallet_payment_routes
+from paybell.channels.routes import attempt_routes, notice_routes, wallet_payment_routes
 from paybell.channels.settings import ChannelSettings
 from paybell.channels.settling import Settling
 from paybell.parts import Host, Parts
@@ -36,12 +37,14 @@ async def channels_parts(host: Host) -> Parts:
     if "api" in host.roles:
         ids = await host.ids("pay")
         addresses = {"notify_url": settings.notify_url, "return_url": settings.return_url}
-        service = AttemptService(database, recorder, ids, lines, **addresses)
+        service = AttemptService(database, recorder, ids, lines, host.clock.now, **addresses)
         parts.services.append(service)
         parts.routers.append(attempt_routes(service))
+        parts.cashier |= {"more-methods" for one in opened if one.kind is Kind.WINDOW}
         parts.open_routers.append(notice_routes(Notices(database, recorder, lines, host.clock)))
         if settings.wallet_url:
             parts.routers.append(wallet_payment_routes(service))
+            parts.cashier.add("remote-wallet")
     if "background" in host.roles:
         outbox = await host.outbox()
         parts.measures.append(partial(_measure_attempts, await host.watching("pay")))

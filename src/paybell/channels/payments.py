@@ -1,7 +1,7 @@
 """Attempts as their payers make them: prepared and committed, sent, and entered as the channel answers."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from paybell.channels.channel import Channel, Kind, NotSent, OpenSaid
 from paybell.channels.chaser import Chaser
 from paybell.channels.circuit import Circuit
 from paybell.channels.errors import ChannelNotOffered, ChannelRefused, ChannelUnavailable
+from paybell.channels.methods import Method, end_of_attempt, methods_of
 from paybell.channels.recorder import Recorder, hold
 from paybell.channels.returns import charge_of
 from paybell.errors import AlreadyPaid, AttemptNotFinal, PaybellError
@@ -28,8 +29,6 @@ from paybell.tokens import Principal
 from paybell.wallet.errors import InsufficientBalance, PayPasswordLocked, WalletNotFound, WrongPayPassword
 
 log = structlog.get_logger()
-# A window ends this much before its order, so that what is paid at its last moment is paid in time.
-WINDOW_MARGIN = timedelta(seconds=30)
 # While somebody looks at a window its channel is asked this often, besides its schedule.
 _LOOKED_AT_SECONDS = 3.0
 # More tries of one order are nobody's who wants to pay.
@@ -61,6 +60,7 @@ class AttemptService:
         recorder: Recorder,
         ids: Ids,
         lines: Mapping[str, Line],
+        now: Callable[[], datetime],
         *,
         notify_url: str = "",
         return_url: str = "",
@@ -72,6 +72,7 @@ class AttemptService:
             recorder: writes what channels say.
             ids: of attempts.
             lines: the channels.
+            now: by what is offered or not any more.
             notify_url: where channels reach us; empty: they do not.
             return_url: where a buyer comes back to from a channel's page; ``{order}`` is the order's number.
         """
@@ -79,6 +80,7 @@ class AttemptService:
         self._recorder = recorder
         self._ids = ids
         self._lines = lines
+        self._now = now
         self._notify_url = notify_url.rstrip("/")
         self._return_url = return_url or f"{self._notify_url}/cashier/{{order}}"
         self._calls: set[asyncio.Task[Attempt]] = set()
@@ -122,6 +124,15 @@ class AttemptService:
         if attempt.state in (AttemptState.REFUSED, AttemptState.CLOSED):
             raise refusal_of(attempt)
         return attempt
+
+    async def methods(self, pay_order_id: int, principal: Principal) -> list[Method]:
+        """Return how a pay order may be paid now, to whom `of_pay_order` returns its attempts.
+
+        Raises:
+            PayOrderNotFound, NotThePayer.
+        """
+        order = readable(await pay_orders.find(self._database, pay_order_id), principal)
+        return methods_of(order, [line.channel for line in self._lines.values()], self._now())
 
     async def of_pay_order(self, pay_order_id: int, principal: Principal) -> list[Attempt]:
         """Return a pay order's attempts to its payer, or to its merchant with ``pay-orders:read``.
@@ -225,9 +236,8 @@ def prepare(attempt_id: int, order: PayOrder, channel: Channel, now: datetime, t
     Raises:
         ChannelNotOffered: the channel is not for such a payment.
     """
-    margin = WINDOW_MARGIN if channel.kind is Kind.WINDOW else timedelta(0)
-    expires_at = order.expires_at - margin
-    if expires_at <= now or not channel.offer.covers(order.amount, order.currency, expires_at - now):
+    expires_at = end_of_attempt(order, channel, now)
+    if expires_at is None:
         raise ChannelNotOffered
     return Attempt(
         id=attempt_id,

@@ -1,13 +1,12 @@
-"""Routes of attempts: for payers, for channels that send notices, and for operators who settle by hand."""
+"""Routes of attempts: for payers, and for channels that send notices."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from paybell.channels.attempt import Attempt, AttemptState
@@ -15,39 +14,32 @@ from paybell.channels.errors import (
     ChannelNotOffered,
     ChannelRefused,
     ChannelUnavailable,
-    NothingToSettle,
-    SecondPersonNeeded,
-    SettlementDiffers,
-    UnknownAttempt,
 )
+from paybell.channels.methods import Asks
 from paybell.channels.notices import Notices
 from paybell.channels.payments import AttemptService
 from paybell.channels.problems import PROBLEMS
-from paybell.channels.settling import Settlement, Settling
+from paybell.channels.qr import qr_shape
 from paybell.channels.wallet import NAME
 from paybell.errors import (
     AlreadyPaid,
     AttemptNotFinal,
     Busy,
-    InsufficientScope,
     InvalidId,
     OutcomeUnknown,
     PayOrderClosed,
 )
-from paybell.ids import ID_MAX, parse_id
+from paybell.ids import parse_id
 from paybell.pay.errors import NotThePayer, PayOrderNotFound
 from paybell.pay.routes import PayOrderView
 from paybell.pay.routes import view as order_view
 from paybell.pay.settlement import PaymentRequest
 from paybell.pay.status import PayStatus
 from paybell.wallet.errors import InsufficientBalance, PayPasswordLocked, WalletNotFound, WrongPayPassword
-from paybell.web.auth import Caller, scope, scopes_of, trace_of
-from paybell.web.errors import InvalidText
+from paybell.web.auth import Caller, trace_of
 from paybell.web.fields import PathId
 from paybell.web.refusals import WITH_A_BODY
-from paybell.web.texts import check_text
 
-PAGE_MAX = 200
 Stranger = Request[Any, Any, Any]
 ChannelName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}$(?!\n)", description="Such as alipay.")]
 
@@ -74,41 +66,39 @@ class AttemptView(msgspec.Struct, rename="camel"):
     code: str
 
 
+class QrImage(msgspec.Struct):
+    """A QR code to draw: ``side`` modules wide with its quiet zone; ``path`` is the ``d`` of an SVG path."""
+
+    side: int
+    path: str
+
+
+class OpenedAttemptView(AttemptView, rename="camel"):
+    """An attempt with its QR code as a picture, where it has one."""
+
+    qr_image: QrImage | None
+
+
+class MethodView(msgspec.Struct):
+    """One way to pay: by which channel, and what the buyer is asked for.
+
+    The passwords go to ``/pay``; with ``nothing`` an attempt is made by that channel.
+    """
+
+    channel: str
+    asks: Asks
+
+
+class MethodList(msgspec.Struct):
+    """The ways to pay an order now; none once it is paid or closed."""
+
+    methods: list[MethodView]
+
+
 class AttemptList(msgspec.Struct):
     """Attempts, oldest first where they are one order's, newest first elsewhere."""
 
     attempts: list[AttemptView]
-
-
-class SettlementView(msgspec.Struct, rename="camel"):
-    """What people have said of an attempt: one asks, another one confirms."""
-
-    outcome: Literal["paid", "not_paid"]
-    reference: str
-    note: str
-    asked_by: str
-    asked_at: datetime
-    confirmed_by: str | None
-    confirmed_at: datetime | None
-
-
-class AttemptDetail(msgspec.Struct, rename="camel"):
-    """An attempt as operators see it."""
-
-    attempt: AttemptView
-    transaction_id: str | None
-    detail: str
-    queries: int
-    next_query_at: datetime | None
-    settlement: SettlementView | None
-
-
-class NewSettlement(msgspec.Struct, forbid_unknown_fields=True):
-    """What has become of an attempt, by the channel's own records; ``reference`` is its number there."""
-
-    outcome: Literal["paid", "not_paid"]
-    note: Annotated[str, Meta(min_length=1, max_length=256)]
-    reference: Annotated[str, Meta(max_length=255)] = ""
 
 
 class WalletPayment(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -134,10 +124,6 @@ def view(attempt: Attempt) -> AttemptView:
     )
 
 
-def _settlement(row: Mapping[str, Any]) -> SettlementView:
-    return SettlementView(**{name: row[name] for name in SettlementView.__struct_fields__})
-
-
 def attempt_routes(service: AttemptService) -> Router:
     """Return the routes of attempts under ``/pay-orders``."""
 
@@ -160,9 +146,13 @@ def attempt_routes(service: AttemptService) -> Router:
             Busy,
         ),
     )
-    async def open_attempt(request: Caller, pay_order_id: PathId, data: JSONBody[NewAttempt]) -> AttemptView:
+    async def open_attempt(
+        request: Caller, pay_order_id: PathId, data: JSONBody[NewAttempt]
+    ) -> OpenedAttemptView:
         number = parse_id(pay_order_id)
-        return view(await service.open_window(number, request.user.user_id, data.channel, trace_of(request)))
+        attempt = await service.open_window(number, request.user.user_id, data.channel, trace_of(request))
+        image = QrImage(*qr_shape(attempt.qr_code)) if attempt.qr_code else None
+        return OpenedAttemptView(**msgspec.structs.asdict(view(attempt)), qr_image=image)
 
     @get(
         "/{pay_order_id:str}/attempts",
@@ -174,7 +164,18 @@ def attempt_routes(service: AttemptService) -> Router:
         found = await service.of_pay_order(parse_id(pay_order_id), request.user)
         return AttemptList([view(one) for one in found])
 
-    return Router("/pay-orders", route_handlers=[open_attempt, read_attempts], tags=["attempts"])
+    @get(
+        "/{pay_order_id:str}/methods",
+        operation_id="readMethods",
+        summary="Read by which methods an order may be paid now",
+        responses=PROBLEMS.refusals(InvalidId, NotThePayer, PayOrderNotFound),
+    )
+    async def read_methods(request: Caller, pay_order_id: PathId) -> MethodList:
+        found = await service.methods(parse_id(pay_order_id), request.user)
+        return MethodList([MethodView(one.channel, one.asks) for one in found])
+
+    handlers = [open_attempt, read_attempts, read_methods]
+    return Router("/pay-orders", route_handlers=handlers, tags=["attempts"])
 
 
 def wallet_payment_routes(service: AttemptService) -> Router:
@@ -229,72 +230,3 @@ def notice_routes(notices: Notices) -> Router:
         return Response(answer.body, status_code=answer.status, media_type=answer.content_type)
 
     return Router("/channels", route_handlers=[take_notice])
-
-
-def operator_routes(settling: Settling, merchant_id: str) -> Router:
-    """Return the routes of operators."""
-
-    @get(
-        "/",
-        operation_id="listAttempts",
-        summary="List attempts, newest first",
-        opt=scope("ops:read"),
-        responses=PROBLEMS.refusals(InvalidId, InsufficientScope),
-    )
-    async def list_attempts(
-        attempt_state: FromQuery[AttemptState | None] = None, before: FromQuery[str | None] = None
-    ) -> AttemptList:
-        after = ID_MAX if before is None else parse_id(before)
-        return AttemptList([view(one) for one in await settling.list(attempt_state, after, PAGE_MAX)])
-
-    @get(
-        "/{attempt_id:str}",
-        operation_id="readAttempt",
-        summary="Read an attempt and what people have said of it",
-        opt=scope("ops:read"),
-        responses=PROBLEMS.refusals(InvalidId, InsufficientScope, UnknownAttempt),
-    )
-    async def read_attempt(attempt_id: PathId) -> AttemptDetail:
-        attempt, settlement = await settling.read(parse_id(attempt_id))
-        return AttemptDetail(
-            attempt=view(attempt),
-            transaction_id=attempt.transaction_id,
-            detail=attempt.detail,
-            queries=attempt.queries,
-            next_query_at=attempt.next_query_at,
-            settlement=None if settlement is None else _settlement(settlement),
-        )
-
-    @post(
-        "/{attempt_id:str}/settlements",
-        operation_id="settleAttempt",
-        summary="Settle an attempt by hand: ask for it, or confirm it as a second person",
-        status_code=200,
-        opt=scope("ops:repair"),
-        responses=PROBLEMS.refusals(
-            *WITH_A_BODY,
-            InvalidId,
-            InvalidText,
-            InsufficientScope,
-            UnknownAttempt,
-            NothingToSettle,
-            SecondPersonNeeded,
-            SettlementDiffers,
-            OutcomeUnknown,
-            Busy,
-        ),
-    )
-    async def settle_attempt(
-        request: Caller, attempt_id: PathId, data: JSONBody[NewSettlement]
-    ) -> AttemptView:
-        wanted = Settlement(
-            data.outcome,
-            check_text(data.reference, "reference"),
-            check_text(data.note, "note"),
-            request.user.user_id,
-        )
-        attempt, _ = await settling.settle(parse_id(attempt_id), wanted)
-        return view(attempt)
-
-    handlers = [list_attempts, read_attempt, settle_attempt]
-    return Router("/attempts", route_handlers=handlers, opt=scopes_of(merchant_id), tags=["operations"])

@@ -100,7 +100,7 @@ def _over_sandbox(settings: Settings) -> Iterator[Settings]:
     from paybell.sandbox.background import serving_beside  # noqa: PLC0415 - brings an HTTP server
 
     with serving_beside(settings.home / "sandbox", _url(settings)) as (url, fields):
-        announce(f"What is paid by Alipay, WeChat Pay or card is simulated: {url}")
+        announce(f"Alipay, WeChat Pay and cards are simulated; scan and pay at {url}")
         yield replace(settings, **dict[str, Any](fields))
 
 

@@ -6,7 +6,7 @@ with. Why the token comes in the fragment: `docs/decisions/pages.md`.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -37,8 +37,13 @@ _HEADERS = {
 }
 
 
-def page_routes(shop: CashierSettings) -> list[HTTPRouteHandler]:
-    """Return the routes of both pages and of what they load; no token is needed for these."""
+def page_routes(shop: CashierSettings, classes: Collection[str]) -> list[HTTPRouteHandler]:
+    """Return the routes of both pages and of what they load; no token is needed for these.
+
+    Args:
+        shop: whose cashier it is.
+        classes: of the cashier's body, see `Parts.cashier`.
+    """
     folders = [folder for folder in (files(__package__) / "static").iterdir() if folder.is_dir()]
     contents = {
         f"{folder.name}/{file.name}": file.read_bytes() for folder in folders for file in folder.iterdir()
@@ -46,6 +51,8 @@ def page_routes(shop: CashierSettings) -> list[HTTPRouteHandler]:
     contents["shared/currencies.js"] = _currencies()
     console_page = contents.pop("operations/console.html")
     contents["cashier/shop.js"] = _shop(shop)
+    body = f'<body class="{" ".join(sorted(classes))}">'.encode()
+    contents["cashier/cashier.html"] = contents["cashier/cashier.html"].replace(b"<body>", body)
 
     def serve(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
         if name not in contents:

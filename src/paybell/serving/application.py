@@ -35,7 +35,7 @@ def create_app(
         protected,
         *parts.open_routers,
         *health_routes(parts.checks),
-        *page_routes(shop or CashierSettings()),
+        *page_routes(shop or CashierSettings(), parts.cashier),
     ]
     if open_metrics:
         handlers.append(shown)

@@ -2,15 +2,29 @@
 
 import { $, language, locale, money } from "../shared/api.js";
 import { texts } from "./cashier-text.js";
+import { asks, hasPage, nameOf, paidBy } from "./methods.js";
 import { shop } from "./shop.js";
 
 // One of these has the form, the other the result; `closed` and `failed` have a message only.
 const FORM = new Set(["loading", "open", "paying"]);
-const STEPS = { loading: 0, open: 1, paying: 1, paid: 2, confirmed: 3 };
-const TITLES = { paid: "paid", confirmed: "confirmed", refunded: "refunded", returned: "returned" };
+const STEPS = { loading: 0, open: 1, paying: 1, confirming: 1, paid: 2, confirmed: 3 };
+const TITLES = {
+  confirming: "confirming",
+  paid: "paid",
+  confirmed: "confirmed",
+  refunded: "refunded",
+  returned: "returned",
+};
 
 export const isShort = ({ balance, order }) => balance !== null && balance < order.totalFee;
-export const isUsable = (state) => state.phase === "open" && !state.lockedUntil && !isShort(state);
+/** Whether digits are taken, of a balance of ours. */
+export const isUsable = (state) =>
+  state.phase === "open" && asks(state) === "pay_password" && !state.lockedUntil && !state.noWallet && !isShort(state);
+/** Whether there is a password to pay with. */
+export const isReady = (state) =>
+  asks(state) === "wallet_password"
+    ? state.phase === "open" && state.walletPassword !== ""
+    : isUsable(state) && state.digits.length === 6;
 export const hasForm = ({ phase }) => FORM.has(phase);
 
 /** Show everything anew. */
@@ -21,7 +35,9 @@ export function draw(state) {
   if (state.order) drawBill(state, text);
   drawSteps(state);
   drawMessage(state, text);
+  drawMethods(state, text);
   drawForm(state, text);
+  drawWindow(state, text);
   drawResult(state, text);
   $("retry").hidden = !state.retry;
   $("close").hidden = hasForm(state) || state.phase === "failed";
@@ -75,15 +91,85 @@ function drawMessage(state, text) {
   if ($("message").textContent !== said) $("message").textContent = said;
   $("message").classList.toggle("mild", state.away || state.mild);
   $("hint").hidden = said !== "" || !hasForm(state);
+  $("hint").textContent = hint(state, text);
   $("notice").hidden = state.phase in TITLES && said === "";
+}
+
+const HINTS = { pay_password: "hint", wallet_password: "walletHint" };
+
+function hint(state, text) {
+  const asked = asks(state);
+  return asked in HINTS
+    ? text[HINTS[asked]]
+    : text.windowHint[hasPage(state.method) ? "page" : "code"](nameOf(state.method, text));
+}
+
+/** Show the methods to choose from; made anew only when they change, so that the focus stays. */
+function drawMethods({ methods, method, phase }, text) {
+  // Alipay's page is offered beside its code.
+  const names = methods.map(({ channel }) => channel);
+  const shown = names.filter((one) => one !== "alipay_page" || !names.includes("alipay"));
+  const chosen = method === "alipay_page" && !shown.includes(method) ? "alipay" : method;
+  if (methods.length) {
+    document.body.classList.toggle("more-methods", methods.length > 1);
+    if (names.includes("balance"))
+      document.body.classList.toggle("remote-wallet", methods[0].asks === "wallet_password");
+  }
+  if ($("methods").dataset.shown !== shown.join()) {
+    $("methods").dataset.shown = shown.join();
+    $("methods").replaceChildren(...shown.map(methodButton));
+  }
+  for (const button of $("methods").children) {
+    button.textContent = text.methods[button.dataset.method] ?? button.dataset.method;
+    button.ariaPressed = button.dataset.method === chosen;
+    button.disabled = phase !== "open";
+  }
+}
+
+function methodButton(channel) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.dataset.method = channel;
+  return button;
+}
+
+/** Show the code to scan or the way to a channel's page, or the place where it will be. */
+function drawWindow(state, text) {
+  const { method, methods, window: opened } = state;
+  const amount = state.order ? money(state.order.totalFee, state.order.currency) : "";
+  const page = opened ? Boolean(opened.redirectUrl) : hasPage(method);
+  const failed = !opened && state.message !== null;
+  $("window").hidden = !state.methods.length || asks(state) !== "nothing";
+  $("code").hidden = page || failed;
+  drawCode(opened?.qrImage, text.codeLabel(amount, nameOf(state.method, text)));
+  $("leave").hidden = !page || failed;
+  $("leave").textContent = text.leave(nameOf(state.method, text), amount);
+  if (opened?.redirectUrl) $("leave").href = opened.redirectUrl;
+  else $("leave").removeAttribute("href");
+  $("instead").hidden = method !== "alipay" || !methods.some(({ channel }) => channel === "alipay_page");
+  $("reopen").hidden = !failed;
+  $("noticed").hidden = failed;
+}
+
+function drawCode(image, label) {
+  $("qr").toggleAttribute("hidden", !image);
+  if (!image) return;
+  $("qr").setAttribute("viewBox", `0 0 ${image.side} ${image.side}`);
+  $("qr").setAttribute("aria-label", label);
+  $("qr").firstElementChild.setAttribute("d", image.path);
 }
 
 function drawForm(state, text) {
   const { order, balance, digits, phase } = state;
   const usable = isUsable(state);
+  const ready = isReady(state);
   $("form").hidden = !hasForm(state);
+  $("own").classList.toggle("away", asks(state) === "nothing");
+  $("walletPassword").value = state.walletPassword;
+  $("walletPassword").disabled = phase === "loading";
+  $("walletPassword").readOnly = phase === "paying";
   $("clock").hidden = !state.payOrder || !["open", "paying"].includes(phase);
-  $("balance").textContent = balance === null ? "…" : money(balance, order.currency);
+  $("balance").textContent = state.noWallet ? "–" : balance === null ? "…" : money(balance, order.currency);
   $("refresh").hidden = balance === null || !isShort(state);
   $("password").value = digits;
   // While paying it keeps the focus and takes nothing.
@@ -96,7 +182,7 @@ function drawForm(state, text) {
     box.classList.toggle("filled", index < digits.length);
     box.classList.toggle("next", usable && index === digits.length);
   });
-  $("pay").disabled = !usable || digits.length !== 6;
+  $("pay").disabled = !ready;
   $("pay").textContent =
     phase === "paying" ? text.paying : order ? text.pay(money(order.totalFee, order.currency)) : text.title;
 }
@@ -109,7 +195,10 @@ function drawResult(state, text) {
   const amount = refunded === "refunded" ? order.refundedAmount : order.totalFee;
   $("outcome").textContent = text[`${TITLES[phase]}Title`];
   const detail = text[`${TITLES[refunded]}Text`];
-  $("detail").textContent = typeof detail === "string" ? detail : detail(money(amount, order.currency));
+  const by = paidBy(state);
+  const words = by === "balance" ? "" : nameOf(by, text);
+  $("detail").textContent = typeof detail === "string" ? detail : detail(money(amount, order.currency), words);
+  $("receipt").hidden = $("print").hidden = phase === "confirming";
   $("receipt").replaceChildren(
     ...receipt(state, text).flatMap(([name, value]) => [cell("dt", name), cell("dd", value)]),
   );
@@ -154,6 +243,6 @@ function keepFocus() {
   const active = document.activeElement;
   const kept = active !== document.body && active !== $("card") && !active.disabled && active.checkVisibility();
   if (kept) return;
-  const places = ["password", "lock", "refresh", "result", "retry", "message", "card"].map($);
+  const places = ["password", "walletPassword", "lock", "refresh", "result", "retry", "message", "card"].map($);
   places.find((place) => !place.disabled && place.checkVisibility())?.focus({ preventScroll: true });
 }

@@ -8,8 +8,8 @@ const LANGUAGE_KEY = "paybell.language";
 const RETRIES_MS = [200, 500, 1000, 2000, 3000, 5000];
 // Longer than the service takes for anything: whoever is silent for so long does not answer.
 const ANSWER_MS = 20_000;
-// What the service says that cannot do it now, and a proxy of one that is away.
-const AWAY = new Set([502, 503, 504]);
+// What the service says that cannot do it now, and a proxy of one that is away; a channel that is away is a refusal.
+const isAway = ({ status, code }) => [502, 503, 504].includes(status) && code !== "channel_unavailable";
 // The service may stand below a path of a proxy: its root is two above this file's folder.
 export const ROOT = new URL("../..", import.meta.url);
 
@@ -102,7 +102,7 @@ export async function insist(method, path, body, waiting = () => {}) {
     try {
       return await send(method, path, body);
     } catch (error) {
-      if (error instanceof Refusal && !AWAY.has(error.status)) throw error;
+      if (error instanceof Refusal && !isAway(error)) throw error;
       waiting(error);
       await pause(backoff(failures));
     }
