@@ -12,6 +12,8 @@ RUN /opt/paybell/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
     && /opt/paybell/bin/pip uninstall --yes --quiet hatchling editables pathspec pluggy trove-classifiers pip
 
 FROM python:3.13-slim
+# By name too: the embedded PostgreSQL of `demo` asks who it is.
+RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin paybell
 COPY --from=build /opt/paybell /opt/paybell
 # Nothing has to be writable but /tmp (--read-only --tmpfs /tmp): databases and secrets are given.
 ENV PATH=/opt/paybell/bin:$PATH \
