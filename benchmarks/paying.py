@@ -99,6 +99,7 @@ async def drive(
     Raises:
         BooksWrong: something else than 200 was answered, or a payment did not arrive.
     """
+    warmup = 0 if refusals else WARMUP
     tokens = Tokens(JWT_SECRET, SystemClock(), merchant_id="1", require_expiry=False)
     nth, parts = part
     size = pressure.orders // parts
@@ -107,7 +108,7 @@ async def drive(
         "host": "127.0.0.1",
         "port": site.port,
         "connections": pressure.connections,
-        "warmup": 0 if refusals else WARMUP,
+        "warmup": warmup,
         "seconds": pressure.seconds,
         "body": f'{{"payPassword":"{PASSWORD}"}}',
         "tokens": {payer: tokens.mint(payer) for payer in {site.payer(n) for n in numbers}},
@@ -121,7 +122,7 @@ async def drive(
     before = await _count_paid(site)
     await load.prepare(spec)
     if arrives:
-        await until_paid(site, before + WARMUP)
+        await until_paid(site, before + warmup)
     report = await load.run()
     paid = report["statuses"].get("200", 0)
     if not refusals:

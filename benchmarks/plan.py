@@ -26,6 +26,7 @@ class Plan:
         faststream_events: in the outbox of contender (d).
         many_merchants: beside one merchant for all.
         grown: what the grown database holds.
+        few_seconds: how long each of few payments a second are offered.
         backlog_seconds: how long a whole service works the grown backlog off.
         listed: pay orders of the list whose pages are timed.
         list_pages: pages of each filter.
@@ -47,6 +48,7 @@ class Plan:
     faststream_events: int
     many_merchants: int
     grown: Grown
+    few_seconds: float
     backlog_seconds: float
     listed: int
     list_pages: int
@@ -69,6 +71,7 @@ FULL = Plan(
     faststream_events=5_000,
     many_merchants=10_000,
     grown=Grown(5_000_000, 1_000_000),
+    few_seconds=8.0,
     backlog_seconds=15.0,
     listed=5_000_000,
     list_pages=200,
@@ -90,6 +93,7 @@ QUICK = Plan(
     faststream_events=600,
     many_merchants=4_000,
     grown=Grown(40_000, 16_000),
+    few_seconds=3.0,
     backlog_seconds=1.0,
     listed=40_000,
     list_pages=10,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.few import RATES as FEW_RATES
 from benchmarks.lists import FILTERS
 from benchmarks.plan import Plan
 from benchmarks.suite import Results
@@ -116,6 +117,38 @@ RATIOS = (
         1,
     ),
 )
+FEW = (
+    *(
+        Goal(
+            f"few{rate}",
+            f"CPU of a payment at {rate:,}/s ÷ the bare program's (f)",
+            _ratio(f"few{rate}Micros", f"bare{rate}Micros"),
+            least,
+            aim,
+            lower_is_better=True,
+        )
+        for rate, least, aim in ((50, 3, 2), (300, 2.5, 1.5), (1_000, 2.5, 1.5))
+    ),
+    *(
+        Goal(
+            f"toPaid{rate}",
+            f"answered → PAID at {rate:,}/s, p99 ÷ the bare program's (f)",
+            _ratio(f"few{rate}PaidP99", f"bare{rate}P99"),
+            3,
+            1.5,
+            lower_is_better=True,
+        )
+        for rate in (50, 1_000)
+    ),
+    Goal(
+        "idle",
+        "idle CPU of a whole service, Python and PostgreSQL, share of a core",
+        lambda r: r.all("idleShare"),
+        0.01,
+        0.005,
+        lower_is_better=True,
+    ),
+)
 GOALS = (
     *RATIOS,
     Goal(
@@ -127,6 +160,7 @@ GOALS = (
         "ms",
         lower_is_better=True,
     ),
+    *FEW,
     Goal(
         "listP99",
         "a page of the list of pay orders, the slowest filter's p99",
@@ -160,6 +194,20 @@ def summary(results: Results, plan: Plan) -> dict[str, object]:
             "offeredPerSecond": _rounded(results.all("latencyOffered")),
         },
         "cpuMicros": {stage: _rounded(results.all(figure)) for stage, figure, _ in STAGES},
+        "fewMicros": {
+            str(rate): {
+                name: _rounded(results.all(figure.format(rate)))
+                for name, figure in (
+                    ("all", "few{}Micros"),
+                    ("python", "few{}PythonMicros"),
+                    ("postgres", "few{}PostgresMicros"),
+                    ("broker", "few{}BrokerMicros"),
+                    ("bare", "bare{}Micros"),
+                )
+            }
+            for rate in FEW_RATES
+        },
+        "few": {goal.name: _rounded(goal.values(results)) for goal in FEW},
         "rates": {name: _rounded(results.all(name)) for name, _, _ in RATES},
         "listMs": {
             name: {"p50": _rounded(results.all(f"{name}, p50")), "p99": _rounded(results.all(f"{name}, p99"))}

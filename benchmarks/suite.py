@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from benchmarks import growing, lists, outage, paying, settling, stock
+from benchmarks import few, growing, lists, outage, paying, settling, stock
 from benchmarks.books import BooksWrong
 from benchmarks.paying import Pressure
 from benchmarks.peers import article, article_after, article_before, faststream_outbox, pgbench, raw_amqp
@@ -103,6 +103,9 @@ class Suite:
             "outbox to consumer": lambda _: settling.end_to_end(self._parts, plan.payments),
             "FastStream": lambda _: faststream_outbox.measure(servers, plan.faststream_events),
             "HTTP": lambda _: self._best_workers(partial(self._http, pressure), "httpPaid"),
+            "few payments": lambda _: few.few(
+                servers, Pressure(plan.http_orders, plan.connections, plan.few_seconds)
+            ),
             "the article, after": lambda _: self._best_workers(
                 partial(article_after.measure, servers, pressure), "articlePaid"
             ),

@@ -73,7 +73,7 @@ async def rates(servers: Servers, events: int) -> dict[str, float]:
 
 async def publish(spec: dict[str, Any]) -> dict[str, object]:
     """Publish and count the confirms."""
-    connection, channel = await _open(spec["url"])
+    connection, channel = await opened(spec["url"])
     await _declare(channel)
     total, sent, confirmed = 2 * spec["events"], 0, 0
     progress = asyncio.Event()
@@ -105,7 +105,7 @@ async def publish(spec: dict[str, Any]) -> dict[str, object]:
 
 async def consume(spec: dict[str, Any]) -> dict[str, object]:
     """Consume and acknowledge until all have come."""
-    connection, channel = await _open(spec["url"])
+    connection, channel = await opened(spec["url"])
     await _call(lambda done: channel.basic_qos(prefetch_count=_PREFETCH, callback=done))
     total, got, all_here = spec["events"], 0, asyncio.Event()
 
@@ -129,7 +129,8 @@ async def consume(spec: dict[str, Any]) -> dict[str, object]:
     return report
 
 
-async def _open(url: str) -> tuple[Any, Any]:
+async def opened(url: str) -> tuple[Any, Any]:
+    """Open a connection and a channel of it."""
     loop = asyncio.get_running_loop()
     opened = loop.create_future()
     AsyncioConnection(
