@@ -509,6 +509,8 @@ MESSAGES = """async () => {
   for (const text of Object.values(texts))
     for (const said of [
       text.hint, text.wrong(4), text.locked("23:59"), text.unlocked, text.short("CN¥100,000.00"), text.asking,
+      text.walletHint, text.noMethod, text.noWallet, text.notPaid, text.windowClosed,
+      ...Object.values(text.windowHint).map((hint) => hint(text.methods.alipay)),
     ]) {
       message.textContent = said;
       if (notice.offsetHeight > parseFloat(getComputedStyle(notice).minHeight) + 1) taller.push(said);

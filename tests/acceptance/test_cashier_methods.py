@@ -190,8 +190,8 @@ async def test_who_pays_twice_reads_that_one_is_on_its_way_back(browser: Browser
         await method(page, "WeChat").click()
         token = (await scanned(page)).partition("=")[2]
         await shop.http.pay(order["payOrderId"], order["buyerId"])
-        await shop.pay("wechat", token)
         await phase(page, "confirmed")
+        await shop.pay("wechat", token)
         await expect(page.get_by_role("alert")).to_contain_text(
             "You have paid twice: CN¥12.34 by WeChat is on its way back to you by itself."
         )

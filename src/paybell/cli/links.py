@@ -23,22 +23,29 @@ def console_link(url: str, tokens: Tokens) -> str:
 
 
 async def show_links(url: str, settings: Settings, clock: Clock) -> None:
-    """Make a sample buyer with money and an order to pay, and show a link to each page.
+    """Make a sample buyer with money and an order to pay by each method, and show links to the pages.
 
     Raises:
         Unavailable: the service does not do it.
     """
     tokens = Tokens.from_settings(settings, clock)
-    order_id = SnowflakeIds(clock, 0).next()
+    ids, channels = (
+        SnowflakeIds(clock, 0),
+        (settings.alipay_app_id, settings.wechat_mchid, settings.stripe_account),
+    )
+    orders = [ids.next() for _ in range(1 + sum(map(bool, channels)))]
     async with PaybellClient.open(url, tokens, clock, connections=2) as client:
         await client.open_wallet(BUYER, PAY_PASSWORD, DEFAULT_CURRENCY)
         await client.top_up(BUYER, _FUNDS, DEFAULT_CURRENCY, "sample-funds")
-        made = await client.create_order(order_id, BUYER, _PRICE, DEFAULT_CURRENCY, "A sample purchase")
-    if not made.ok:
-        raise Unavailable(f"The sample order was not made: {made.code}.")
+        for order_id in orders:
+            made = await client.create_order(order_id, BUYER, _PRICE, DEFAULT_CURRENCY, "A sample purchase")
+            if not made.ok:
+                raise Unavailable(f"The sample order was not made: {made.code}.")
     buyer = tokens.mint(BUYER, lifetime_seconds=LIFETIME_SECONDS)
-    announce(f"Pay a sample order (pay password {PAY_PASSWORD}), and see everything that happens:")
-    show_link("cashier", f"{url}/cashier/{order_id}#token={buyer}")
+    what = "a sample order" if len(orders) == 1 else f"{len(orders)} sample orders, one by each method"
+    announce(f"Pay {what} (pay password {PAY_PASSWORD}), and see everything that happens:")
+    for order_id in orders:
+        show_link("cashier", f"{url}/cashier/{order_id}#token={buyer}")
     show_link("console", console_link(url, tokens))
 
 

@@ -30,7 +30,7 @@ export const texts = {
     leave: (name, amount) => `Pay ${amount} by ${name}`,
     instead: "Pay on Alipay's page instead",
     noticed: "This page notices your payment by itself.",
-    windowClosed: "It cannot be paid there any more, and nothing was paid. Try again, or choose another method.",
+    windowClosed: "It cannot be paid there any more; nothing was paid. Please choose again.",
     notPaid: "Your wallet did not pay; nothing was taken. You can try again.",
     noMethod: "There is no way to pay this order at this moment.",
     walletHint: "The password of your wallet releases this payment.",
