@@ -12,7 +12,7 @@ from paybell.messaging.events import PAY_SUCCESS
 from paybell.pay.status import PayStatus
 from paybell.storage import Database, Record, load_queries
 from paybell.verification.ledger_check import trial_balance
-from torture.client import Entry, read_journals
+from torture.client import TRY_AGAIN, Entry, read_journals
 
 _SQL = load_queries(__package__)
 _POLL_SECONDS = 0.2
@@ -36,21 +36,8 @@ _ANSWERS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "expiring": {"pay": _CLOSED, "apply": _CLOSED, "create": _CLOSED | {"order_cancelled"}},
     "": {"open": _OK | {"wallet_exists"}, "top_up": _OK},
 }
-TRY_AGAIN = frozenset(
-    (
-        "unknown",
-        "outcome_unknown",
-        "database_unavailable",
-        "database_busy",
-        "busy",
-        "pay_service_unavailable",
-        "overloaded",
-        "unavailable",
-        "idempotency_key_in_use",
-    )
-)
 # These promise that nothing was changed.
-_NOTHING_CHANGED = frozenset(("database_unavailable", "database_busy", "busy", "overloaded"))
+_NOTHING_CHANGED = frozenset(("database_unavailable", "database_busy", "busy", "overloaded", "not_ready"))
 
 
 @dataclass(slots=True)

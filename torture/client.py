@@ -91,10 +91,11 @@ class Answer:
     @property
     def try_again(self) -> bool:
         """Say whether the same request may yet be answered otherwise."""
-        return self.code in _TRY_AGAIN
+        return self.code in TRY_AGAIN
 
 
-_TRY_AGAIN = frozenset(
+# A service that says so may answer the same request otherwise.
+TRY_AGAIN = frozenset(
     (
         UNKNOWN,
         "outcome_unknown",
@@ -104,6 +105,7 @@ _TRY_AGAIN = frozenset(
         "pay_service_unavailable",
         "overloaded",
         "unavailable",
+        "not_ready",
         "idempotency_key_in_use",
     )
 )
