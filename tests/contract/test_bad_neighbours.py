@@ -21,6 +21,8 @@ from paybell.trade import store
 from paybell.trade.model import Purchase
 from paybell.wallet.pay_password_service import PayPasswordService
 
+pytestmark = pytest.mark.slow
+
 BAD = 5
 SUBJECTS = ["\x00" if number == BAD else "茶" for number in range(40)]
 

@@ -9,6 +9,8 @@ from paybell.channels.channel import NotSent, Unknown
 from paybell.channels.http import ANSWER_BYTES_MAX, Answer, ChannelHttp
 from paybell.testing.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 
 class Server:
     """Answers each connection with these bytes, or just ends it."""

@@ -11,6 +11,8 @@ from paybell.channels.channel import Charge, Notice, NoticeRefused, Paid
 from paybell.sandbox.faults import Fault, Operation
 from paybell.sandbox.stripe import StripeSimulator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=STAGES, ids=lambda stage: str(stage.name))
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:

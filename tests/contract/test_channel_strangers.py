@@ -24,6 +24,8 @@ from wechatpayv3 import WeChatPay, WeChatPayType
 
 from paybell.channels.stripe import messages
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def wechat() -> AsyncIterator[WechatStage]:

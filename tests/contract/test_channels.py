@@ -35,6 +35,8 @@ from paybell.sandbox.faults import Fault, Operation
 from paybell.testing import FrozenClock
 from paybell.testing.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 # After these nobody can know anything from the answer itself.
 DOUBTS = (
     Fault.LOSE_REQUEST,

@@ -12,6 +12,8 @@ from paybell.clock import SystemClock
 from paybell.errors import DatabaseBusy, DatabaseUnavailable
 from paybell.storage import Database, Query, pool
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 0.5
 NOTHING = Query("SELECT 1")
 

@@ -14,6 +14,8 @@ from paybell.storage import migrate as migrations
 from paybell.storage.migrate import migrate
 from paybell.storage.schema import Schema
 
+pytestmark = pytest.mark.slow
+
 NEWER = "INSERT INTO paybell_schema_versions (schema, version, floor) VALUES ('pay', '9999', $1)"
 
 

@@ -13,6 +13,8 @@ from paybell.storage import Database
 from paybell.storage.node_numbers import LEASE_SECONDS, NodeNumber
 from paybell.testing import FrozenClock
 
+pytestmark = pytest.mark.slow
+
 
 def node_of(number: NodeNumber) -> int:
     return number.ids.next() >> 12 & NODES - 1

@@ -3,12 +3,15 @@
 import json
 from uuid import uuid4
 
+import pytest
 from support import connected
 
 from paybell.clock import SystemClock
 from paybell.messaging.outbox import Outbox, Publication
 from paybell.messaging.outbox_floor import STEP, OutboxFloor
 from paybell.storage import Database, Query, load_queries
+
+pytestmark = pytest.mark.slow
 
 _CLAIM = load_queries("paybell.messaging")["claim_events"]
 _APPEND = Query(

@@ -25,6 +25,8 @@ from paybell.storage import Query
 from paybell.testing import FrozenClock
 from paybell.testing.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 ANSWERED = {"": "paid", "lost": "closed", "cut": "paid", "fails": "paid", "page": "closed", "half": "paid"}
 
 
@@ -202,7 +204,10 @@ async def test_a_channel_that_is_away_refuses_at_once_and_its_attempts_wait(remo
     assert await shop.attempts(orders[5]) == []
     shop.clock.advance(5)
     assert await shop.lines[NAME].chaser.run_once() == 0
-    await shop.chase()
+    for _ in range(
+        3
+    ):  # waits have jitter, and what is asked while the channel comes back may be told to wait
+        await shop.chase()
     states = [one.state for order in orders[:5] for one in await shop.attempts(order)]
     assert states == [AttemptState.CLOSED] * 5
 

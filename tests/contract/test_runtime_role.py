@@ -19,6 +19,8 @@ from paybell.storage.retention import Cleaner
 from paybell.storage.runtime_role import grant, owned_tables
 from paybell.verification.ledger_check import verify
 
+pytestmark = pytest.mark.slow
+
 ROLE = "paybell runtime"  # with a space, so that quoting is tried too
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Sequence
 
+import pytest
 from support import PaySide, connected
 
 from paybell.idempotency.errors import IdempotencyKeyInUse, IdempotencyKeyReused
@@ -11,6 +12,8 @@ from paybell.money import AMOUNT_MAX, TOTAL_MAX
 from paybell.storage import Database, Query
 from paybell.wallet.errors import BalanceLimit, WalletNotFound
 from paybell.wallet.routes import topped_up
+
+pytestmark = pytest.mark.slow
 
 TRANSACTIONS = Query(
     "SELECT transfers.xmin::text AS transaction, transfers.reference, kept.reference AS bank "
