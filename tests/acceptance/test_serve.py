@@ -780,8 +780,12 @@ async def test_a_killed_service_leaves_no_database_server_behind(home: Path) -> 
         async with Client.open(await second.url(), (home / "jwt-secret").read_text()) as other:
             await paid_order(other)
         second.kill()
-        await until(partial(stopped, home))
-    assert "database system is shut down" in (home / "postgres" / "log").read_text()
+        await until(partial(stopped, home), seconds=30)
+
+    async def in_order() -> bool:  # the last line follows the removal of its file
+        return "database system is shut down" in (home / "postgres" / "log").read_text()
+
+    await until(in_order)
     async with serving(home) as (_, client):
         await paid_order(client)
     assert await stopped(home)

@@ -151,7 +151,8 @@ async def test_commits_that_wait_for_a_standby_leave_no_more_sessions_than_the_p
             return await attempt(database, 99) == "written"
 
         await until(writes)
-        assert {1, 2, 3, 4} < {row["n"] for row in await rows.fetch(WRITTEN)}
+        found = {row["n"] for row in await rows.fetch(WRITTEN)}
+        assert {0, 99} <= found <= {0, 99, *range(1, 35)}  # what was in doubt is there or is not
 
 
 async def test_the_health_check_says_that_commits_wait_for_a_standby(pair: tuple[Server, Server]) -> None:
