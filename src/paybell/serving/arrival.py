@@ -53,16 +53,15 @@ async def _nobody_let_in(listening: socket.socket) -> AsyncIterator[None]:
     alive = b'HTTP/1.1 200 OK\r\ncontent-length: 15\r\nconnection: close\r\n\r\n{"status":"ok"}'
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(_REQUEST_SECONDS):
-                head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(alive if head.startswith(b"GET /healthz ") else refused)
-                await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass
-        finally:
-            writer.close()
-            with suppress(OSError):
+        # The process may end meanwhile; of a handler that ends cancelled asyncio logs a traceback.
+        with suppress(OSError, TimeoutError, EOFError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            try:
+                async with asyncio.timeout(_REQUEST_SECONDS):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    writer.write(alive if head.startswith(b"GET /healthz ") else refused)
+                    await writer.drain()
+            finally:
+                writer.close()
                 await writer.wait_closed()
 
     # A copy: whoever serves in the end needs the socket itself.
