@@ -144,6 +144,7 @@ def decide(
     payable: bool,
     schedule: tuple[float, ...],
     now: datetime,
+    margin: timedelta = DEADLINE_MARGIN,
     jitter: float = 1.0,
 ) -> Verdict:
     """Decide what a channel's word makes of an attempt that is locked together with its pay order.
@@ -155,19 +156,20 @@ def decide(
         payable: whether the pay order has neither been paid nor closed.
         schedule: the channel's; see `Channel`.
         now: the transaction's time.
+        margin: so long after its end a window that its channel does not know is over.
         jitter: by what the next wait is multiplied.
     """
     if isinstance(said, Paid):
         return _paid(attempt, said, payable=payable, now=now)
     if not attempt.live:
         return Verdict(attempt)
-    if never := _never(attempt, call, said, now):
+    if never := _never(attempt, call, said, now, margin):
         return Verdict(never)
     at = next_query(attempt, schedule, now, jitter)
     return Verdict(_waits(attempt, call, said, now, at))
 
 
-def _never(attempt: Attempt, call: Call, said: Said, now: datetime) -> Attempt | None:
+def _never(attempt: Attempt, call: Call, said: Said, now: datetime, margin: timedelta) -> Attempt | None:
     """Return the attempt as refused or closed, if this word makes that certain."""
     match said:
         case Refused(code, words):
@@ -176,14 +178,14 @@ def _never(attempt: Attempt, call: Call, said: Said, now: datetime) -> Attempt |
             return _final(attempt, AttemptState.CLOSED, now, "closed")
         case NotSent(reason) if call is Call.OPEN and attempt.state in _UNANSWERED:
             return _final(attempt, AttemptState.REFUSED, now, "not_sent", reason)
-        case NotFound() if _is_over(attempt, now):
+        case NotFound() if _is_over(attempt, now, margin):
             return _final(attempt, AttemptState.CLOSED, now, "never_seen")
     return None
 
 
-def _is_over(attempt: Attempt, now: datetime) -> bool:
+def _is_over(attempt: Attempt, now: datetime, margin: timedelta) -> bool:
     """Say whether "I do not know it" is final: never of a call, which may still be on its way."""
-    return attempt.kind is Kind.WINDOW and now >= attempt.expires_at + DEADLINE_MARGIN
+    return attempt.kind is Kind.WINDOW and now >= attempt.expires_at + margin
 
 
 def _paid(attempt: Attempt, said: Paid, *, payable: bool, now: datetime) -> Verdict:

@@ -27,11 +27,13 @@ class Method(NamedTuple):
     asks: Asks
 
 
-def methods_of(order: PayOrder, channels: Iterable[Channel], now: datetime) -> list[Method]:
+def methods_of(
+    order: PayOrder, channels: Iterable[Channel], now: datetime, window_margin: timedelta = WINDOW_MARGIN
+) -> list[Method]:
     """Return how an order may be paid, the balance first; none once it is paid or closed."""
     if order.refusal(now) is not None:
         return []
-    offered = [one for one in channels if end_of_attempt(order, one, now) is not None]
+    offered = [one for one in channels if end_of_attempt(order, one, now, window_margin) is not None]
     found = [
         Method(one.name, Asks.NOTHING if one.kind is Kind.WINDOW else Asks.WALLET_PASSWORD) for one in offered
     ]
@@ -40,9 +42,11 @@ def methods_of(order: PayOrder, channels: Iterable[Channel], now: datetime) -> l
     return found if remote else [Method(BALANCE, Asks.PAY_PASSWORD), *found]
 
 
-def end_of_attempt(order: PayOrder, channel: Channel, now: datetime) -> datetime | None:
+def end_of_attempt(
+    order: PayOrder, channel: Channel, now: datetime, window_margin: timedelta = WINDOW_MARGIN
+) -> datetime | None:
     """Return when an attempt that is made now would end; None: the channel is not offered for this order."""
-    margin = WINDOW_MARGIN if channel.kind is Kind.WINDOW else timedelta(0)
+    margin = window_margin if channel.kind is Kind.WINDOW else timedelta(0)
     end = order.expires_at - margin
     offered = end > now and channel.offer.covers(order.amount, order.currency, end - now)
     return end if offered else None

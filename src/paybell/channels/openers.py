@@ -23,7 +23,7 @@ def remote_wallet(settings: ChannelSettings, http: ChannelHttp, clock: Clock) ->
         return None
     if settings.wallet_kind == "legacy":
         return LegacyWallet(http, settings.wallet_url, settings.wallet_refusal)
-    return RemoteWallet(http, settings.wallet_url, settings.wallet_token)
+    return RemoteWallet(http, settings.wallet_url, settings.wallet_token, settings.calls)
 
 
 # Every channel there is; those that are set up are opened.

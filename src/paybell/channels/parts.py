@@ -33,11 +33,22 @@ async def channels_parts(host: Host) -> Parts:
     settings, database = host.settings_of(ChannelSettings), await host.database("pay")
     http = await host.open(ChannelHttp.open())
     opened = [one for opener in OPENERS if (one := opener(settings, http, host.clock)) is not None]
-    lines, recorder = await _lines(host, database, opened)
+    recorder = Recorder(
+        database, await host.outbox(), {one.name: one for one in opened}, margin=settings.deadline_margin
+    )
+    lines = _lines(host, database, recorder, opened)
     if "api" in host.roles:
         ids = await host.ids("pay")
-        addresses = {"notify_url": settings.notify_url, "return_url": settings.return_url}
-        service = AttemptService(database, recorder, ids, lines, host.clock.now, **addresses)
+        service = AttemptService(
+            database,
+            recorder,
+            ids,
+            lines,
+            host.clock.now,
+            notify_url=settings.notify_url,
+            return_url=settings.return_url,
+            window_margin=settings.window_margin,
+        )
         parts.services.append(service)
         parts.routers.append(attempt_routes(service))
         parts.cashier |= {"more-methods" for one in opened if one.kind is Kind.WINDOW}
@@ -49,7 +60,7 @@ async def channels_parts(host: Host) -> Parts:
         outbox = await host.outbox()
         parts.measures.append(partial(_measure_attempts, await host.watching("pay")))
         for line in lines.values():
-            sender = ReturnSender(database, outbox, line.channel, line.circuit)
+            sender = ReturnSender(database, outbox, line.channel, line.circuit, settings.returns)
             name = line.channel.name
             parts.loops += [
                 Loop(f"attempts-{name}", line.chaser.run_once, full=CHASE_MAX),
@@ -70,14 +81,10 @@ async def _measure_attempts(database: Database) -> Sequence[Measured]:
     ]
 
 
-async def _lines(
-    host: Host, database: Database, channels: list[Channel]
-) -> tuple[Mapping[str, Line], Recorder]:
-    by_name = {channel.name: channel for channel in channels}
-    recorder = Recorder(database, await host.outbox(), by_name)
+def _lines(host: Host, database: Database, recorder: Recorder, channels: list[Channel]) -> Mapping[str, Line]:
     lines = {}
     for channel in channels:
         circuit = Circuit(host.clock)
         chaser = Chaser(database, recorder, channel, circuit, host.clock)
         lines[channel.name] = Line(channel, circuit, chaser)
-    return lines, recorder
+    return lines

@@ -13,7 +13,7 @@ from paybell.channels.channel import Channel, Kind, NotSent, OpenSaid
 from paybell.channels.chaser import Chaser
 from paybell.channels.circuit import Circuit
 from paybell.channels.errors import ChannelNotOffered, ChannelRefused, ChannelUnavailable
-from paybell.channels.methods import Method, end_of_attempt, methods_of
+from paybell.channels.methods import WINDOW_MARGIN, Method, end_of_attempt, methods_of
 from paybell.channels.recorder import Recorder, hold
 from paybell.channels.returns import charge_of
 from paybell.errors import AlreadyPaid, AttemptNotFinal, PaybellError
@@ -64,6 +64,7 @@ class AttemptService:
         *,
         notify_url: str = "",
         return_url: str = "",
+        window_margin: timedelta = WINDOW_MARGIN,
     ) -> None:
         """Work on the pay database.
 
@@ -75,6 +76,7 @@ class AttemptService:
             now: by what is offered or not any more.
             notify_url: where channels reach us; empty: they do not.
             return_url: where a buyer comes back to from a channel's page; ``{order}`` is the order's number.
+            window_margin: a window ends so much before its order.
         """
         self._database = database
         self._recorder = recorder
@@ -83,6 +85,7 @@ class AttemptService:
         self._now = now
         self._notify_url = notify_url.rstrip("/")
         self._return_url = return_url or f"{self._notify_url}/cashier/{{order}}"
+        self._window_margin = window_margin
         self._calls: set[asyncio.Task[Attempt]] = set()
 
     async def pay(self, request: PaymentRequest, channel_name: str) -> PayOrder:
@@ -132,7 +135,8 @@ class AttemptService:
             PayOrderNotFound, NotThePayer.
         """
         order = readable(await pay_orders.find(self._database, pay_order_id), principal)
-        return methods_of(order, [line.channel for line in self._lines.values()], self._now())
+        channels = [line.channel for line in self._lines.values()]
+        return methods_of(order, channels, self._now(), self._window_margin)
 
     async def of_pay_order(self, pay_order_id: int, principal: Principal) -> list[Attempt]:
         """Return a pay order's attempts to its payer, or to its merchant with ``pay-orders:read``.
@@ -205,7 +209,12 @@ class AttemptService:
                     return other, order, False
                 if other.moves_money:
                     raise AttemptNotFinal
-            prepared = prepare(self._ids.next(), order, channel, tx.now, traceparent)
+            end = end_of_attempt(order, channel, tx.now, self._window_margin)
+            if end is None:
+                raise ChannelNotOffered
+            prepared = prepare(
+                self._ids.next(), order, channel, now=tx.now, expires_at=end, traceparent=traceparent
+            )
             await store.insert(tx, prepared)
             await hold(tx, order, before, {**before, prepared.id: prepared})
         return prepared, order, True
@@ -230,15 +239,16 @@ class AttemptService:
             return await store.mark_sent(tx, attempt.id)
 
 
-def prepare(attempt_id: int, order: PayOrder, channel: Channel, now: datetime, traceparent: str) -> Attempt:
-    """Return a new attempt for an order that may be paid.
-
-    Raises:
-        ChannelNotOffered: the channel is not for such a payment.
-    """
-    expires_at = end_of_attempt(order, channel, now)
-    if expires_at is None:
-        raise ChannelNotOffered
+def prepare(
+    attempt_id: int,
+    order: PayOrder,
+    channel: Channel,
+    *,
+    now: datetime,
+    expires_at: datetime,
+    traceparent: str,
+) -> Attempt:
+    """Return a new attempt for an order that may be paid."""
     return Attempt(
         id=attempt_id,
         pay_order_id=order.id,

@@ -6,12 +6,13 @@ comes first, twice or late meets the same lock and the same table of moves.
 
 import random
 from collections.abc import Mapping
+from datetime import timedelta
 
 import msgspec
 import structlog
 
 from paybell.channels import books, returns, store
-from paybell.channels.attempt import Attempt, Call, Effect, Verdict, decide
+from paybell.channels.attempt import DEADLINE_MARGIN, Attempt, Call, Effect, Verdict, decide
 from paybell.channels.channel import Channel, Said
 from paybell.messaging.outbox import Outbox
 from paybell.pay import store as pay_orders
@@ -27,7 +28,16 @@ _JITTER = 0.2
 class Recorder:
     """Writes what channels say."""
 
-    def __init__(self, database: Database, outbox: Outbox, channels: Mapping[str, Channel]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        channels: Mapping[str, Channel],
+        *,
+        margin: timedelta = DEADLINE_MARGIN,
+    ) -> None:
+        """Work on the pay database; ``margin`` as in `attempt.decide`."""
+        self._margin = margin
         self._database = database
         self._outbox = outbox
         self._channels = channels
@@ -68,6 +78,7 @@ class Recorder:
                 payable=order.status in OPEN,
                 schedule=self._channels[attempt.channel].schedule,
                 now=tx.now,
+                margin=self._margin,
                 jitter=self._random.uniform(1 - _JITTER, 1 + _JITTER),
             )
             order = await enter(tx, self._outbox, verdict, order, before)

@@ -70,11 +70,13 @@ class Owed(msgspec.Struct, frozen=True, gc=False):
     traceparent: str
 
 
-def decide_return(owed: Owed, said: RefundSaid, now: datetime) -> Owed:
+def decide_return(
+    owed: Owed, said: RefundSaid, now: datetime, schedule: tuple[float, ...] = RETURN_SCHEDULE
+) -> Owed:
     """Decide what a channel's word makes of money on its way back: only a certain one ends it."""
     if owed.state is not ReturnState.PENDING:
         return owed
-    wait = RETURN_SCHEDULE[min(owed.tries, len(RETURN_SCHEDULE) - 1)]
+    wait = schedule[min(owed.tries, len(schedule) - 1)]
     tried = msgspec.structs.replace(
         owed, tries=owed.tries + 1, next_try_at=now + timedelta(seconds=wait), code="", detail=""
     )
@@ -116,7 +118,16 @@ async def owe(tx: Transaction, attempt: Attempt) -> None:
 class ReturnSender:
     """Takes up what one channel has to give back; any number may run."""
 
-    def __init__(self, database: Database, outbox: Outbox, channel: Channel, circuit: Circuit) -> None:
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        channel: Channel,
+        circuit: Circuit,
+        schedule: tuple[float, ...] = RETURN_SCHEDULE,
+    ) -> None:
+        """Work on the pay database; ``schedule``: between tries, in seconds."""
+        self._schedule = schedule
         self._database = database
         self._outbox = outbox
         self._channel = channel
@@ -175,7 +186,7 @@ class ReturnSender:
             row = await tx.fetch_one(_SQL["lock_refund"], owed_id)
             assert row is not None, "what is owed is never removed"
             owed = _owed(row)
-            decided = decide_return(owed, said, tx.now)
+            decided = decide_return(owed, said, tx.now, self._schedule)
             if decided == owed:
                 return
             await _write(tx, decided)

@@ -56,10 +56,12 @@ class RemoteWallet:
     kind = Kind.CALL
     offer = Offer()
     merchant = "wallet"
-    schedule: tuple[float, ...] = CALL_SCHEDULE
 
-    def __init__(self, http: ChannelHttp, url: str, token: str = "") -> None:
-        """Speak to the service at ``url``, with this bearer token."""
+    def __init__(
+        self, http: ChannelHttp, url: str, token: str = "", schedule: tuple[float, ...] = CALL_SCHEDULE
+    ) -> None:
+        """Speak to the service at ``url``, with this bearer token; the schedule as in `Channel`."""
+        self.schedule = schedule
         self._http = http
         self._url = url.rstrip("/")
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"}

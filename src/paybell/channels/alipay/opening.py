@@ -3,7 +3,6 @@
 from paybell.channels.alipay.channel import AlipayChannel
 from paybell.channels.alipay.messages import Merchant
 from paybell.channels.alipay.settings import AlipaySettings
-from paybell.channels.attempt import WINDOW_SCHEDULE
 from paybell.channels.crypto import PrivateKey, PublicKey
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring
@@ -36,6 +35,6 @@ def _channel(name: str, settings: AlipaySettings, http: ChannelHttp, clock: Cloc
         clock,
         app_keys=Keyring("PAYBELL_ALIPAY_PRIVATE_KEYS", settings.alipay_private_keys, PrivateKey),
         alipay_keys=Keyring("PAYBELL_ALIPAY_PUBLIC_KEYS", settings.alipay_public_keys, PublicKey),
-        schedule=WINDOW_SCHEDULE,
+        schedule=settings.windows,
         page=name == PAGE,
     )

@@ -5,13 +5,13 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from paybell.channels.pace import PaceSettings
 from paybell.channels.urls import check_url
-from paybell.environment.common import CommonSettings
 from paybell.errors import Misconfigured
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlipaySettings(CommonSettings):
+class AlipaySettings(PaceSettings):
     """Who we are at Alipay, and the keys of both sides."""
 
     alipay_app_id: Annotated[

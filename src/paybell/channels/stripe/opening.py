@@ -1,6 +1,5 @@
 """Stripe's channel out of its settings."""
 
-from paybell.channels.attempt import WINDOW_SCHEDULE
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring
 from paybell.channels.stripe.api import StripeApi
@@ -43,5 +42,5 @@ def stripe_cards(settings: StripeSettings, http: ChannelHttp, clock: Clock) -> S
         clock,
         api_keys=api_keys,
         secrets=Keyring("PAYBELL_STRIPE_WEBHOOK_SECRETS", settings.stripe_webhook_secrets, Secret),
-        schedule=WINDOW_SCHEDULE,
+        schedule=settings.windows,
     )

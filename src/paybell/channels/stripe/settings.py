@@ -5,13 +5,13 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from paybell.channels.pace import PaceSettings
 from paybell.channels.urls import check_url
-from paybell.environment.common import CommonSettings
 from paybell.errors import Misconfigured
 
 
 @dataclass(frozen=True, kw_only=True)
-class StripeSettings(CommonSettings):
+class StripeSettings(PaceSettings):
     """Who we are at Stripe, and the keys of both sides."""
 
     stripe_account: Annotated[

@@ -1,6 +1,5 @@
 """WeChat Pay's channel out of its settings."""
 
-from paybell.channels.attempt import WINDOW_SCHEDULE
 from paybell.channels.crypto import AesKey, PrivateKey, PublicKey
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring
@@ -33,5 +32,5 @@ def wechat_qr(settings: WechatSettings, http: ChannelHttp, clock: Clock) -> Wech
         own_keys=own_keys,
         wechat_keys=wechat_keys,
         aes_keys=Keyring("PAYBELL_WECHAT_API_V3_KEYS", settings.wechat_api_v3_keys, AesKey),
-        schedule=WINDOW_SCHEDULE,
+        schedule=settings.windows,
     )

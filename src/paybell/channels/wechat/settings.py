@@ -5,13 +5,13 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from paybell.channels.pace import PaceSettings
 from paybell.channels.urls import check_url
-from paybell.environment.common import CommonSettings
 from paybell.errors import Misconfigured
 
 
 @dataclass(frozen=True, kw_only=True)
-class WechatSettings(CommonSettings):
+class WechatSettings(PaceSettings):
     """Who we are at WeChat Pay, and the keys of both sides."""
 
     wechat_mchid: Annotated[
