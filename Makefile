@@ -82,7 +82,7 @@ lock.write_text(json.dumps(document, indent=2) + '\n')
 endef
 export without_funding
 lock_options := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	--no-emit-index-url --no-emit-find-links
+	--no-emit-index-url --no-emit-find-links --all-extras
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Paybell needs Python 3.11 or newer; set PYTHON=/path/to/one."; exit 1; }

