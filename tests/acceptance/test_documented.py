@@ -13,7 +13,6 @@ import pytest
 from amqp import rabbit, stranger
 from browser import DESK, page_of, shoot
 from playwright.async_api import Browser, expect
-from serving import process
 from support import until
 
 from paybell.messaging.events import TRADE_CLOSED_QUEUE, TRADE_QUEUE, topology, trade_topology
@@ -61,24 +60,6 @@ def _last_words(folder: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.rabbitmq
-async def test_the_tutorial_does_what_it_says(home: Path) -> None:
-    """Every command and the whole program, with servers of its own; only the port is the test's."""
-    ensure_installed(CURL, print)
-    port = free_port()
-    text = (ROOT / "docs" / "tutorial.md").read_text().replace("localhost:8000", f"localhost:{port}")
-    blocks = _BLOCK.findall(text)
-    for language, title, body in blocks:
-        if language == "python":
-            (home / title).write_text(body)
-    script = "\n".join(body for language, _, body in blocks if language == "sh")
-
-    said = await bash(script, home, {"PAYBELL_PORT": str(port), "PAYBELL_HOME": str(home / ".paybell")})
-
-    assert said.count('"TRADE_SUCCESS"') == 2
-
-
-@pytest.mark.slow
-@pytest.mark.rabbitmq
 async def test_taking_over_gives_a_shops_own_listener_every_message(rabbitmq_url: str, home: Path) -> None:
     """Every command of the guide, with the shop's listener on the article's queue, as Spring declares it."""
     ensure_installed(CURL, print)
@@ -122,25 +103,6 @@ async def test_taking_over_gives_a_shops_own_listener_every_message(rabbitmq_url
     assert heard == [b"90001"]
     assert closed is None  # nobody would take anything out of it
     assert f"1 consumers of {TRADE_QUEUE}" in " ".join(said.split())
-
-
-async def test_the_readme_can_be_typed(home: Path) -> None:
-    """Its way from nothing to a paid order."""
-    ensure_installed(CURL, print)
-    readme = (ROOT / "README.md").read_text()
-    section = readme.partition("## Use it")[2].partition("## ")[0]
-    lines = [line[4:] for line in section.splitlines() if line.startswith("    ")]
-    commands = [line for line in lines if not line.startswith(("make", "echo"))]
-    with process("serve", log=home / "log", home=home, port=0) as service:
-        url = (await service.url()).removeprefix("http://")
-        script = "\n".join(commands).replace(".venv/bin/paybell", "paybell").replace("localhost:8000", url)
-        read = "python -c 'import json, sys; print(json.load(sys.stdin)[\"payOrderId\"])'"
-        script = script.replace("PAY_ORDER_ID", f"$(api $BUYER {url}/orders/1001 | {read})")
-        said = await bash(script, home, {"PAYBELL_HOME": str(home)})
-
-    assert '"TRADE_SUCCESS"' in said
-    assert '"orderId":"1001"' in said
-    assert '"PAID"' in said.splitlines()[-1]
 
 
 async def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
