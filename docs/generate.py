@@ -6,22 +6,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import msgspec
+from wire_reference import asyncapi_page, messages_page
 
 from paybell.cli import app
 from paybell.clock import SystemClock
 from paybell.environment.reading import variable_of
-from paybell.messaging.broker import Exchange
-from paybell.messaging.events import (
-    CLOUDEVENTS_JSON,
-    EVENT_TYPES,
-    MERCHANT_HEADER,
-    PAY_DIRECT,
-    PAY_EVENTS,
-    PAY_SUCCESS,
-    SIGNATURE_HEADER,
-    PayOrderEvent,
-)
 from paybell.parts import Host, Parts
 from paybell.pay.status import TRANSITIONS, PayStatus
 from paybell.runtime import CONTEXTS
@@ -235,79 +224,6 @@ def _openapi() -> dict[str, Any]:
     return schema
 
 
-def asyncapi_page() -> str:
-    """Return the messages as AsyncAPI 3.0 (https://www.asyncapi.com/docs/reference/specification/v3.0.0)."""
-    schema, definitions = msgspec.json.schema_components(
-        [PayOrderEvent], ref_template="#/components/schemas/{name}"
-    )
-    typed = {
-        "name": "PayOrderEvent",
-        "title": "A pay order was paid, closed or refunded",
-        "contentType": CLOUDEVENTS_JSON,
-        "payload": schema[0],
-        "headers": _headers("traceparent", SIGNATURE_HEADER),
-    }
-    for name, members in definitions.items():  # what may be missing for us to read it is always there
-        members["required"] = [member for member in members["properties"] if member != "traceparent"]
-        if name == "PayOrderData":
-            for member in ("payOrderId", "bizOrderNo"):
-                members["properties"][member]["pattern"] = "^[1-9][0-9]{0,18}$"
-    bare = {
-        "name": "PaidOrderNumber",
-        "title": "The number of an order that was paid, as unmodified Spring services read it",
-        "contentType": "text/x-json",
-        "payload": {"type": "integer", "format": "int64", "minimum": 1},
-        "headers": _headers(
-            "__TypeId__",
-            *(f"cloudEvents:{name}" for name in ("id", "source", "type", "time", "specversion")),
-            "traceparent",
-            MERCHANT_HEADER,
-            SIGNATURE_HEADER,
-        ),
-    }
-    channels = {
-        **{_name(key): _channel(key, PAY_EVENTS, "event") for key in EVENT_TYPES},
-        "payDirect": _channel(PAY_SUCCESS, PAY_DIRECT, "number"),
-    }
-    document = {
-        "asyncapi": "3.0.0",
-        "info": {
-            "title": "Paybell's messages",
-            "version": "1",
-            "description": "At least once; the id of an event is the same each time. See events.md.",
-        },
-        "defaultContentType": CLOUDEVENTS_JSON,
-        "channels": channels,
-        "operations": {
-            f"tell{name[0].upper()}{name[1:]}": {"action": "send", "channel": {"$ref": f"#/channels/{name}"}}
-            for name in channels
-        },
-        "components": {"messages": {"event": typed, "number": bare}, "schemas": definitions},
-    }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
-
-
-_TEXT = {"type": "string"}
-
-
-def _headers(*names: str) -> dict[str, object]:
-    return {"type": "object", "required": names, "properties": dict.fromkeys(names, _TEXT)}
-
-
-def _name(key: str) -> str:
-    first, second = key.split(".")
-    return first + second.capitalize()
-
-
-def _channel(key: str, exchange: Exchange, message: str) -> dict[str, Any]:
-    place = {"name": exchange.name, "type": exchange.type, "durable": True, "autoDelete": False, "vhost": "/"}
-    return {
-        "address": key,
-        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
-        "bindings": {"amqp": {"is": "routingKey", "exchange": place, "bindingVersion": "0.3.0"}},
-    }
-
-
 PAGES = {
     "settings.md": settings_page,
     "pay-order-states.md": states_page,
@@ -316,6 +232,7 @@ PAGES = {
     "metrics.md": metrics_page,
     "http.md": http_page,
     "asyncapi.json": asyncapi_page,
+    "messages.md": messages_page,
 }
 
 if __name__ == "__main__":

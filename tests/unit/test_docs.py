@@ -1,18 +1,17 @@
 """The documentation says what the code does."""
 
 import ast
-import importlib.util
 import json
 import re
 import shlex
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 
 import cyclopts
 import msgspec
 import pytest
+from generate import PAGES
 from notebook import event_members
 
 import paybell
@@ -34,18 +33,6 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 
-def _generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-PAGES = _generator().PAGES
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_generated_pages_are_those_of_the_code(name: str) -> None:
     """Run ``make format`` after changing what they are made from."""
@@ -61,13 +48,16 @@ def test_the_asyncapi_document_describes_what_is_sent() -> None:
         place = document
         for step in reference.split("/"):
             place = place[step]
-    assert document["asyncapi"] == "3.0.0"
+    assert document["asyncapi"] == "3.1.0"
     body, key = msgspec.json.encode(event_members("1001-2")), EventKeys(token_secret="-")
     now = datetime(2026, 1, 1, tzinfo=UTC)
     event = OutboxEvent(1, "1001-2", PAY_SUCCESS, "5001", body, now, "")
     for name, message in zip(("number", "event"), Wire(key, "text/x-json").messages(event, "1"), strict=True):
         headers = document["components"]["messages"][name]["headers"]
         assert set(headers["required"]) == set(headers["properties"]) == set(message.headers)
+    examples = {name: message["examples"][0] for name, message in document["components"]["messages"].items()}
+    signed = msgspec.json.decode(msgspec.json.encode(examples["event"]["payload"]), type=PayOrderEvent)
+    assert signed.data.biz_order_no == str(examples["number"]["payload"])
     for schema in (PayOrderEvent, PayOrderData):
         required = set(document["components"]["schemas"][schema.__name__]["required"])
         assert required == set(schema.__struct_encode_fields__) - {"traceparent"}

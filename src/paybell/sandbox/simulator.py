@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date
 from typing import ClassVar
 
 import aiohttp
@@ -12,7 +11,6 @@ from aiohttp import web
 
 from paybell.sandbox.books import BackMoney, Books, NotPossible, RefundState, Trade
 from paybell.sandbox.clock import SandboxClock
-from paybell.sandbox.downloads import Downloads
 from paybell.sandbox.faults import Fault, Faults, Operation
 
 # Seconds until a notice is sent again; real channels take minutes and hours.
@@ -41,7 +39,6 @@ class Simulator:
         self.clock = clock
         self.books = Books()
         self.faults = Faults()
-        self.downloads = Downloads()
         self.url = ""
         self._notices = set[asyncio.Task[None]]()
 
@@ -57,9 +54,8 @@ class Simulator:
         """Return an error by its code."""
         raise NotImplementedError
 
-    def bill(self, day: date | None = None) -> bytes:
-        """Return what moved on a day (None: ever) as the channel's bill; empty: there is none."""
-        del day
+    def bill(self) -> bytes:
+        """Return everything that moved as the channel's bill; empty: it has none."""
         return b""
 
     def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:
