@@ -4,13 +4,14 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from browser import chromium
 from playwright.async_api import Browser
-from serving import Client, Service, fresh_databases, in_process
+from serving import SETTINGS, Client, Service, fresh_databases, in_process
 from support import Databases
 
 from paybell.clock import SystemClock
@@ -42,6 +43,14 @@ async def pay_check(service: Service) -> AsyncIterator[Database]:
 async def browser() -> AsyncIterator[Browser]:
     """A browser for the tests of the pages; each opens pages of its own."""
     async with chromium() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def own(postgres: Databases) -> AsyncIterator[Service]:
+    """A service of a module's own: the console shows everything, and repairs only what it is told."""
+    settings = replace(SETTINGS, reconcile_seconds=0)
+    async with in_process(await fresh_databases(postgres), settings) as running:
         yield running
 
 

@@ -79,6 +79,31 @@ async def test_two_people_settle_by_hand_what_nobody_can_know(legacy: Legacy, tm
     assert (detail["settlement"]["askedBy"], detail["settlement"]["confirmedBy"]) == ("ann", "ben")
 
 
+async def test_a_command_takes_back_what_was_asked_for(legacy: Legacy, tmp_path: Path) -> None:
+    """What is listed says who has to do what; what was withdrawn can be asked for anew, by anybody."""
+    http, log = legacy.service.client, tmp_path / "log"
+    order = await in_doubt(http)
+    attempts = (await http.get(f"/pay-orders/{order}/attempts", http.shop)).json["attempts"]
+    attempt = attempts[0]["attemptId"]
+    ann, ben = (http.token(name, "ops:repair") for name in ("ann", "ben"))
+    await legacy.command(log, "attempts", "settle", attempt, "paid", "--note", "row 1", token=ann)
+
+    _, listed = await legacy.command(log, "attempts", "list")
+    assert "another one than ann to confirm paid" in listed
+    code, said = await legacy.command(log, "attempts", "withdraw", attempt)
+    assert code == 1
+    assert "PAYBELL_OPERATOR_TOKEN" in said
+    _, done = await legacy.command(log, "attempts", "withdraw", attempt, "--json", token=ben)
+    assert done == {"attemptId": attempt, "withdrawn": True}
+    _, shown = await legacy.command(log, "attempts", "show", attempt, "--json")
+    moments = [(one["what"], one["who"]) for one in shown["history"][-2:]]
+    assert (shown["settlement"], moments) == (None, [("asked", "ann"), ("withdrawn", "ben")])
+    _, shown = await legacy.command(log, "attempts", "show", attempt)
+    assert f"paybell attempts settle {attempt} paid|not_paid" in shown
+    actions = (await http.get("/ops/actions", http.shop)).json["actions"]
+    assert (actions[0]["who"], actions[0]["action"]) == ("ben", "withdraw settlement")
+
+
 async def test_an_implementer_reads_what_is_wrong(legacy: Legacy, tmp_path: Path) -> None:
     check = ("wallet", "check", legacy.wallet_url, "--user", "alice", "--pay-password", PASSWORD, "--json")
     code, found = await legacy.command(tmp_path / "log", *check)

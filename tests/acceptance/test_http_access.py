@@ -53,6 +53,7 @@ OF_CHANNELS = {
     ("POST", "/pay-orders/{pay_order_id:str}/attempts"),
     ("GET", "/attempts/{attempt_id:str}"),
     ("POST", "/attempts/{attempt_id:str}/settlements"),
+    ("POST", "/attempts/{attempt_id:str}/settlements/withdraw"),
     ("POST", "/channels/{channel:str}/notices"),
 }
 # Asked for by number here; `test_http_lists.py` has the rest.

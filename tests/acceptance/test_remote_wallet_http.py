@@ -111,10 +111,13 @@ async def test_attempts_are_their_payers_and_operators_alone(remote: Remote) -> 
         assert (await http.get("/attempts", token)).refusal == refusal
         assert (await http.get(one, token)).refusal == refusal
         assert (await http.post(f"{one}/settlements", token, settling)).refusal == refusal
+        assert (await http.post(f"{one}/settlements/withdraw", token)).refusal == refusal
     reader = http.token("carol", "ops:read")
     assert (await http.post(path, None, {"channel": "balance"})).refusal == (401, "not_authenticated")
     assert (await http.get(one, reader)).status == 200
     assert (await http.post(f"{one}/settlements", reader, settling)).refusal == (403, "insufficient_scope")
+    withdrawing = await http.post(f"{one}/settlements/withdraw", reader)
+    assert withdrawing.refusal == (403, "insufficient_scope")
 
 
 async def test_an_order_is_not_cancelled_while_its_payment_is_being_confirmed(remote: Remote) -> None:

@@ -18,6 +18,7 @@ WELL: dict[str, Any] = {
     "retries": 0,
     "dead_letters": 0,
     "differences": 0,
+    "manual_attempts": 0,
     "queues": [QueueSample("q", 5, 1)],
 }
 
@@ -46,6 +47,7 @@ def test_all_is_well() -> None:
         ({"queues": [QueueSample("q", 5, 3, 2)]}, "foreign_consumers", 2, "q"),
         ({"dead_letters": 2}, "dead_letters", 2, ""),
         ({"differences": 4}, "differences", 4, ""),
+        ({"manual_attempts": 3}, "manual_attempts", 3, ""),
         ({"overdue_seconds": 11.0}, "overdue", 11.0, ""),
         ({"snapshot_seconds": 901.0}, "old_snapshot", 901.0, ""),
     ],

@@ -51,3 +51,17 @@ class SettlementDiffers(Refused):
 
     code = "settlement_differs"
     detail = "The first person asked for another outcome or reference; see the attempt, or withdraw it first."
+
+
+class NothingAsked(Refused):
+    """Nobody has asked for a settlement of this attempt, or it is confirmed."""
+
+    code = "settlement_not_asked"
+    detail = "Nothing is asked for that could be withdrawn; see the attempt, it may be settled."
+
+
+class ReceiptTaken(Refused):
+    """Another attempt was paid under this reference: one payment at the channel settles one attempt."""
+
+    code = "reference_taken"
+    detail = "Another attempt was paid under this reference; look both up in the channel's records."

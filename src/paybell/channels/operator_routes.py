@@ -1,61 +1,39 @@
 """Routes of attempts for operators, who settle by hand what nobody knows."""
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from litestar import Router, get, post
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery, JSONBody
 from msgspec import Meta
 
 from paybell.channels.attempt import AttemptState
 from paybell.channels.errors import (
+    NothingAsked,
     NothingToSettle,
+    ReceiptTaken,
     SecondPersonNeeded,
     SettlementDiffers,
     UnknownAttempt,
 )
+from paybell.channels.inspection import Inspection, Need
+from paybell.channels.operator_views import AttemptDetail, AttemptPage, Needs, detail_view, operator_view
 from paybell.channels.problems import PROBLEMS
-from paybell.channels.routes import AttemptList, AttemptView, view
+from paybell.channels.routes import AttemptView, view
 from paybell.channels.settling import Settlement, Settling
-from paybell.errors import (
-    Busy,
-    InsufficientScope,
-    InvalidId,
-    OutcomeUnknown,
-)
+from paybell.clock import Clock
+from paybell.errors import Busy, InsufficientScope, InvalidId, OutcomeUnknown
 from paybell.ids import ID_MAX, parse_id
+from paybell.messaging.outbox import Outbox
+from paybell.storage import Database
 from paybell.web.auth import Caller, scope, scopes_of
 from paybell.web.errors import InvalidText
 from paybell.web.fields import PathId
 from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_text
 
-PAGE_MAX = 200
-
-
-class SettlementView(msgspec.Struct, rename="camel"):
-    """What people have said of an attempt: one asks, another one confirms."""
-
-    outcome: Literal["paid", "not_paid"]
-    reference: str
-    note: str
-    asked_by: str
-    asked_at: datetime
-    confirmed_by: str | None
-    confirmed_at: datetime | None
-
-
-class AttemptDetail(msgspec.Struct, rename="camel"):
-    """An attempt as operators see it."""
-
-    attempt: AttemptView
-    transaction_id: str | None
-    detail: str
-    queries: int
-    next_query_at: datetime | None
-    settlement: SettlementView | None
+PAGE_MAX = 100
 
 
 class NewSettlement(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,44 +44,46 @@ class NewSettlement(msgspec.Struct, forbid_unknown_fields=True):
     reference: Annotated[str, Meta(max_length=255)] = ""
 
 
-def _settlement(row: Mapping[str, Any]) -> SettlementView:
-    return SettlementView(**{name: row[name] for name in SettlementView.__struct_fields__})
+def operator_routes(database: Database, outbox: Outbox, clock: Clock, merchant_id: str) -> Router:
+    """Return the routes of operators: of the house, because they show every merchant's attempts."""
+    handlers = [*_reading(Inspection(database, clock)), *_settling(Settling(database, outbox))]
+    return Router("/attempts", route_handlers=handlers, opt=scopes_of(merchant_id), tags=["operations"])
 
 
-def operator_routes(settling: Settling, merchant_id: str) -> Router:
-    """Return the routes of operators."""
-
+def _reading(inspection: Inspection) -> list[HTTPRouteHandler]:
     @get(
         "/",
         operation_id="listAttempts",
-        summary="List attempts, newest first",
+        summary="List attempts, newest first; with `need`, those that need a person for that reason",
         opt=scope("ops:read"),
         responses=PROBLEMS.refusals(InvalidId, InsufficientScope),
     )
     async def list_attempts(
-        attempt_state: FromQuery[AttemptState | None] = None, before: FromQuery[str | None] = None
-    ) -> AttemptList:
-        after = ID_MAX if before is None else parse_id(before)
-        return AttemptList([view(one) for one in await settling.list(attempt_state, after, PAGE_MAX)])
+        need: FromQuery[Need | None] = None,
+        attempt_state: FromQuery[AttemptState | None] = None,
+        before: FromQuery[str | None] = None,
+    ) -> AttemptPage:
+        below = ID_MAX if before is None else parse_id(before)
+        # One more than is shown says whether there is a next page.
+        found = await inspection.list(need, attempt_state, below, PAGE_MAX + 1)
+        shown = [operator_view(*one) for one in found[:PAGE_MAX]]
+        following = shown[-1].attempt_id if len(found) > PAGE_MAX else None
+        return AttemptPage(shown, following, Needs(**await inspection.counts()))
 
     @get(
         "/{attempt_id:str}",
         operation_id="readAttempt",
-        summary="Read an attempt and what people have said of it",
+        summary="Read an attempt, what people have said of it, and its history",
         opt=scope("ops:read"),
         responses=PROBLEMS.refusals(InvalidId, InsufficientScope, UnknownAttempt),
     )
     async def read_attempt(attempt_id: PathId) -> AttemptDetail:
-        attempt, settlement = await settling.read(parse_id(attempt_id))
-        return AttemptDetail(
-            attempt=view(attempt),
-            transaction_id=attempt.transaction_id,
-            detail=attempt.detail,
-            queries=attempt.queries,
-            next_query_at=attempt.next_query_at,
-            settlement=None if settlement is None else _settlement(settlement),
-        )
+        return detail_view(await inspection.read(parse_id(attempt_id)))
 
+    return [list_attempts, read_attempt]
+
+
+def _settling(settling: Settling) -> list[HTTPRouteHandler]:
     @post(
         "/{attempt_id:str}/settlements",
         operation_id="settleAttempt",
@@ -119,6 +99,7 @@ def operator_routes(settling: Settling, merchant_id: str) -> Router:
             NothingToSettle,
             SecondPersonNeeded,
             SettlementDiffers,
+            ReceiptTaken,
             OutcomeUnknown,
             Busy,
         ),
@@ -135,5 +116,17 @@ def operator_routes(settling: Settling, merchant_id: str) -> Router:
         attempt, _ = await settling.settle(parse_id(attempt_id), wanted)
         return view(attempt)
 
-    handlers = [list_attempts, read_attempt, settle_attempt]
-    return Router("/attempts", route_handlers=handlers, opt=scopes_of(merchant_id), tags=["operations"])
+    @post(
+        "/{attempt_id:str}/settlements/withdraw",
+        operation_id="withdrawSettlement",
+        summary="Take back a settlement that was asked for and not confirmed, as anybody who may ask",
+        status_code=200,
+        opt=scope("ops:repair"),
+        responses=PROBLEMS.refusals(
+            InvalidId, InsufficientScope, UnknownAttempt, NothingAsked, OutcomeUnknown, Busy
+        ),
+    )
+    async def withdraw_settlement(request: Caller, attempt_id: PathId) -> AttemptView:
+        return view(await settling.withdraw(parse_id(attempt_id), request.user.user_id))
+
+    return [settle_attempt, withdraw_settlement]

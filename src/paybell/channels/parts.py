@@ -18,7 +18,6 @@ from paybell.channels.recorder import Recorder
 from paybell.channels.returns import RETURNS_MAX, ReturnSender
 from paybell.channels.routes import attempt_routes, notice_routes, wallet_payment_routes
 from paybell.channels.settings import ChannelSettings
-from paybell.channels.settling import Settling
 from paybell.parts import Host, Parts
 from paybell.storage import Database
 from paybell.telemetry.metrics import Measured
@@ -69,8 +68,8 @@ async def channels_parts(host: Host) -> Parts:
     if keyrings := [ring for one in opened for ring in getattr(one, "keyrings", ())]:
         parts.loops.append(Loop("channel-keys", KeyFiles(keyrings).run_once, idle_seconds=KEYS_SECONDS))
     if "ops" in host.roles:
-        settling = Settling(database, await host.outbox())
-        parts.routers.append(operator_routes(settling, settings.merchant_id))
+        outbox = await host.outbox()
+        parts.routers.append(operator_routes(database, outbox, host.clock, settings.merchant_id))
     return parts
 
 

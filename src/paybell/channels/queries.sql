@@ -38,12 +38,6 @@ RETURNING *;
 -- Nothing is left to pay: what is still open elsewhere is closed.
 UPDATE attempts SET next_query_at = $2 WHERE pay_order_id = $1 AND kind = 'window' AND state IN ('OPEN', 'UNKNOWN');
 
--- name: list_attempts
-SELECT * FROM attempts WHERE ($1::text IS NULL OR state = $1) AND id < $2 ORDER BY id DESC LIMIT $3;
-
--- name: list_manual_attempts
-SELECT * FROM attempts WHERE state = 'MANUAL' AND id < $1 ORDER BY id DESC LIMIT $2;
-
 -- name: count_live
 SELECT channel, state, count(*) AS attempts FROM attempts
 WHERE state = 'MANUAL' OR next_query_at IS NOT NULL GROUP BY channel, state;
@@ -96,9 +90,6 @@ WHERE pay_order_id = $1 AND kind = 'window' AND state IN ('OPEN', 'UNKNOWN') AND
 INSERT INTO attempt_settlements (attempt_id, outcome, reference, note, asked_by, asked_at)
 VALUES ($1, $2, $3, $4, $5, $6);
 
--- name: find_settlement
-SELECT * FROM attempt_settlements WHERE attempt_id = $1 AND withdrawn_at IS NULL;
-
 -- name: lock_settlement
 SELECT * FROM attempt_settlements WHERE attempt_id = $1 AND withdrawn_at IS NULL FOR UPDATE;
 
@@ -106,7 +97,7 @@ SELECT * FROM attempt_settlements WHERE attempt_id = $1 AND withdrawn_at IS NULL
 UPDATE attempt_settlements SET confirmed_by = $2, confirmed_at = $3 WHERE id = $1;
 
 -- name: withdraw_settlement
-UPDATE attempt_settlements SET withdrawn_at = $2 WHERE id = $1;
+UPDATE attempt_settlements SET withdrawn_by = $2, withdrawn_at = $3 WHERE id = $1;
 
 -- name: hasten_refund
 UPDATE channel_refunds SET next_try_at = $2 WHERE id = $1 AND state = 'PENDING';

@@ -96,7 +96,7 @@ class MethodList(msgspec.Struct):
 
 
 class AttemptList(msgspec.Struct):
-    """Attempts, oldest first where they are one order's, newest first elsewhere."""
+    """The attempts of an order, oldest first."""
 
     attempts: list[AttemptView]
 

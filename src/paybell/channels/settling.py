@@ -1,18 +1,23 @@
 """Settling by hand what no channel can say any more: one person asks, another one confirms."""
 
-from collections.abc import Mapping, Sequence
-
 import msgspec
 
 from paybell.channels import store
 from paybell.channels.attempt import Attempt, AttemptState, Call, decide
 from paybell.channels.channel import Paid, Refused, Said
-from paybell.channels.errors import NothingToSettle, SecondPersonNeeded, SettlementDiffers, UnknownAttempt
+from paybell.channels.errors import (
+    NothingAsked,
+    NothingToSettle,
+    ReceiptTaken,
+    SecondPersonNeeded,
+    SettlementDiffers,
+    UnknownAttempt,
+)
 from paybell.channels.recorder import by_hand, enter, report
 from paybell.messaging.outbox import Outbox
 from paybell.pay import store as pay_orders
 from paybell.pay.status import OPEN
-from paybell.storage import Database, Transaction, load_queries
+from paybell.storage import ConstraintViolated, Database, Transaction, load_queries
 from paybell.storage.operator_actions import note_action
 
 _SQL = load_queries(__package__)
@@ -46,42 +51,37 @@ class Settling:
         """Ask for a settlement, or confirm it as a second person; return it, and whether it is decided.
 
         Raises:
-            UnknownAttempt, NothingToSettle, SecondPersonNeeded, SettlementDiffers: nothing was changed.
+            UnknownAttempt, NothingToSettle, SecondPersonNeeded, SettlementDiffers, ReceiptTaken: nothing was
+                changed.
             Busy: somebody else holds the order.
         """
         found = await store.find(self._database, attempt_id)
         if found is None:
             raise UnknownAttempt
-        return await self._database.until_free(lambda: self._settle(found, wanted))
+        try:
+            return await self._database.until_free(lambda: self._settle(found, wanted))
+        except ConstraintViolated as error:
+            if error.name != "one_receipt_settles_one_attempt":
+                raise
+            raise ReceiptTaken from error
 
-    async def list(self, state: AttemptState | None, before: int, limit: int) -> Sequence[Attempt]:
-        """Return attempts in a state, or all, newest first, with ids below ``before``."""
-        return await store.list_attempts(self._database, state, before, limit)
-
-    async def read(self, attempt_id: int) -> tuple[Attempt, Mapping[str, object] | None]:
-        """Return an attempt, and what people have said of it.
+    async def withdraw(self, attempt_id: int, who: str) -> Attempt:
+        """Take back what was asked for and not confirmed; return the attempt, which waits as before.
 
         Raises:
-            UnknownAttempt.
+            UnknownAttempt, NothingAsked: nothing was changed.
         """
         attempt = await store.find(self._database, attempt_id)
         if attempt is None:
             raise UnknownAttempt
-        row = await self._database.fetch_one(_SQL["find_settlement"], attempt_id)
-        return attempt, None if row is None else dict(row)
-
-    async def withdraw(self, attempt_id: int, who: str) -> None:
-        """Take back what was asked for and not confirmed.
-
-        Raises:
-            NothingToSettle: there is no such thing.
-        """
         async with self._database.transaction() as tx:
             row = await tx.fetch_one(_SQL["lock_settlement"], attempt_id)
             if row is None or row["confirmed_at"] is not None:
-                raise NothingToSettle
-            await tx.execute(_SQL["withdraw_settlement"], row["id"], tx.now)
-            await note_action(tx, who, "withdraw settlement", row["outcome"], [attempt_id])
+                raise NothingAsked
+            await tx.execute(_SQL["withdraw_settlement"], row["id"], who, tx.now)
+            what = _of(attempt, f"{row['outcome']}, asked by {row['asked_by']}")
+            await note_action(tx, who, "withdraw settlement", what, [attempt_id])
+        return attempt
 
     async def _settle(self, attempt: Attempt, wanted: Settlement) -> tuple[Attempt, bool]:
         number = attempt.pay_order_id
@@ -91,7 +91,7 @@ class Settling:
             attempt = before[attempt.id]
             if attempt.state is not AttemptState.MANUAL:
                 raise NothingToSettle
-            if not await self._confirmed(tx, attempt.id, wanted):
+            if not await self._confirmed(tx, attempt, wanted):
                 return attempt, False
             verdict = decide(
                 attempt,
@@ -106,28 +106,28 @@ class Settling:
         report(verdict)
         return verdict.attempt, True
 
-    async def _confirmed(self, tx: Transaction, attempt_id: int, wanted: Settlement) -> bool:
+    async def _confirmed(self, tx: Transaction, attempt: Attempt, wanted: Settlement) -> bool:
         """Write down what this person says; say whether it is the second one, who says the same."""
-        asked = await tx.fetch_one(_SQL["lock_settlement"], attempt_id)
-        what = f"{wanted.outcome} {wanted.reference} {wanted.note}".strip()
+        asked = await tx.fetch_one(_SQL["lock_settlement"], attempt.id)
+        what = _of(attempt, " · ".join(filter(None, (wanted.outcome, wanted.reference, wanted.note))))
         if asked is None:
             await tx.execute(
                 _SQL["ask_settlement"],
-                attempt_id,
+                attempt.id,
                 wanted.outcome,
                 wanted.reference,
                 wanted.note,
                 wanted.who,
                 tx.now,
             )
-            await note_action(tx, wanted.who, "ask settlement", what, [attempt_id])
+            await note_action(tx, wanted.who, "ask settlement", what, [attempt.id])
             return False
         if asked["asked_by"] == wanted.who:
             raise SecondPersonNeeded
         if (asked["outcome"], asked["reference"]) != (wanted.outcome, wanted.reference):
             raise SettlementDiffers
         await tx.execute(_SQL["confirm_settlement"], asked["id"], wanted.who, tx.now)
-        await note_action(tx, wanted.who, "confirm settlement", what, [attempt_id])
+        await note_action(tx, wanted.who, "confirm settlement", what, [attempt.id])
         return True
 
 
@@ -136,3 +136,8 @@ def _said(attempt: Attempt, wanted: Settlement) -> Said:
         return Refused("by_hand", wanted.note)
     reference = wanted.reference or f"by-hand-{attempt.id}"
     return Paid(attempt.amount, attempt.currency, reference, attempt.merchant)
+
+
+def _of(attempt: Attempt, what: str) -> str:
+    """Say for the audit what was done, and to which attempt of which payment."""
+    return f"pay order {attempt.pay_order_id}, attempt {attempt.id}: {what}"

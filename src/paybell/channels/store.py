@@ -104,15 +104,6 @@ async def make_windows_due(tx: Transaction, pay_order_id: int) -> None:
     await tx.execute(_SQL["make_windows_due"], pay_order_id, tx.now)
 
 
-async def list_attempts(database: Database, state: str | None, before: int, limit: int) -> Sequence[Attempt]:
-    """Return attempts in a state, or all, newest first, with ids below ``before``."""
-    if state == AttemptState.MANUAL:
-        rows = await database.fetch(_SQL["list_manual_attempts"], before, limit)
-    else:
-        rows = await database.fetch(_SQL["list_attempts"], state, before, limit)
-    return [attempt(row) for row in rows]
-
-
 async def count_live(database: Database) -> Sequence[tuple[str, str, int]]:
     """Return how many attempts are not final, by channel and state."""
     rows = await database.fetch(_SQL["count_live"])

@@ -10,6 +10,8 @@ from cyclopts import Parameter, validators
 from rich.table import Table
 
 from paybell.channels.attempt import Attempt, AttemptState
+from paybell.channels.inspection import Case, Inspection, Need, Statement
+from paybell.channels.operator_views import settlement_view
 from paybell.channels.settling import Settlement, Settling
 from paybell.cli.output import out, print_json
 from paybell.clock import SystemClock, rfc3339
@@ -28,64 +30,130 @@ TOKEN_VARIABLE = "PAYBELL_OPERATOR_TOKEN"  # noqa: S105 - the name of a variable
 AttemptId = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=ID_MAX))]
 Most = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=10_000))]
 Json = Annotated[bool, Parameter(negative="")]
+# What stands on the list under *needs*, and what to do.
+_NEEDS = {
+    Need.MANUAL: "two people to settle it",
+    Need.IN_DOUBT: "patience: it is queried by itself",
+    Need.GIVING_BACK: "its money to go back",
+}
 
 
 @asynccontextmanager
-async def _settling() -> AsyncIterator[Settling]:
+async def _database() -> AsyncIterator[Database]:
     clock = SystemClock()
     async with (
         prepared(read_settings(), clock, ["pay"]) as urls,
         Database.open(urls["pay"], clock, connections=2) as database,
     ):
-        yield Settling(database, Outbox(database))
+        yield database
+
+
+def _operator() -> str:
+    """Return who types, by their token.
+
+    Raises:
+        Misconfigured, NotAuthenticated, InsufficientScope.
+    """
+    tokens = Tokens.from_settings(with_secrets(read_settings()), SystemClock())
+    if not (token := os.environ.get(TOKEN_VARIABLE, "")):
+        raise Misconfigured(f"Set {TOKEN_VARIABLE} to a token of your own with the scope ops:repair.")
+    who = tokens.verify(token)
+    who.require("ops:repair")
+    return who.user_id
 
 
 @attempts.command(name="list")
 async def list_(
-    *, state: AttemptState | None = AttemptState.MANUAL, most: Most = 50, json: Json = False
+    *,
+    need: Need | None = None,
+    state: AttemptState | None = None,
+    most: Most = 50,
+    json: Json = False,
 ) -> int:
-    """List attempts, newest first: those that wait for a person, or those in another state.
+    """List attempts that need a person: to be settled first, then long in doubt, then money that goes back.
 
     Args:
-        state: MANUAL (waits for you), UNKNOWN (queried by itself) or another one.
-        most: how many rows at most.
+        need: those of one reason only.
+        state: all attempts in this state instead, or those of a reason in this state.
+        most: how many rows at most of each reason.
         json: end with one JSON line.
     """
-    async with _settling() as settling:
-        found = await settling.list(state, ID_MAX, most)
+    needs = [need] if need or state else list(Need)
+    async with _database() as database:
+        inspection = Inspection(database, SystemClock())
+        found = [(why, *one) for why in needs for one in await inspection.list(why, state, ID_MAX, most)]
     if json:
-        print_json([_members(one) for one in found])
+        print_json(
+            [_members(one) | {"need": why, "settlement": settlement_view(said)} for why, one, said in found]
+        )
         return 0
-    table = Table("id", "pay order", "channel", "state", "amount", "since", "why")
-    for one in found:
-        amount = f"{one.amount} {one.currency}"
-        since = rfc3339(one.changed_at)
+    table = Table("id", "pay order", "channel", "state", "amount", "since", "needs", "the channel said")
+    for why, one, said in found:
         table.add_row(
-            str(one.id), str(one.pay_order_id), one.channel, one.state, amount, since, ascii(one.detail)
+            str(one.id),
+            str(one.pay_order_id),
+            one.channel,
+            one.state,
+            f"{one.amount} {one.currency}",
+            rfc3339(one.changed_at),
+            _needs(why, said),
+            ascii(" ".join(filter(None, (one.code, one.detail)))),
         )
     out.print(table)
+    if any(why is Need.MANUAL for why, _, _ in found):
+        out.print("Look each up in the channel's records, then: paybell attempts settle ID paid|not_paid.")
     return 0
+
+
+def _needs(why: Need | None, said: Statement | None) -> str:
+    if said is not None and said.confirmed_by is None:
+        return f"another one than {said.asked_by} to confirm {said.outcome}"
+    return "" if why is None else _NEEDS[why]
 
 
 @attempts.command
 async def show(attempt_id: AttemptId, /, *, json: Json = False) -> int:
-    """Show one attempt, and what people have said of it.
+    """Show one attempt, what people have said of it, and its history.
 
     Args:
         attempt_id: its number in the list.
         json: end with one JSON line.
     """
-    async with _settling() as settling:
-        attempt, settlement = await settling.read(attempt_id)
-    members = _members(attempt) | {"settlement": settlement}
+    async with _database() as database:
+        case = await Inspection(database, SystemClock()).read(attempt_id)
+    members = _members(case.attempt) | {
+        "bizOrderNo": str(case.order.biz_order_no),
+        "payerId": case.order.payer_id,
+        "settlement": settlement_view(case.statement),
+        "history": case.history,
+    }
     if json:
         print_json(members)
         return 0
     table = Table("field", "value", show_header=False)
-    for name, value in members.items():
-        table.add_row(name, ascii(value) if name == "detail" else str(value))
+    for name in list(members)[:-2]:
+        table.add_row(name, ascii(members[name]) if name == "detail" else str(members[name]))
     out.print(table)
+    history = Table("at", "what", "who", "in words")
+    for moment in case.history:
+        history.add_row(rfc3339(moment.at), moment.what, moment.who, ascii(moment.words))
+    out.print(history)
+    if advice := _advice(case):
+        out.print(advice, soft_wrap=True)
     return 0
+
+
+def _advice(case: Case) -> str:
+    said, command = case.statement, f"paybell attempts settle {case.attempt.id}"
+    if said is not None and said.confirmed_by is None:
+        reference = f" --reference {said.reference}" if said.reference else ""
+        return (
+            f"{said.asked_by} says {said.outcome}. Another person confirms it: {command} {said.outcome}"
+            f"{reference} --note WHERE; or takes it back: paybell attempts withdraw {case.attempt.id}."
+        )
+    if case.attempt.state is AttemptState.MANUAL:
+        return f"Look it up in the channel's records, then: {command} paid|not_paid --note WHERE."
+    return ""
 
 
 @attempts.command
@@ -109,15 +177,9 @@ async def settle(
         reference: the channel's own number of the payment.
         json: end with one JSON line.
     """
-    tokens = Tokens.from_settings(with_secrets(read_settings()), SystemClock())
-    if not (token := os.environ.get(TOKEN_VARIABLE, "")):
-        raise Misconfigured(f"Set {TOKEN_VARIABLE} to a token of your own with the scope ops:repair.")
-    who = tokens.verify(token)
-    who.require("ops:repair")
-    async with _settling() as settling:
-        attempt, decided = await settling.settle(
-            attempt_id, Settlement(outcome, reference, note[:256], who.user_id)
-        )
+    wanted = Settlement(outcome, reference, note[:256], _operator())
+    async with _database() as database:
+        attempt, decided = await Settling(database, Outbox(database)).settle(attempt_id, wanted)
     if json:
         print_json({"attemptId": str(attempt.id), "state": attempt.state, "decided": decided})
     elif decided:
@@ -125,6 +187,26 @@ async def settle(
     else:
         command = f"paybell attempts settle {attempt_id} {outcome}"
         out.print(f"Asked for; another person has to confirm it: {command}.")
+    return 0
+
+
+@attempts.command
+async def withdraw(attempt_id: AttemptId, /, *, json: Json = False) -> int:
+    """Take back a settlement that somebody asked for and nobody has confirmed.
+
+    Who you are says the token in PAYBELL_OPERATOR_TOKEN, with the scope ops:repair.
+
+    Args:
+        attempt_id: its number in the list.
+        json: end with one JSON line.
+    """
+    who = _operator()
+    async with _database() as database:
+        await Settling(database, Outbox(database)).withdraw(attempt_id, who)
+    if json:
+        print_json({"attemptId": str(attempt_id), "withdrawn": True})
+    else:
+        out.print(f"Withdrawn; attempt {attempt_id} waits for a settlement again.")
     return 0
 
 

@@ -21,7 +21,8 @@ from paybell.money import CURRENCIES, digits_of
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 # The pages of the console are one document, which reads from its address what it shows.
-_CONSOLE_PAGES = frozenset({"payments", "dead-letters", "books", "audit"})
+_CONSOLE_PAGES = frozenset({"payments", "attempts", "dead-letters", "books", "audit"})
+_WITH_ONES = frozenset({"payments", "attempts"})
 # Nothing inline, nothing from elsewhere, in nobody's frame.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -68,7 +69,7 @@ def page_routes(shop: CashierSettings, classes: Collection[str]) -> list[HTTPRou
     async def console(
         request: Request[Any, Any, Any], page: FromPath[str] = "", name: FromPath[str] = ""
     ) -> Response[bytes]:
-        if (page and page not in _CONSOLE_PAGES) or (name and page != "payments"):
+        if (page and page not in _CONSOLE_PAGES) or (name and page not in _WITH_ONES):
             raise NotFoundException
         # Relative, because the service may stand below a path of a proxy; by the address as it was asked for.
         root = b"../" * (request.scope["raw_path"].count(b"/") - 1)

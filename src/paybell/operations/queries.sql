@@ -7,6 +7,9 @@ SELECT coalesce((SELECT max(id) FROM transfers), 0) AS newest,
        coalesce(extract(epoch FROM clock_timestamp()
                         - (SELECT min(due_at) FROM pay_order_deadlines)), 0)::float8 AS overdue_seconds;
 
+-- name: waits_for_people
+SELECT count(*) AS manual_attempts FROM attempts WHERE state = 'MANUAL';
+
 -- name: settle_times
 -- What the processes that take payments have settled, of those that said so lately.
 SELECT process, settlements, seconds FROM settle_times WHERE seen_at > clock_timestamp() - make_interval(secs => $1);

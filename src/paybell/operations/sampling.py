@@ -90,6 +90,7 @@ class Sampler:
             retries=failures["retry"] if failures else None,
             dead_letters=failures["dead"] if failures else None,
             differences=await _or_none(found_last(self._pay, RECONCILE), "pay_database", away),
+            manual_attempts=await _or_none(self._manual_attempts(), "pay_database", away),
             queues=await _or_none(self._queues(), "broker", away),
             refused=await _or_none(self._refused_routes(), "pay_database", away),
         )
@@ -131,6 +132,11 @@ class Sampler:
         new = [(now, before.get(process, (0, 0.0))) for process, now in self._settled.items()]
         settlements = sum(now[0] - then[0] for now, then in new)
         return sum(now[1] - then[1] for now, then in new) / settlements if settlements else None
+
+    async def _manual_attempts(self) -> int:
+        row = await self._pay.fetch_one(_SQL["waits_for_people"])
+        assert row is not None
+        return int(row["manual_attempts"])
 
     async def _refused_routes(self) -> list[RefusedSample]:
         routes = await self._refused.routes()

@@ -38,6 +38,8 @@ def _found(sample: Sample) -> Iterator[Trouble]:
         yield Trouble("dead_letters", sample.dead_letters)
     if sample.differences:
         yield Trouble("differences", sample.differences)
+    if sample.manual_attempts:
+        yield Trouble("manual_attempts", sample.manual_attempts)
     if (sample.overdue_seconds or 0) > OVERDUE_MOST_SECONDS:
         yield Trouble("overdue", sample.overdue_seconds or 0)
 

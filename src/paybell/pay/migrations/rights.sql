@@ -28,6 +28,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON settle_times TO :role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON pay_order_holds TO :role;
 GRANT SELECT, INSERT ON pay_order_channels TO :role;
 GRANT SELECT, INSERT, UPDATE ON attempts TO :role;
+GRANT SELECT, INSERT ON attempt_moves TO :role;
 GRANT SELECT, INSERT, UPDATE ON attempt_settlements TO :role;
 GRANT SELECT, INSERT, UPDATE ON channel_refunds TO :role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON channel_notices TO :role;

@@ -1,6 +1,8 @@
 // The operations console: the frame around its pages, and which page an address means.
 
 import { $, chooseLanguage, language } from "../shared/api.js";
+import { openAttempt } from "./attempt.js";
+import { openAttempts } from "./attempts.js";
 import { openAudit } from "./audit.js";
 import { openBooks } from "./books.js";
 import { openDeadLetters } from "./dead-letters.js";
@@ -17,7 +19,14 @@ import { chooseUtc, inUtc, localZone, moment, onZone } from "./times.js";
 
 const PAGES = {
   "": { name: "now", open: openNow, icon: "now", badge: (sample) => sample.troubles.length },
-  payments: { name: "payments", open: openPayments, icon: "payments" },
+  payments: { name: "payments", open: openPayments, openOne: openPayment, icon: "payments" },
+  attempts: {
+    name: "attempts",
+    open: openAttempts,
+    openOne: openAttempt,
+    icon: "attempts",
+    badge: (sample) => sample.manualAttempts,
+  },
   "dead-letters": { name: "dead-letters", open: openDeadLetters, icon: "dead", badge: (sample) => sample.deadLetters },
   books: { name: "books", open: openBooks, icon: "books", badge: (sample) => sample.differences },
   audit: { name: "audit", open: openAudit, icon: "audit" },
@@ -49,8 +58,8 @@ function open(at) {
 let moved = false;
 
 function pageOf(page, at) {
-  if (page?.name === "payments" && at.id) return openPayment(at);
-  return page && !at.id ? page.open(at) : nothingHere();
+  const opened = at.id ? page?.openOne : page?.open;
+  return opened ? opened(at) : nothingHere();
 }
 
 function showWords() {

@@ -22,6 +22,7 @@ export const s = (name, given = {}, ...children) => fill(document.createElementN
 const ICONS = {
   now: "M3 12h4l2.5-6 4 12L16 12h5",
   payments: "M3 7h18v11H3zM3 11h18M7 15h3",
+  attempts: "M12 3a9 9 0 1 0 0.01 0M9.5 9.5a2.5 2.5 0 1 1 3.6 2.3c-.8.4-1.1.9-1.1 1.7M12 16.5v.5",
   dead: "M4 6h16v12H4zM4 7l8 6 8-6M15 15l4 4M19 15l-4 4",
   books: "M12 4v16M6 20h12M5 8h14M5 8l-3 6h6zM19 8l-3 6h6z",
   audit: "M6 3h9l4 4v14H6zM9 11h7M9 15h7M9 7h3",

@@ -9,7 +9,7 @@ import { text } from "./text.js";
 import { moment, onZone, zoneName } from "./times.js";
 
 // Where an operator goes on from a trouble.
-const PLACES = { dead_letters: "dead-letters", differences: "books" };
+const PLACES = { dead_letters: "dead-letters", differences: "books", manual_attempts: "attempts" };
 
 const waiting = (sample) => sample.queues?.reduce((sum, queue) => sum + queue.ready, 0);
 const rate = (value) => value.toFixed(value < 10 && !Number.isInteger(value) ? 1 : 0);

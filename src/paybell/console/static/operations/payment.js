@@ -38,7 +38,7 @@ export const badge = (status, words = text.payStatuses) =>
   h(
     "span",
     {
-      className: `mark ${{ TRADE_SUCCESS: "good", PAID: "good", SUCCEEDED: "good", FAILED: "bad" }[status] ?? ""}`,
+      className: `mark ${{ TRADE_SUCCESS: "good", PAID: "good", SUCCEEDED: "good", FAILED: "bad", MANUAL: "bad" }[status] ?? ""}`,
       title: status,
     },
     words[status] ?? status,

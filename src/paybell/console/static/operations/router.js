@@ -14,6 +14,9 @@ export function address(path = "", query = {}) {
 /** The address of one payment, by any of its ids. */
 export const paymentAddress = (id) => address(`payments/${encodeURIComponent(id)}`);
 
+/** The address of one attempt. */
+export const attemptAddress = (id) => address(`attempts/${encodeURIComponent(id)}`);
+
 function current() {
   const [page = "", id = ""] = location.pathname.slice(BASE.length).split("/").filter(Boolean);
   return { page, id: decodeURIComponent(id), query: Object.fromEntries(new URLSearchParams(location.search)) };

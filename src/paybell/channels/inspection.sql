@@ -1,0 +1,54 @@
+-- name: list_all
+SELECT * FROM attempts WHERE ($1::text IS NULL OR state = $1) AND id < $2 ORDER BY id DESC LIMIT $3;
+
+-- name: list_manual
+SELECT * FROM attempts
+WHERE state = 'MANUAL' AND ($1::text IS NULL OR state = $1) AND id < $2 ORDER BY id DESC LIMIT $3;
+
+-- name: list_in_doubt
+-- Materialized: what is not final is few, and read by its own index.
+WITH live AS MATERIALIZED (SELECT * FROM attempts WHERE next_query_at IS NOT NULL)
+SELECT * FROM live
+WHERE ((state IN ('SENT', 'UNKNOWN') AND changed_at < $4) OR expires_at < $4)
+  AND ($1::text IS NULL OR state = $1) AND id < $2
+ORDER BY id DESC LIMIT $3;
+
+-- name: list_giving_back
+WITH owed AS MATERIALIZED (SELECT id FROM channel_refunds WHERE refund_id IS NULL AND state <> 'SUCCEEDED')
+SELECT attempts.* FROM owed JOIN attempts ON attempts.id = owed.id
+WHERE ($1::text IS NULL OR attempts.state = $1) AND attempts.id < $2
+ORDER BY attempts.id DESC LIMIT $3;
+
+-- name: count_needs
+SELECT (SELECT count(*) FROM attempts WHERE state = 'MANUAL') AS manual,
+       (SELECT count(*) FROM attempts
+        WHERE next_query_at IS NOT NULL
+          AND ((state IN ('SENT', 'UNKNOWN') AND changed_at < $1) OR expires_at < $1)) AS in_doubt,
+       (SELECT count(*) FROM channel_refunds WHERE refund_id IS NULL AND state <> 'SUCCEEDED') AS giving_back;
+
+-- name: statements
+SELECT attempt_id, outcome, reference, note, asked_by, asked_at, confirmed_by, confirmed_at
+FROM attempt_settlements WHERE attempt_id = ANY($1::bigint[]) AND withdrawn_at IS NULL;
+
+-- name: history
+-- In the order of time; what happened at once, in the order in which it does.
+SELECT at, what, who, words FROM (
+    SELECT created_at AS at, 1 AS rank, id AS number, 'PREPARED' AS what, '' AS who, '' AS words
+    FROM attempts WHERE id = $1
+    UNION ALL
+    SELECT asked_at, 2, id, 'asked', asked_by, concat_ws(' · ', outcome, nullif(reference, ''), note)
+    FROM attempt_settlements WHERE attempt_id = $1
+    UNION ALL
+    SELECT withdrawn_at, 3, id, 'withdrawn', withdrawn_by, '' FROM attempt_settlements
+    WHERE attempt_id = $1 AND withdrawn_at IS NOT NULL
+    UNION ALL
+    SELECT confirmed_at, 4, id, 'confirmed', confirmed_by, '' FROM attempt_settlements
+    WHERE attempt_id = $1 AND confirmed_at IS NOT NULL
+    UNION ALL
+    SELECT at, 5, id, state, '', concat_ws(' · ', nullif(code, ''), nullif(detail, ''))
+    FROM attempt_moves WHERE attempt_id = $1
+    UNION ALL
+    SELECT changed_at, 6, id, 'return_' || lower(state), '', concat_ws(' · ', nullif(code, ''), nullif(detail, ''))
+    FROM channel_refunds WHERE id = $1
+) AS moments
+ORDER BY at, rank, number LIMIT 1000;

@@ -1,0 +1,197 @@
+"""The console's attempts in a real browser: what needs a person, and two people who settle it."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from browser import DESK, PHONE, shoot, violations
+from consoles import console
+from playwright.async_api import Browser, Locator, Page, expect
+from serving import SETTINGS, Client, Service, fresh_databases, fresh_number, in_process
+from support import Databases, connected
+from wallets import PASSWORD, wallet_service
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """A payment of alice's of which nobody knows anything."""
+
+    order: str
+    pay_order: str
+    attempt: str
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def doubt(postgres: Databases) -> AsyncIterator[Service]:
+    """A service whose wallet has no ids, so that everything uncertain is a person's."""
+    async with wallet_service() as (wallet, _, url):
+        wallet.open("alice", PASSWORD, 10_000)
+        settings = replace(SETTINGS, wallet_url=url, wallet_kind="legacy", reconcile_seconds=0)
+        async with in_process(await fresh_databases(postgres), settings=settings) as running:
+            yield running
+
+
+async def manual(http: Client, amount: int = 1234) -> Doubtful:
+    """Make a payment that has to be settled by hand."""
+    body = {"buyerId": "alice", "totalFee": amount, "orderId": str(fresh_number())}
+    order = (await http.post("/orders", http.shop, body)).json
+    path = f"/pay-orders/{order['payOrderId']}"
+    assert (await http.post(f"{path}/pay", http.token("alice"), {"payPassword": "my login"})).status == 202
+    (attempt,) = (await http.get(f"{path}/attempts", http.shop)).json["attempts"]
+    return Doubtful(order["orderId"], order["payOrderId"], attempt["attemptId"])
+
+
+def rows_of(page: Page) -> Locator:
+    return page.locator("#attempts tbody tr")
+
+
+async def test_two_people_settle_what_now_says_is_to_be_done(browser: Browser, doubt: Service) -> None:
+    """From *Now* to the attempt; each question names amount and buyer, and each deed is in the audit."""
+    http = doubt.client
+    one = await manual(http)
+    async with console(browser, http, token=http.token("ann", "ops")) as page:
+        trouble = page.locator(".trouble", has_text="to be settled by hand")
+        await expect(trouble).to_contain_text("two people settle it")
+        await trouble.get_by_role("link", name="Attempts").click()
+        row = rows_of(page).filter(has_text=one.pay_order)
+        await expect(row).to_contain_text(
+            re.compile(r"for .*12\.34 CNY.*balance.*to be settled by hand", re.DOTALL)
+        )
+        await expect(row.get_by_role("link", name=one.pay_order)).to_have_attribute(
+            "href", re.compile(f"/payments/{one.pay_order}$")
+        )
+        await shoot(page, "console-attempts")
+        await row.get_by_role("link").first.click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("12.34 CNY · balance")
+        await page.get_by_role("button", name="It was paid").click()
+        dialog = page.get_by_role("dialog", name="Was 12.34 CNY of alice paid?")
+        await dialog.get_by_label("The channel's number").fill("8812")
+        answer = dialog.get_by_role("button", name="Ask: 12.34 CNY of alice was paid")
+        await answer.click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("Say where that stands")
+        await dialog.get_by_label("Where that stands").fill("ledger, page 4")
+        assert await violations(page) == []
+        await shoot(page, "console-attempt-ask")
+        await answer.click()
+        await expect(page.locator("#advice")).to_contain_text(
+            "ann says that it was paid (8812): “ledger, page 4”"
+        )
+        await expect(page.get_by_role("button", name="Confirm")).to_have_count(0)
+    async with console(browser, http, f"/attempts/{one.attempt}", token=http.token("ben", "ops")) as page:
+        await page.get_by_role("button", name="Confirm").click()
+        dialog = page.get_by_role("dialog", name="Confirm that 12.34 CNY of alice was paid?")
+        await expect(dialog).to_contain_text("ledger, page 4")
+        await dialog.get_by_label("Where that stands").fill("seen, too")
+        await dialog.get_by_role("button", name="Confirm: 12.34 CNY of alice was paid").click()
+        await expect(page.locator(".facts .mark")).to_have_text("paid")
+        await expect(page.locator("#tools .inline button")).to_have_count(0)
+        moments = page.get_by_role("region", name="History").locator("tbody tr")
+        await expect(moments).to_have_count(6)
+        await expect(moments.nth(4)).to_contain_text(re.compile("a second person confirms.*ben", re.DOTALL))
+        await expect(page.get_by_role("region", name="Audit").locator("tbody tr")).to_have_text(
+            [re.compile("ben.*confirmed a settlement"), re.compile("ann.*asked to settle")]
+        )
+        await page.goto(f"{http.url}/console/payments/{one.pay_order}")
+        await expect(page.get_by_role("region", name="Audit")).to_contain_text("confirmed a settlement")
+    await http.until_order(one.order, "PAID")
+
+
+async def test_what_was_asked_for_is_withdrawn_with_the_keyboard_alone(
+    browser: Browser, doubt: Service
+) -> None:
+    http = doubt.client
+    one = await manual(http)
+    async with console(browser, http, f"/attempts/{one.attempt}", token=http.token("ann", "ops")) as page:
+        await page.get_by_role("button", name="It was not paid").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("dialog").get_by_label("Where that stands")).to_be_focused()
+        await page.keyboard.type("no such row")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#advice")).to_contain_text("ann says that it was not paid: “no such row”")
+        await page.get_by_role("link", name="← Attempts").click()
+        await expect(rows_of(page).filter(has_text=one.pay_order)).to_contain_text("ann asks to settle it")
+        await page.go_back()
+        await page.get_by_role("button", name="Withdraw").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("dialog", name="12.34 CNY of alice")).to_contain_text("ann asked")
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        await page.get_by_role("button", name="Withdraw").click()
+        await page.get_by_role("button", name="Withdraw what ann asked for").click()
+        await expect(page.get_by_role("button", name="It was paid")).to_be_visible()
+        await expect(page.get_by_role("region", name="Audit").locator("tbody tr").first).to_contain_text(
+            "withdrew a settlement"
+        )
+    again = await http.post(f"/attempts/{one.attempt}/settlements/withdraw", http.token("ben", "ops"))
+    assert again.refusal == (409, "settlement_not_asked")
+
+
+async def test_who_may_only_look_is_offered_nothing(browser: Browser, doubt: Service) -> None:
+    one, reader = await manual(doubt.client), doubt.client.token("carol", "ops:read")
+    async with console(browser, doubt.client, f"/attempts/{one.attempt}", token=reader) as page:
+        await expect(page.locator("#advice")).to_contain_text("Look it up in the channel's records")
+        await expect(page.locator("#tools .inline button")).to_have_count(0)
+    withdrawing = await doubt.client.post(f"/attempts/{one.attempt}/settlements/withdraw", reader)
+    assert withdrawing.refusal == (403, "insufficient_scope")
+
+
+MANY = """
+    INSERT INTO attempts (id, pay_order_id, channel, kind, state, amount, currency, merchant, created_at,
+                          expires_at, changed_at, queries, reference, qr_code, redirect_url, transaction_id,
+                          code, detail, traceparent)
+    SELECT n, pay_order_id, channel, kind, 'LATE_SUCCESS', amount, currency, merchant, created_at,
+           expires_at, changed_at, 0, '', '', '', 'many-' || n, '', '', ''
+    FROM attempts, generate_series(1, 150) AS n WHERE id = $1
+"""
+
+
+async def test_all_attempts_are_read_page_by_page_and_by_state(browser: Browser, doubt: Service) -> None:
+    http = doubt.client
+    one = await manual(http)
+    async with connected(doubt.urls["pay"]) as rows:
+        await rows.execute(MANY, int(one.attempt))
+    async with console(browser, http, "/attempts") as page:
+        tabs = page.get_by_role("navigation", name="Why they need somebody")
+        await expect(tabs.get_by_role("link", name="To be settled")).to_contain_text(re.compile("[1-9]"))
+        await tabs.get_by_role("link", name="Long in doubt").click()
+        await expect(page.locator("#attempts .empty")).to_have_text("Nothing has been in doubt for long.")
+        await tabs.get_by_role("link", name="All").click()
+        await page.get_by_label("State").select_option("paid twice or late")
+        await expect(rows_of(page)).to_have_count(100)
+        await page.get_by_role("link", name="Older").click()
+        await expect(rows_of(page)).to_have_count(50)
+        await page.reload()
+        await expect(rows_of(page)).to_have_count(50)
+        await expect(page.get_by_label("State")).to_have_value("LATE_SUCCESS")
+        await page.get_by_role("link", name="Newest").click()
+        await expect(rows_of(page)).to_have_count(100)
+
+
+@pytest.mark.parametrize(
+    ("size", "locale", "title"),
+    [(DESK, "en", "Attempts"), (PHONE, "zh-CN", "渠道支付")],
+    ids=["desk-en", "phone-zh"],
+)
+async def test_attempts_can_be_used_by_all(
+    browser: Browser, doubt: Service, size: Any, locale: str, title: str
+) -> None:
+    """Axe finds nothing and nothing is wider than the window, with a settlement asked for."""
+    http = doubt.client
+    one = await manual(http)
+    asked = {"outcome": "paid", "reference": "8812", "note": "page 4"}
+    await http.post(f"/attempts/{one.attempt}/settlements", http.token("ann", "ops"), asked)
+    async with console(browser, http, "/attempts", size=size, locale=locale) as page:
+        await expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        for name, link in (("list", None), ("one", rows_of(page).filter(has_text=one.pay_order))):
+            if link is not None:
+                await link.get_by_role("link").first.click()
+                await expect(page.locator("#advice")).to_contain_text("8812")
+            await expect(page.locator(".skeleton, [aria-busy=true]")).to_have_count(0)
+            assert await violations(page) == [], name
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+            await shoot(page, f"console-attempts-{name}-{locale}")
