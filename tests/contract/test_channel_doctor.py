@@ -21,7 +21,8 @@ async def examined(settings: Settings) -> list[Finding]:
 
 @pytest.fixture
 def setup(tmp_path: Path) -> Setup:
-    for name, pair in (("merchant", key_pair(0)), ("channel", key_pair(1))):
+    for number, name in enumerate(("merchant", "channel", "channel-next")):
+        pair = key_pair(number)
         (tmp_path / f"{name}.pem").write_text(pair.private)
         (tmp_path / f"{name}.pem").chmod(0o600)
         (tmp_path / f"{name}.public.pem").write_text(pair.public)

@@ -285,6 +285,9 @@ async def test_an_accepted_refund_is_not_a_finished_one(stage: Stage, fault: Fau
         assert isinstance(after, RefundDone)
     else:
         assert isinstance(after, RefundFailed | NotFound)
+        if after == NotFound():  # where a failure leaves no trace, the same refund is asked for again
+            assert isinstance(await stage.channel.refund(back), RefundDone)
+            return
     assert stage.books(charge) == (1177, 100 if fault is Fault.REFUND_PENDING else 0)
 
 

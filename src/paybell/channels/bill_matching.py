@@ -4,11 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 
-from paybell.channels.attempt import AttemptState
 from paybell.channels.bills import Difference, Entry, Key, differences
-from paybell.pay.status import PayStatus
 from paybell.storage import Database, Record, load_queries
 
 # Ids of 63 bits.
@@ -46,34 +43,6 @@ async def match_bill(
         within = await tx.fetch(_SQL["entered_within"], channels, start, end)
     ours = dict(map(_entry, [*under, *within]))
     return Matched(len(bill), len(ours), differences(ours, bill))
-
-
-class Outcome(NamedTuple):
-    """What an attempt came to here, and its pay order with its amount in minor units."""
-
-    number: str
-    channel: str
-    state: AttemptState
-    pay_order_id: int
-    amount: int
-    paid: bool
-
-
-async def outcomes(database: Database) -> Sequence[Outcome]:
-    """Return those of all attempts there are; for demos, whose databases are small."""
-    async with database.snapshot() as tx:
-        rows = await tx.fetch(_SQL["attempts_beside_orders"])
-    return [
-        Outcome(
-            str(row["id"]),
-            row["channel"],
-            AttemptState(row["state"]),
-            row["pay_order_id"],
-            row["amount"],
-            row["status"] == PayStatus.TRADE_SUCCESS,
-        )
-        for row in rows
-    ]
 
 
 def _numbers(bill: Mapping[Key, Entry], kind: str) -> Sequence[int]:

@@ -16,7 +16,3 @@ SELECT 'refund', channel_refunds.id, channel_refunds.amount, currency, attempts.
 FROM channel_refunds JOIN attempts ON attempts.id = attempt_id
 WHERE channel = ANY($1::text[]) AND channel_refunds.state = 'SUCCEEDED'
   AND channel_refunds.created_at >= $2 AND channel_refunds.changed_at < $3;
-
--- name: attempts_beside_orders
-SELECT attempts.id, attempts.channel, attempts.state, pay_order_id, pay_orders.amount, pay_orders.status
-FROM attempts JOIN pay_orders ON pay_orders.id = pay_order_id;

@@ -22,7 +22,14 @@ from paybell.tokens import OwnTokens, Tokens
 
 # What the shop's backend may do; buyers' tokens carry no scope at all.
 SHOP = "paybell-shop"
-SHOP_SCOPES = ("wallets:write", "wallets:read", "orders:write", "orders:read", "pay-orders:write")
+SHOP_SCOPES = (
+    "wallets:write",
+    "wallets:read",
+    "orders:write",
+    "orders:read",
+    "pay-orders:write",
+    "refunds:write",
+)
 
 OK, CREATED, UNAUTHORIZED, TOO_BUSY = 200, 201, 401, 503
 _REQUEST_SECONDS = 10.0
@@ -172,6 +179,11 @@ class PaybellClient:
         """Pay out of this user's wallet."""
         body = {"payPassword": pay_password}
         return await self._send("POST", f"/pay-orders/{pay_order_id}/pay", self._buyer(user_id), body)
+
+    async def refund(self, pay_order_id: str, amount: int, key: str) -> ServiceAnswer:
+        """Give so many minor units back, once for each key."""
+        headers = {**self._shop(), "Idempotency-Key": key}
+        return await self._send("POST", f"/pay-orders/{pay_order_id}/refunds", headers, {"amount": amount})
 
     def _shop(self) -> Headers:
         return self._headers_of(self._shop_name, *SHOP_SCOPES)

@@ -73,7 +73,8 @@ async def demo(
         broker: local (in process), or rabbitmq (a private one is started).
         side: pay or trade: Paybell is this side only, over RabbitMQ, beside an order service or a pay service
             as a shop has one already; --buyers, --broker and --open are of no account.
-        channels: orders are paid by balance, Alipay, WeChat Pay and card over simulators; a third of them
+        channels: orders are paid by balance, remote wallet, Alipay, WeChat Pay and card over simulators, at
+            two installations, as one has balances of its own or a remote wallet; a third of the orders
             meets a fault, and both sides' books are compared. Only --orders and --json go with it.
         open_: leave the service running until Ctrl-C, and show links to the console and to an order to pay.
         yes: install RabbitMQ without asking if it is missing and this is root's Debian; without it, a

@@ -99,9 +99,9 @@ def _over_sandbox(settings: Settings) -> Iterator[Settings]:
     """Run the simulators of all channels, and return the settings that lead there."""
     from paybell.sandbox.background import serving_beside  # noqa: PLC0415 - brings an HTTP server
 
-    with serving_beside(settings.home / "sandbox", _url(settings)) as (url, fields):
+    with serving_beside(settings.home / "sandbox") as (url, setup):
         announce(f"Alipay, WeChat Pay and cards are simulated; scan and pay at {url}")
-        yield replace(settings, **dict[str, Any](fields))
+        yield replace(settings, **dict[str, Any](setup.settings(url, _url(settings))))
 
 
 def _load_server() -> ModuleType:

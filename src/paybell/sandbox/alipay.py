@@ -169,6 +169,8 @@ class AlipaySimulator(Simulator):
         if trade is None:
             return _failed("ACQ.TRADE_NOT_EXIST")
         number, amount = content["out_request_no"], int(Decimal(content["refund_amount"]) * 100)
+        if number in trade.refunds and trade.refunds[number].state is RefundState.FAILED:
+            del trade.refunds[number]  # it left no trace; under the same number it is tried again
         known = number in trade.refunds
         try:
             back = self.refund(trade, number, amount, fault)

@@ -1,7 +1,7 @@
 """The sandbox beside a running service, in a thread of its own."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,20 +16,15 @@ _Started = tuple[str, asyncio.AbstractEventLoop, asyncio.Event]
 
 
 @contextmanager
-def serving_beside(folder: Path, notify_url: str) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Serve all simulators until the block ends; yield their URL and the settings' fields that lead there.
-
-    Args:
-        folder: of the keys.
-        notify_url: where the service is reached.
-    """
+def serving_beside(folder: Path) -> Iterator[tuple[str, Setup]]:
+    """Serve all simulators, their keys in a folder, until the block ends; yield their URL and their setup."""
     setup = Setup(folder, SystemClock())
     started = Future[_Started]()
     thread = Thread(target=lambda: asyncio.run(_serve(setup, started)), name="sandbox", daemon=True)
     thread.start()
     url, loop, stop = started.result(_START_SECONDS)
     try:
-        yield url, setup.settings(url, notify_url)
+        yield url, setup
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(_STOP_SECONDS)

@@ -1,7 +1,8 @@
 """What a simulated channel can be made to do wrong."""
 
 import random
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -46,20 +47,43 @@ class Fault(StrEnum):
     DUPLICATE = "duplicate"  # one that comes twice
 
 
-OF_CALLS = frozenset(
-    {
-        Fault.LOSE_REQUEST,
-        Fault.LOSE_ANSWER,
-        Fault.FAIL_BEFORE,
-        Fault.FAIL_AFTER,
-        Fault.HTML_502,
-        Fault.TRUNCATED,
-        Fault.WRONG_TYPE,
-        Fault.RATE_LIMITED,
-        Fault.BAD_SIGNATURE,
-    }
+# By chance. A connection that ends, a server out of order, what stands in between, and what is only slow.
+_OF_CALLS = (
+    Fault.LOSE_REQUEST,
+    Fault.LOSE_ANSWER,
+    Fault.FAIL_BEFORE,
+    Fault.FAIL_AFTER,
+    Fault.HTML_502,
+    Fault.TRUNCATED,
+    Fault.WRONG_TYPE,
+    Fault.RATE_LIMITED,
+    Fault.DELAY,
 )
-OF_NOTICES = frozenset({Fault.DROP, Fault.DUPLICATE, Fault.DELAY, Fault.BAD_SIGNATURE, Fault.OLD_TIMESTAMP})
+_OF_SIGNATURES = (
+    Fault.UNSIGNED,
+    Fault.BAD_SIGNATURE,
+    Fault.UNKNOWN_KEY,
+    Fault.OTHER_KEY,
+    Fault.OLD_TIMESTAMP,
+)
+_DIFFERENT = (Fault.WRONG_AMOUNT, Fault.WRONG_SELLER)
+# A refund that fails for good is nothing that chance may bring: somebody has to decide what becomes of it.
+_OF_OPERATIONS: Mapping[Operation, tuple[Fault, ...]] = {
+    Operation.OPEN: (),
+    Operation.QUERY: (Fault.NOT_FOUND, *_DIFFERENT),
+    Operation.CLOSE: (Fault.PAY_MEANWHILE,),
+    Operation.REFUND: (Fault.REFUND_PENDING,),
+    Operation.QUERY_REFUND: (),
+}
+_OF_NOTICES = (Fault.DROP, Fault.DUPLICATE, Fault.DELAY, *_OF_SIGNATURES, *_DIFFERENT)
+_DELAY_SECONDS = 0.5
+
+
+def by_chance(operation: Operation, *, signed: bool) -> tuple[Fault, ...]:
+    """Return what may befall one kind of call, whose answers are signed or not, or a notice."""
+    if operation is Operation.NOTICE:
+        return _OF_NOTICES
+    return (*_OF_CALLS, *(_OF_SIGNATURES if signed else ()), *_OF_OPERATIONS[operation])
 
 
 @dataclass
@@ -74,10 +98,13 @@ class _Ordered:
 class Faults:
     """Faults that were ordered, and those that strike by chance."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, signed: bool = True) -> None:
+        """Have none yet; ``signed``: the channel signs its answers."""
+        self._signed = signed
         self._ordered: list[_Ordered] = []
         self._share, self._random = 0.0, random.Random(0)  # noqa: S311 - a repeatable choice
-        self.struck = 0
+        self._decks: dict[Operation, list[Fault]] = {}
+        self.struck = Counter[Fault]()
         self.code = ""
 
     def order(
@@ -97,6 +124,7 @@ class Faults:
     def scatter(self, share: float, seed: int) -> None:
         """Let this share (0 to 1) of all calls and notices go wrong in some way."""
         self._share, self._random = share, random.Random(seed)  # noqa: S311 - a repeatable choice
+        self._decks.clear()
 
     def clear(self) -> None:
         """Let everything go right from now on."""
@@ -110,16 +138,19 @@ class Faults:
                 one.times -= 1
                 if one.times == 0:
                     self._ordered.remove(one)
-                self.struck += 1
+                self.struck[one.fault] += 1
                 self.code = one.code
                 return one.fault, one.seconds
         if self._share and self._random.random() < self._share:
-            self.struck += 1
-            return self._random.choice(
-                _sorted(OF_NOTICES if operation is Operation.NOTICE else OF_CALLS)
-            ), 0.5
+            fault = self._dealt(operation)
+            self.struck[fault] += 1
+            return fault, _DELAY_SECONDS
         return None, 0.0
 
-
-def _sorted(faults: Collection[Fault]) -> list[Fault]:
-    return sorted(faults)
+    def _dealt(self, operation: Operation) -> Fault:
+        """Deal every kind before any comes again."""
+        deck = self._decks.setdefault(operation, [])
+        if not deck:
+            deck += by_chance(operation, signed=self._signed)
+            self._random.shuffle(deck)
+        return deck.pop()

@@ -36,6 +36,7 @@ class Sandbox:
                 web.get("/sandbox/{channel}/books", self._books),
                 web.get("/sandbox/{channel}/bill", self._bill),
                 web.post("/sandbox/{channel}/faults", self._order),
+                web.get("/sandbox/{channel}/faults", self._struck),
                 web.delete("/sandbox/{channel}/faults", self._clear),
                 web.post("/sandbox/clock", self._advance),
             ]
@@ -100,7 +101,7 @@ class Sandbox:
         return web.Response(status=204)
 
     async def _books(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response(self._simulator(request).books.moved())
+        return web.json_response(self._simulator(request).moved())
 
     async def _bill(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body=self._simulator(request).bill(), content_type="application/octet-stream")
@@ -122,6 +123,10 @@ class Sandbox:
         except (KeyError, ValueError, TypeError) as error:
             return web.Response(status=422, text=str(error))
         return web.Response(status=204)
+
+    async def _struck(self, request: web.Request) -> web.StreamResponse:
+        """Say how often each fault has struck."""
+        return web.json_response(self._simulator(request).faults.struck)
 
     async def _clear(self, request: web.Request) -> web.StreamResponse:
         self._simulator(request).faults.clear()

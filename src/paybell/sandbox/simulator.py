@@ -1,7 +1,7 @@
 """What the three simulators share: how a call goes wrong, how notices are sent, how a buyer pays."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -34,11 +34,12 @@ class Simulator:
     """One simulated channel; subclasses know its wire format."""
 
     name: ClassVar[str]
+    signs_answers: ClassVar[bool] = True
 
     def __init__(self, clock: SandboxClock) -> None:
         self.clock = clock
         self.books = Books()
-        self.faults = Faults()
+        self.faults = Faults(signed=self.signs_answers)
         self.url = ""
         self._notices = set[asyncio.Task[None]]()
 
@@ -53,6 +54,10 @@ class Simulator:
     def error(self, code: str) -> Reply:
         """Return an error by its code."""
         raise NotImplementedError
+
+    def moved(self) -> Mapping[str, Mapping[str, int | str]]:
+        """Return by the merchant's numbers what was really paid and went back; see `Books.moved`."""
+        return self.books.moved()
 
     def bill(self) -> bytes:
         """Return everything that moved as the channel's bill; empty: it has none."""

@@ -28,6 +28,7 @@ class StripeSimulator(Simulator):
     """The API of one account in test mode, and its payment page."""
 
     name = "stripe"
+    signs_answers = False  # only its webhooks are signed
 
     def __init__(self, clock: SandboxClock, *, api_keys: list[str], webhook_secrets: list[str]) -> None:
         """Take these keys; webhooks carry one ``v1`` for each secret."""
