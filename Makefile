@@ -89,10 +89,10 @@ lock_options := --quiet --universal --python-version 3.11 --generate-hashes --no
 	@echo "Making .venv …" >&2
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
 
-.venv/runtime: requirements.lock pyproject.toml | .venv/bin/python
+.venv/runtime: requirements.lock pyproject.toml client/pyproject.toml | .venv/bin/python
 	@echo "Installing what it needs …" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e ./client -e .
 	@touch $@
 
 .venv/bench: benchmarks/requirements.lock .venv/dev

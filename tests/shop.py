@@ -173,7 +173,7 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
                 trade_database,
                 side,
                 client,
-                TradeService(trade_database, client, SequentialIds()),
+                TradeService(trade_database, client, SequentialIds(), clock),
                 proof,
                 runner,
                 hearing,

@@ -10,6 +10,7 @@ from aiohttp import web
 from rsa_keys import key_pair, private_key
 
 from paybell.channels.alipay.channel import AlipayChannel
+from paybell.channels.alipay.gateway import AlipayGateway
 from paybell.channels.alipay.messages import Merchant as AlipayMerchant
 from paybell.channels.attempt import WINDOW_SCHEDULE
 from paybell.channels.channel import Channel, Charge, Notice, Return
@@ -18,6 +19,7 @@ from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring
 from paybell.channels.stripe.channel import StripeChannel
 from paybell.channels.stripe.signing import ApiKey, Secret
+from paybell.channels.wechat.api import WechatApi
 from paybell.channels.wechat.channel import WechatChannel
 from paybell.channels.wechat.messages import Merchant as WechatMerchant
 from paybell.clock import Clock, SystemClock
@@ -171,11 +173,13 @@ class AlipayStage(Stage):
         both = f"{key_pair(THEIR_KEY).public},{key_pair(THEIR_OLD_KEY).public}"
         return AlipayChannel(
             self.name,
-            AlipayMerchant(APP_ID, SELLER_ID, f"{url}/gateway.do"),
-            self.http,
-            self.clock,
-            app_keys=Keyring("PAYBELL_ALIPAY_APP_KEYS", key_pair(our_key).private, PrivateKey),
-            alipay_keys=Keyring("PAYBELL_ALIPAY_KEYS", both, PublicKey),
+            AlipayGateway(
+                AlipayMerchant(APP_ID, SELLER_ID, f"{url}/gateway.do"),
+                self.http,
+                self.clock,
+                app_keys=Keyring("PAYBELL_ALIPAY_APP_KEYS", key_pair(our_key).private, PrivateKey),
+                alipay_keys=Keyring("PAYBELL_ALIPAY_KEYS", both, PublicKey),
+            ),
             schedule=WINDOW_SCHEDULE,
             page=page,
         )
@@ -206,11 +210,15 @@ class WechatStage(Stage):
         both = f"{PUBLIC_KEY_ID}={key_pair(THEIR_KEY).public},{self.certificate}"
         return WechatChannel(
             self.name,
-            WechatMerchant(MCHID, APPID, url),
-            self.http,
-            self.clock,
-            own_keys=Keyring("PAYBELL_WECHAT_OWN_KEYS", f"{SERIAL}={key_pair(our_key).private}", PrivateKey),
-            wechat_keys=Keyring("PAYBELL_WECHAT_KEYS", both, PublicKey),
+            WechatApi(
+                WechatMerchant(MCHID, APPID, url),
+                self.http,
+                self.clock,
+                own_keys=Keyring(
+                    "PAYBELL_WECHAT_OWN_KEYS", f"{SERIAL}={key_pair(our_key).private}", PrivateKey
+                ),
+                wechat_keys=Keyring("PAYBELL_WECHAT_KEYS", both, PublicKey),
+            ),
             aes_keys=Keyring("PAYBELL_WECHAT_API_V3_KEYS", API_V3_KEY, AesKey),
             schedule=WINDOW_SCHEDULE,
         )

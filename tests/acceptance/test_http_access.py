@@ -66,6 +66,9 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("POST", "/pay-orders"): Rule(
         "pay-orders:write", body={"bizOrderNo": "{new}", "payerId": "{user}", "amount": 1}
     ),
+    ("POST", "/pay-orders/batch"): Rule(
+        "pay-orders:write", body={"payOrders": [{"bizOrderNo": "1", "payerId": "1", "amount": 1}]}
+    ),
     ("GET", "/pay-orders"): Rule("pay-orders:read"),
     ("GET", "/refunds"): Rule("refunds:read"),
     ("GET", "/pay-orders/{pay_order_id:str}"): Rule("pay-orders:read", (403, "not_the_payer"), NOT_FOUND),

@@ -1,6 +1,7 @@
 """Paybell's order service on a pay service that knows nothing but ``docs/pay-service.md``."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import pytest
 import structlog
 from aiohttp import web
 from amqp import stranger
-from serving import SETTINGS, fresh_databases, fresh_user, in_process
+from serving import SETTINGS, Client, Reply, fresh_databases, fresh_number, fresh_user, in_process
 from support import Databases, until
 
 from paybell.clock import SystemClock
@@ -27,15 +28,23 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 class OwnPayService:
     """Pay orders in a dictionary, by business order number."""
 
-    def __init__(self) -> None:
-        """Begin without any."""
+    def __init__(self, batch: str = "none") -> None:
+        """Begin without any order; ``batch``: how ``POST /pay-orders/batch`` is answered."""
         self.orders: dict[str, dict[str, Any]] = {}
         self.claims: dict[str, Any] = {}
+        self.batch = batch
+        self.asked: list[int] = []  # how many orders each application was for
+        self.busy = asyncio.Event()
+        self.busy.set()
 
     def routes(self) -> web.Application:
         """Return what the page lists."""
         app = web.Application()
         app.router.add_post("/pay-orders", self.apply)
+        if self.batch == "405":  # there is something else at this address
+            app.router.add_get("/pay-orders/{id}", self.ask)
+        elif self.batch != "none":
+            app.router.add_post("/pay-orders/batch", self.apply_for_many)
         app.router.add_get("/pay-orders", self.ask)
         app.router.add_post("/pay-orders/{id}/close", self.close)
         app.router.add_post("/pay-orders/{id}/refunds", self.refund)
@@ -50,7 +59,29 @@ class OwnPayService:
     async def apply(self, request: web.Request) -> web.Response:
         """Make a pay order, or return the one there is."""
         self._read_token(request)
-        body = await request.json()
+        self.asked.append(1)
+        await self.busy.wait()
+        return web.json_response({"payOrderId": self._apply(await request.json())}, status=201)
+
+    async def apply_for_many(self, request: web.Request) -> web.Response:
+        """Do so for each; once, the answer is lost."""
+        self._read_token(request)
+        applications = (await request.json())["payOrders"]
+        self.asked.append(len(applications))
+        await self.busy.wait()
+        answers = [self._answer(one) for one in applications]
+        if self.batch == "lost":
+            self.batch = "offered"
+            assert request.transport is not None
+            request.transport.abort()
+        return web.json_response({"answers": answers})
+
+    def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        if body["subject"] == "closed":
+            return {"status": 409, "problem": {"code": "pay_order_closed"}}
+        return {"status": 201, "payOrder": {"payOrderId": self._apply(body)}}
+
+    def _apply(self, body: dict[str, Any]) -> str:
         fresh = {
             **body,
             "payOrderId": str(10_000 + len(self.orders)),
@@ -60,8 +91,8 @@ class OwnPayService:
             "createdAt": NOW.isoformat(),
             "expiresAt": (datetime.now(UTC) + timedelta(hours=2)).isoformat(),
         }
-        order = self.orders.setdefault(body["bizOrderNo"], fresh)
-        return web.json_response({"payOrderId": order["payOrderId"]}, status=201)
+        number: str = self.orders.setdefault(body["bizOrderNo"], fresh)["payOrderId"]
+        return number
 
     async def ask(self, request: web.Request) -> web.Response:
         """Return those that were asked for."""
@@ -139,6 +170,84 @@ async def test_an_order_service_of_ours_works_on_a_pay_service_of_others(
     assert own.claims["scope"] == "pay-orders:write pay-orders:read refunds:write"
     assert "exp" in own.claims
     assert "merchant" not in own.claims
+
+
+@asynccontextmanager
+async def order_service(postgres: Databases, own: OwnPayService) -> AsyncIterator[Client]:
+    """Run an order service of ours on this pay service."""
+    async with running(own.routes()) as pay_url:
+        settings = replace(SETTINGS, pay_url=pay_url)
+        urls = await fresh_databases(postgres)
+        async with in_process(urls, settings, frozenset({"background", "trade"})) as service:
+            yield service.client
+
+
+async def orders_at_once(client: Client, own: OwnPayService, *subjects: str) -> list[Reply]:
+    """Create an order, and while pay thinks about it many more."""
+    own.asked.clear()
+    own.busy.clear()
+
+    def order(subject: str) -> Coroutine[None, None, Reply]:
+        body = {"orderId": str(fresh_number()), "buyerId": "7", "totalFee": 100, "subject": subject}
+        return client.post("/orders", client.shop, body)
+
+    first = asyncio.create_task(order(""))
+
+    async def first_is_asked_for() -> bool:
+        return bool(own.asked)
+
+    await until(first_is_asked_for)
+    rest = [asyncio.create_task(order(subject)) for subject in subjects]
+
+    async def rest_are_written() -> bool:
+        found = (await client.get("/orders?limit=200", client.shop)).json["orders"]
+        return sum(one["payOrderId"] is None for one in found) > len(subjects)
+
+    await until(rest_are_written)
+    own.busy.set()
+    return [await one for one in (first, *rest)]
+
+
+async def test_orders_that_come_meanwhile_are_applied_for_together_and_one_refused_fails_alone(
+    postgres: Databases,
+) -> None:
+    own = OwnPayService("offered")
+    async with order_service(postgres, own) as client:
+        replies = await orders_at_once(client, own, *["book"] * 20, "closed", *["pen"] * 20)
+
+    assert own.asked == [1, 41]
+    assert [reply.status for reply in replies] == [201] * 21 + [409] + [201] * 20
+    assert replies[21].refusal == (409, "pay_order_closed")
+    assert {own.orders[reply.json["id"]]["payOrderId"] for reply in replies if reply.status == 201} == {
+        reply.json["payOrderId"] for reply in replies if reply.status == 201
+    }
+
+
+@pytest.mark.parametrize("batch", ["none", "405"])
+async def test_where_pay_takes_no_batches_each_order_is_applied_for_by_itself(
+    postgres: Databases, batch: str
+) -> None:
+    own = OwnPayService(batch)
+    async with order_service(postgres, own) as client:
+        for _ in range(2):
+            replies = await orders_at_once(client, own, *["book"] * 20)
+            assert own.asked == [1] * 21
+            assert {reply.status for reply in replies} == {201}
+
+
+async def test_a_lost_answer_of_a_batch_is_asked_for_again_and_makes_no_second_pay_order(
+    postgres: Databases,
+) -> None:
+    own = OwnPayService("lost")
+    async with order_service(postgres, own) as client:
+        replies = await orders_at_once(client, own, *["book"] * 20)
+        assert [reply.refusal for reply in replies[1:]] == [(503, "pay_service_unavailable")] * 20
+        made = {number: order["payOrderId"] for number, order in own.orders.items()}
+        assert len(made) == 21
+        for number, pay_order_id in made.items():
+            body = {"orderId": number, "buyerId": "7", "totalFee": 100}
+            again = await client.post("/orders", client.shop, body)
+            assert (again.status, again.json["payOrderId"]) == (200, pay_order_id)
 
 
 async def test_an_answer_of_another_shape_is_named_and_nothing_is_decided() -> None:

@@ -5,12 +5,14 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import grimp
+import paybell_client
 import pytest
 
 import paybell
 
 SOURCE = Path(paybell.__file__).parent
-MODULES = sorted(SOURCE.rglob("*.py"))
+CLIENT = Path(paybell_client.__file__).parent
+MODULES = sorted([*SOURCE.rglob("*.py"), *CLIENT.rglob("*.py")])
 FLAT_MODULES_MAX = 12
 ROOT_LINES_MAX = 150
 FUNCTION_LINES_MAX = 70
@@ -18,7 +20,8 @@ OWN_IMPORTS_MAX = 20
 
 
 def name_of(path: Path) -> str:
-    return ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
+    source = CLIENT if path.is_relative_to(CLIENT) else SOURCE
+    return ".".join(path.relative_to(source.parent).with_suffix("").parts)
 
 
 @pytest.fixture(scope="module")

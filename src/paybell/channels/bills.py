@@ -16,6 +16,13 @@ class BadBill(Refused):
     detail = "This file is no whole bill of the channel; get it again."
 
 
+class NoBill(Refused):
+    """The channel gives no bill of this day."""
+
+    code = "no_bill"
+    detail = "The channel has no bill of this day."
+
+
 class Key(NamedTuple):
     """What both sides know a row by: our number of the attempt, or of the refund."""
 

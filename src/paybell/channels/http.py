@@ -15,7 +15,6 @@ from yarl import URL
 from paybell.channels.channel import NotSent, Unknown
 
 CONNECT_SECONDS, READ_SECONDS = 3.0, 10.0
-# Until the whole answer is there, however slowly it comes.
 TOTAL_SECONDS = CONNECT_SECONDS + READ_SECONDS
 ANSWER_BYTES_MAX = 64 * 1024
 
@@ -43,16 +42,20 @@ class ChannelHttp:
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=TOTAL_SECONDS, connect=CONNECT_SECONDS, sock_read=READ_SECONDS
-            ),
             middlewares=(_once,),
             trust_env=False,
         ) as session:
             yield cls(session)
 
     async def send(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        bytes_max: int = ANSWER_BYTES_MAX,
+        seconds: float = TOTAL_SECONDS,
     ) -> Answer | NotSent | Unknown:
         """Send one request, once.
 
@@ -61,6 +64,8 @@ class ChannelHttp:
             url: absolute, escaped as it is to be sent.
             headers: of the request.
             body: of the request.
+            bytes_max: of the answer; a longer one is not known.
+            seconds: until the whole answer is there, however slowly it comes.
 
         Returns:
             The answer, whatever its status; `NotSent` where no connection came about; else `Unknown`.
@@ -72,10 +77,11 @@ class ChannelHttp:
                 headers=headers,
                 data=body,
                 allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SECONDS, sock_read=READ_SECONDS),
             ) as response:
-                content = await response.content.read(ANSWER_BYTES_MAX + 1)
-                while len(content) <= ANSWER_BYTES_MAX and (
-                    more := await response.content.read(ANSWER_BYTES_MAX + 1 - len(content))
+                content = bytearray()
+                while len(content) <= bytes_max and (
+                    more := await response.content.read(bytes_max + 1 - len(content))
                 ):
                     content += more
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -84,9 +90,9 @@ class ChannelHttp:
             return Unknown(str(error))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return Unknown(_words(error))
-        if len(content) > ANSWER_BYTES_MAX:
-            return Unknown(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
-        return Answer(response.status, response.headers, content)
+        if len(content) > bytes_max:
+            return Unknown(f"an answer of more than {bytes_max} bytes")
+        return Answer(response.status, response.headers, bytes(content))
 
 
 class _Lost(Exception):

@@ -12,9 +12,10 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn
 from rich.table import Table
 
+from paybell.channels.bill_sources import BillChannel
 from paybell.cli.options import Flag
 from paybell.cli.output import err, operator, out, print_json, say_how_many
-from paybell.cli.reconcile_channel import BillChannel, match_channel
+from paybell.cli.reconcile_channel import match_channel
 from paybell.cli.reconcile_file import match_file
 from paybell.clock import Clock, SystemClock
 from paybell.errors import InvalidRequest
@@ -56,9 +57,9 @@ async def reconcile(
             accountant's, and every transfer of its period, currencies and merchant. References are ids of
             pay orders or the merchant's order numbers (payment), ids of refunds (refund), a top-up's
             `reference` or its Idempotency-Key (top_up).
-        channel: the file is this channel's own bill of a day (--since 2026-01-31, a day in Beijing): Alipay's
-            ZIP, or WeChat Pay's text, packed or not. stripe has none: its API is asked for the balance
-            transactions of a day in UTC. Each row is matched with what we entered.
+        channel: ask this channel for its own bill of a day (--since 2026-01-31: a day in Beijing, for stripe
+            in UTC), or take it from a file: Alipay's ZIP, or WeChat Pay's text, packed or not. Each row is
+            matched with what we entered, and all together with the channel's clearing account.
         kind: what all lines of the file are; without it what its column `kind` says, as in our own CSV
             statements, and payments when it has none.
         since: where the file's period begins: a day, or a time such as 2026-01-31T12:00:00Z. Without a period

@@ -1,21 +1,16 @@
 """``paybell reconcile --channel``: a channel's own bill beside what we entered of its money."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Literal
 
 from rich.table import Table
 
-from paybell.channels.alipay import bill as alipay
-from paybell.channels.alipay.messages import BEIJING
-from paybell.channels.alipay.opening import PAGE, QR
-from paybell.channels.bill_matching import Matched, match_bill
+from paybell.channels.bill_matching import Matched, Sum, match_bill
+from paybell.channels.bill_sources import BILL_SOURCES, BillChannel
 from paybell.channels.bills import Difference, Entry, Key
+from paybell.channels.downloads import BILL_BYTES_MAX
 from paybell.channels.http import ChannelHttp
-from paybell.channels.stripe.opening import stripe_api
-from paybell.channels.stripe.report import read_report
-from paybell.channels.wechat import bill as wechat
 from paybell.cli.output import out, print_json, say_how_many
 from paybell.clock import Clock
 from paybell.errors import InvalidRequest
@@ -24,10 +19,9 @@ from paybell.serving.databases import prepared
 from paybell.settings import read_settings
 from paybell.storage import READING, Database
 
-BillChannel = Literal["alipay", "wechat", "stripe"]
 SHOWN_MAX = 50
-_READERS = {"alipay": ((QR, PAGE), alipay.read_bill), "wechat": (("wechat",), wechat.read_bill)}
-_BYTES_MAX = 64 * 1024 * 1024
+# Each of them is a bill to be asked for.
+_DAYS_MAX = 31
 
 
 async def match_channel(
@@ -37,44 +31,41 @@ async def match_channel(
 
     Raises:
         InvalidRequest: the file cannot be read, or no day is given. BadBill: it is no whole bill.
-        ChannelUnavailable: Stripe did not answer.
+        ChannelUnavailable: the channel did not answer. NoBill: it has none of this day.
     """
-    settings = read_settings()
-    # Chinese channels count their days in Beijing.
-    start, end = _days(since, until, UTC if channel == "stripe" else BEIJING)
-    if channel == "stripe":
-        if path is not None:
-            raise InvalidRequest("Stripe is asked for its balance transactions; leave --file out.")
-        names: Sequence[str] = ("stripe",)
+    settings, source = read_settings(), BILL_SOURCES[channel]
+    start, end = _days(since, until, source.zone)
+    if path is None:
         async with ChannelHttp.open() as http:
-            bill = await read_report(stripe_api(settings, http), start, end)
+            bill = await source.ask(settings, http, clock, start, end)
+    elif source.read is None:
+        raise InvalidRequest("Stripe is asked for its balance transactions; leave --file out.")
     else:
-        if path is None:
-            raise InvalidRequest(f"Give the bill of {channel} as --file.")
-        names, read = _READERS[channel]
-        bill = read(_content(path))
+        bill = source.read(_content(path))
     async with (
         prepared(settings, clock, ["pay"]) as urls,
         Database.open(urls["pay"], clock, connections=2, limits=READING) as database,
     ):
-        matched = await match_bill(database, names, bill, start, end)
+        matched = await match_bill(database, source.channels, bill, start, end)
     if json:
         print_json(_summary(channel, matched))
     else:
         _show(channel, matched)
-    return 1 if matched.differences else 0
+    return 0 if matched.equal else 1
 
 
 def _days(since: str | None, until: str | None, zone: tzinfo) -> tuple[datetime, datetime]:
     try:
         first = date.fromisoformat(since or "")
         after = date.fromisoformat(until) if until else first + timedelta(days=1)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise InvalidRequest(
             "Give the bill's day as --since 2026-01-31; a bill of several days has --until, not included."
         ) from None
     if first >= after:
         raise InvalidRequest("The period ends before it begins; --until is not included.")
+    if (after - first).days > _DAYS_MAX:
+        raise InvalidRequest(f"At most {_DAYS_MAX} days at a time.")
     start, end = (datetime.combine(one, datetime.min.time(), zone) for one in (first, after))
     return start, end
 
@@ -82,10 +73,10 @@ def _days(since: str | None, until: str | None, zone: tzinfo) -> tuple[datetime,
 def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            content = file.read(_BYTES_MAX + 1)
+            content = file.read(BILL_BYTES_MAX + 1)
     except OSError as error:
         raise InvalidRequest(f"{path} cannot be read: {error.strerror}.") from error
-    if len(content) > _BYTES_MAX:
+    if len(content) > BILL_BYTES_MAX:
         raise InvalidRequest(f"{path} is longer than a bill of a day.")
     return content
 
@@ -104,6 +95,16 @@ def _summary(channel: str, matched: Matched) -> Mapping[str, object]:
                 "theirs": _side(one.theirs),
             }
             for one in matched.differences
+        ],
+        "sums": [
+            {
+                "currency": one.currency,
+                "bill": one.bill,
+                "clearingAccount": one.account,
+                "ofOtherDays": one.of_other_days,
+                "difference": one.difference,
+            }
+            for one in matched.sums
         ],
     }
 
@@ -124,6 +125,18 @@ def _show(channel: str, matched: Matched) -> None:
         f"{len(matched.differences):,} differ.",
         soft_wrap=True,
     )
+    for total in matched.sums:
+        out.print(_total(total), soft_wrap=True)
+
+
+def _total(total: Sum) -> str:
+    bill, account, others, differ = (
+        format_amount(amount, total.currency)
+        for amount in (total.bill, total.account, total.of_other_days, total.difference)
+    )
+    elsewhere = f", of which {others} belong to other days" if total.of_other_days else ""
+    both = f"The bill comes to {bill}, and the clearing account moved {account}{elsewhere}: "
+    return both + (f"{differ} too much in the bill." if total.difference else "equal.")
 
 
 def _row(one: Difference) -> Sequence[str]:

@@ -1,6 +1,7 @@
 """What pay adds to a process: pay orders and refunds over HTTP; the relay, deadlines and retention behind."""
 
 from paybell.parts import Host, Parts
+from paybell.pay.batch_routes import batch_routes
 from paybell.pay.lane_routes import PayLane
 from paybell.pay.list_routes import list_routes
 from paybell.pay.overdue import OverdueCloser
@@ -48,6 +49,7 @@ async def _add_api(host: Host, parts: Parts) -> None:
     own_balances = not settings.wallet_url
     parts.routers += [
         pay_order_routes(pay, settings.order_ttl_seconds, own_balances=own_balances),
+        batch_routes(pay, settings.order_ttl_seconds),
         refund_routes(refunds),
         *list_routes(pay, database, host.clock),
     ]

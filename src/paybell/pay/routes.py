@@ -110,6 +110,23 @@ def view(order: PayOrder) -> PayOrderView:
     )
 
 
+def read_application(data: NewPayOrder, merchant_id: str, default_ttl_seconds: int) -> Application:
+    """Read what is asked for in the name of a merchant.
+
+    Raises:
+        InvalidId, UnknownCurrency, InvalidText: a member is not of its form.
+    """
+    return Application(
+        merchant_id=merchant_id,
+        biz_order_no=read_id(data.biz_order_no, "bizOrderNo"),
+        payer_id=data.payer_id,
+        amount=data.amount,
+        currency=check_currency(data.currency),
+        subject=check_text(data.subject, "subject"),
+        ttl_seconds=data.expires_in_seconds or default_ttl_seconds,
+    )
+
+
 def _reading(service: PayService) -> list[HTTPRouteHandler]:
     @get(
         "/{pay_order_id:str}",
@@ -153,15 +170,7 @@ def _applying(service: PayService, default_ttl_seconds: int) -> list[HTTPRouteHa
         | same_again(PayOrderView),
     )
     async def apply(request: Caller, data: JSONBody[NewPayOrder]) -> Response[PayOrderView]:
-        application = Application(
-            merchant_id=request.user.merchant_id,
-            biz_order_no=read_id(data.biz_order_no, "bizOrderNo"),
-            payer_id=data.payer_id,
-            amount=data.amount,
-            currency=check_currency(data.currency),
-            subject=check_text(data.subject, "subject"),
-            ttl_seconds=data.expires_in_seconds or default_ttl_seconds,
-        )
+        application = read_application(data, request.user.merchant_id, default_ttl_seconds)
         order, created = await service.apply(application)
         return created_or_same(view(order), created=created)
 

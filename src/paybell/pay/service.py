@@ -53,6 +53,12 @@ class PayService:
         """
         return await self._applications.submit(application)
 
+    async def apply_many(
+        self, applications: Sequence[Application]
+    ) -> Sequence[tuple[PayOrder, bool] | Exception]:
+        """Do as `apply` does for each of these, in one transaction; return its answer or error, in order."""
+        return await self._apply_batch(applications) if applications else []
+
     async def pay(self, request: PaymentRequest) -> PayOrder:
         """Pay an order out of its payer's balance; again, and the answer is the same.
 

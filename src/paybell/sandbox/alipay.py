@@ -4,7 +4,7 @@ import base64
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from urllib.parse import parse_qsl, urlencode
 
@@ -26,6 +26,7 @@ _OPERATIONS = {
     "alipay.trade.close": Operation.CLOSE,
     "alipay.trade.refund": Operation.REFUND,
     "alipay.trade.fastpay.refund.query": Operation.QUERY_REFUND,
+    "alipay.data.dataservice.bill.downloadurl.query": Operation.BILL,
 }
 _STATUS = {
     TradeState.OPEN: "WAIT_BUYER_PAY",
@@ -61,6 +62,7 @@ class AlipaySimulator(Simulator):
             web.post("/gateway.do", self._gateway),
             web.get("/gateway.do", self._gateway),
             web.get("/qr/{token}", self._scanned),
+            web.get("/alipay/bill/{token}", self._download),
         ]
 
     async def _gateway(self, request: web.Request) -> web.StreamResponse:
@@ -80,6 +82,7 @@ class AlipaySimulator(Simulator):
                 "alipay.trade.close": self._close,
                 "alipay.trade.refund": self._refund,
                 "alipay.trade.fastpay.refund.query": self._query_refund,
+                "alipay.data.dataservice.bill.downloadurl.query": self._bill_url,
             }
             said = wrong or acts[method](content, fields, fault)
             name = method.replace(".", "_") + "_response"
@@ -224,9 +227,23 @@ class AlipaySimulator(Simulator):
         said = {"code": code, "msg": "…"} if code.isdecimal() else _failed(code)
         return Reply(200, json.dumps(["error_response", said]).encode())
 
-    def bill(self) -> bytes:
+    def bill(self, day: date | None = None) -> bytes:
         """Return the ZIP of a day's bill."""
-        return alipay_bill(self.books)
+        return alipay_bill(self.books, day)
+
+    def _bill_url(self, content: Content, _: Mapping[str, str], __: Fault | None) -> Content:
+        # The real one has no bill of today; this one has, so that it can be tried at once.
+        bill = self.bill(date.fromisoformat(content["bill_date"]))
+        if content["bill_type"] != "trade":
+            return _failed("isv.invalid_arguments")
+        if not bill:
+            return _failed("isp.bill_not_exist")
+        token = self.downloads.offer(bill, self.clock.now())
+        return _accepted(bill_download_url=f"{self.url}/alipay/bill/{token}")
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        bill = self.downloads.take(request.match_info["token"], self.clock.now())
+        return web.Response(status=404) if bill is None else web.Response(body=bill)
 
     def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:
         """Write the object as PHP does, with escaped slashes, and sign exactly that."""

@@ -2,11 +2,11 @@
 
 import io
 import zipfile
-from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
-from paybell.sandbox.books import Books, RefundState, Trade, TradeState
+from paybell.sandbox.books import BackMoney, Books, RefundState, Trade, TradeState
 
 _BEIJING = timezone(timedelta(hours=8))
 _ALIPAY = (
@@ -24,19 +24,19 @@ _WECHAT_TOTALS = (
 )
 
 
-def alipay_bill(books: Books) -> bytes:
-    """Return everything that moved as a ZIP of a table in GBK."""
+def alipay_bill(books: Books, day: date | None) -> bytes:
+    """Return what moved on a day of Beijing's (None: ever) as a ZIP of a table in GBK; empty: nothing did."""
     rows = list[str]()
     paid, back = list[int](), list[int]()
-    for trade in books:
-        if trade.state is not TradeState.PAID or trade.paid_at is None:
-            continue
-        paid.append(trade.amount)
-        rows.append(_alipay_row(trade, "交易", trade.paid_at, trade.amount))
-        for one in trade.refunds.values():
-            if one.state is RefundState.DONE:
-                back.append(one.amount)
-                rows.append(_alipay_row(trade, "退款", one.made_at, -one.amount, one.number))
+    for trade, at, refund in _moved(books, day):
+        if refund is None:
+            paid.append(trade.amount)
+            rows.append(_alipay_row(trade, "交易", at, trade.amount))
+        elif refund.state is RefundState.DONE:
+            back.append(refund.amount)
+            rows.append(_alipay_row(trade, "退款", at, -refund.amount, refund.number))
+    if day and not rows:
+        return b""
     lines = [
         "#支付宝业务明细查询",
         _ALIPAY,
@@ -51,6 +51,18 @@ def alipay_bill(books: Books) -> bytes:
     return file.getvalue()
 
 
+def _moved(books: Books, day: date | None) -> Iterator[tuple[Trade, datetime, BackMoney | None]]:
+    """Yield payments, and refunds with what they are of, each with its time."""
+    for trade in books:
+        if trade.state is not TradeState.PAID or trade.paid_at is None:
+            continue
+        if day is None or trade.paid_at.astimezone(_BEIJING).date() == day:
+            yield trade, trade.paid_at, None
+        for one in trade.refunds.values():
+            if day is None or one.made_at.astimezone(_BEIJING).date() == day:
+                yield trade, one.made_at, one
+
+
 def _alipay_row(trade: Trade, kind: str, at: datetime, amount: int, refund: str = "") -> str:
     time, yuan = _beijing(at), _yuan(amount)
     start, subject = f"{trade.transaction_id}\t,{trade.number}\t", trade.subject.replace("\n", " ")
@@ -60,19 +72,19 @@ def _alipay_row(trade: Trade, kind: str, at: datetime, amount: int, refund: str 
     )
 
 
-def wechat_bill(books: Books) -> bytes:
-    """Return everything that moved as lines of fields with backticks."""
+def wechat_bill(books: Books, day: date | None) -> bytes:
+    """Return what moved on a day of Beijing's (None: ever) as fields with backticks; empty: nothing did."""
     rows = list[str]()
     paid = back = 0
-    for trade in books:
-        if trade.state is not TradeState.PAID or trade.paid_at is None:
-            continue
-        paid += trade.amount
-        rows.append(_wechat_row(trade, trade.paid_at, trade.amount))
-        for one in trade.refunds.values():
-            if one.state is not RefundState.FAILED:
-                back += one.amount
-                rows.append(_wechat_row(trade, one.made_at, 0, one.number, one.amount))
+    for trade, at, refund in _moved(books, day):
+        if refund is None:
+            paid += trade.amount
+            rows.append(_wechat_row(trade, at, trade.amount))
+        elif refund.state is not RefundState.FAILED:
+            back += refund.amount
+            rows.append(_wechat_row(trade, at, 0, refund.number, refund.amount))
+    if day and not rows:
+        return b""
     totals = [str(len(rows)), _yuan(paid), _yuan(back), "0.00", "0.00000", _yuan(paid), _yuan(back)]
     lines = [_WECHAT, *rows, _WECHAT_TOTALS, _ticked(totals)]
     return ("\ufeff" + "\r\n".join(lines) + "\r\n").encode()

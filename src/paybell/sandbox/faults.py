@@ -16,6 +16,7 @@ class Operation(StrEnum):
     REFUND = "refund"
     QUERY_REFUND = "query_refund"
     NOTICE = "notice"
+    BILL = "bill"
 
 
 class Fault(StrEnum):

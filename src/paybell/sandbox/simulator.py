@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 from typing import ClassVar
 
 import aiohttp
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from paybell.sandbox.books import BackMoney, Books, NotPossible, RefundState, Trade
 from paybell.sandbox.clock import SandboxClock
+from paybell.sandbox.downloads import Downloads
 from paybell.sandbox.faults import Fault, Faults, Operation
 
 # Seconds until a notice is sent again; real channels take minutes and hours.
@@ -40,6 +42,7 @@ class Simulator:
         self.clock = clock
         self.books = Books()
         self.faults = Faults(signed=self.signs_answers)
+        self.downloads = Downloads()
         self.url = ""
         self._notices = set[asyncio.Task[None]]()
 
@@ -59,8 +62,9 @@ class Simulator:
         """Return by the merchant's numbers what was really paid and went back; see `Books.moved`."""
         return self.books.moved()
 
-    def bill(self) -> bytes:
-        """Return everything that moved as the channel's bill; empty: it has none."""
+    def bill(self, day: date | None = None) -> bytes:
+        """Return what moved on a day (None: ever) as the channel's bill; empty: there is none."""
+        del day
         return b""
 
     def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:

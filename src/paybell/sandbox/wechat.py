@@ -1,11 +1,13 @@
 """WeChat Pay's API v3, simulated."""
 
 import base64
+import gzip
+import hashlib
 import json
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 from aiohttp import web
 
@@ -55,6 +57,8 @@ class WechatSimulator(Simulator):
             web.post(trade + "/close", self._route(Operation.CLOSE, self._close)),
             web.post(refunds, self._route(Operation.REFUND, self._refund)),
             web.get(refunds + "/{number}", self._route(Operation.QUERY_REFUND, self._query_refund)),
+            web.get("/v3/bill/tradebill", self._route(Operation.BILL, self._bill_url)),
+            web.get("/v3/billdownload/file", self._download),
         ]
 
     def _route(
@@ -197,9 +201,34 @@ class WechatSimulator(Simulator):
         status, _, name = code.partition(" ")
         return _fault(int(status), name)
 
-    def bill(self) -> bytes:
+    def bill(self, day: date | None = None) -> bytes:
         """Return the text of a day's bill."""
-        return wechat_bill(self.books)
+        return wechat_bill(self.books, day)
+
+    def _bill_url(self, request: web.Request, _: bytes, __: Fault | None) -> Reply:
+        asked = request.query
+        # The real one has no bill of today; this one has, so that it can be tried at once.
+        bill = self.bill(date.fromisoformat(asked["bill_date"]))
+        if asked.get("bill_type", "ALL") != "ALL":
+            return _fault(400, "PARAM_ERROR")
+        if not bill:
+            return _fault(400, "NO_STATEMENT_EXIST")
+        packed = gzip.compress(bill) if asked.get("tar_type") == "GZIP" else bill
+        token = self.downloads.offer(packed, self.clock.now())
+        return _ok(
+            {
+                "hash_type": "SHA1",
+                "hash_value": hashlib.sha1(bill, usedforsecurity=False).hexdigest(),
+                "download_url": f"{self.url}/v3/billdownload/file?token={token}",
+            }
+        )
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        """Send a bill to whom we know; what is downloaded is not signed."""
+        if wrong := self._wrong(request, b""):
+            return web.Response(status=wrong.status, body=wrong.body, content_type=wrong.content_type)
+        bill = self.downloads.take(request.query.get("token", ""), self.clock.now())
+        return web.Response(status=404) if bill is None else web.Response(body=bill)
 
     def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:
         """Sign in headers, with the key that the merchant named if it is one of ours."""

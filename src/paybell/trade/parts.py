@@ -35,7 +35,7 @@ async def trade_parts(host: Host) -> Parts:
     if "api" not in host.roles:
         await _check(pay)
     watch = OrderWatch(database, host.clock)
-    service = TradeService(database, pay, await host.ids("trade"))
+    service = TradeService(database, pay, await host.ids("trade"), host.clock)
     parts.services.append(service)
     parts.routers.append(order_routes(service, watch, host.streams, host.clock, settings.merchant_id))
     parts.routers.append(list_routes(service, database, host.clock, settings.merchant_id))

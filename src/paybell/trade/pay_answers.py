@@ -8,6 +8,8 @@ from paybell.messaging.events import PayOrderData
 
 Id = Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,18}$")]
 
+_NOTHING = msgspec.Raw(b"{}")
+
 
 class Problem(msgspec.Struct):
     """Why pay refuses; ``code`` is stable."""
@@ -19,6 +21,20 @@ class Applied(msgspec.Struct, rename="camel"):
     """What an application for a pay order is answered with."""
 
     pay_order_id: Id
+
+
+class ApplicationAnswer(msgspec.Struct, rename="camel"):
+    """What one application among many is answered with: the status, and what comes with it."""
+
+    status: int
+    pay_order: msgspec.Raw = _NOTHING
+    problem: msgspec.Raw = _NOTHING
+
+
+class ApplicationAnswers(msgspec.Struct):
+    """One for each application, in their order."""
+
+    answers: list[ApplicationAnswer]
 
 
 class Refunded(msgspec.Struct, rename="camel"):

@@ -1,6 +1,6 @@
 """How the order service speaks to the pay service: its public HTTP API, nothing else."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -16,7 +16,15 @@ from paybell.messaging.events import PayOrderData
 from paybell.tokens import OwnTokens, Tokens
 from paybell.trade.errors import OrderMismatch, PayServiceUnavailable, RefundPending, RefundRefused
 from paybell.trade.model import Order
-from paybell.trade.pay_answers import Applied, Payments, Problem, Refunded, States
+from paybell.trade.pay_answers import (
+    ApplicationAnswer,
+    ApplicationAnswers,
+    Applied,
+    Payments,
+    Problem,
+    Refunded,
+    States,
+)
 
 log = structlog.get_logger()
 
@@ -28,6 +36,9 @@ _REPORT_SECONDS = 30.0
 CONNECTIONS_MAX = 64
 # A question that is answered so is wrong by itself; any other refusal would meet every question.
 _QUESTION_REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_URI_TOO_LONG}
+
+# What an older or a foreign pay service answers to a route that it may lack.
+_NOT_OFFERED = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 
 Expected = TypeVar("Expected")
 
@@ -79,14 +90,32 @@ class PayClient:
         Raises:
             PayServiceUnavailable: pay did not answer. PayOrderClosed, OrderMismatch: it refused.
         """
-        body = {
-            "bizOrderNo": str(order.id),
-            "payerId": order.buyer_id,
-            "amount": order.total_fee,
-            "currency": order.currency,
-            "subject": order.subject,
-        }
-        status, answer = await self._ask("POST", "/pay-orders", traceparent, body)
+        status, answer = await self._ask("POST", "/pay-orders", traceparent, _application(order))
+        return self._applied(status, answer)
+
+    async def apply_for_many(self, orders: Sequence[Order]) -> list[int | PaybellError] | None:
+        """Return what `apply` returns or raises for each of up to `IDS_MAX`; None: pay does not offer it.
+
+        Raises:
+            PayServiceUnavailable: pay did not answer.
+        """
+        body: dict[str, object] = {"payOrders": [_application(order) for order in orders]}
+        status, answer = await self._ask("POST", "/pay-orders/batch", "", body, optional=True)
+        if status in _NOT_OFFERED:
+            return None
+        answers = self._read(answer, ApplicationAnswers).answers if status == HTTPStatus.OK else []
+        if len(answers) != len(orders):
+            raise PayServiceUnavailable
+        return [self._applied_or_refused(one) for one in answers]
+
+    def _applied_or_refused(self, one: ApplicationAnswer) -> int | PaybellError:
+        try:
+            made = one.status in (HTTPStatus.OK, HTTPStatus.CREATED)
+            return self._applied(one.status, bytes(one.pay_order if made else one.problem))
+        except PaybellError as error:
+            return error
+
+    def _applied(self, status: int, answer: bytes) -> int:
         if status in (HTTPStatus.OK, HTTPStatus.CREATED):
             return int(self._read(answer, Applied).pay_order_id)
         match self._read(answer, Problem).code:
@@ -177,6 +206,8 @@ class PayClient:
         traceparent: str,
         body: dict[str, object] | None = None,
         idempotency_key: str = "",
+        *,
+        optional: bool = False,
     ) -> tuple[int, bytes]:
         headers: dict[str, str] = {}
         if traceparent:
@@ -187,6 +218,8 @@ class PayClient:
             headers["Content-Type"] = "application/json"
         data = None if body is None else msgspec.json.encode(body)
         status, location, content = await self._request(method, path, headers, data)
+        if optional and status in _NOT_OFFERED:
+            return status, b""
         if wrong := _wrong(status, location, content):
             self._report(wrong)
             raise PayServiceUnavailable
@@ -221,6 +254,16 @@ class PayClient:
         if now >= self._reported.get(wrong, now):
             self._reported[wrong] = now + _REPORT_SECONDS
             log.error("pay_service_refuses", reason=f"PAYBELL_PAY_URL: {wrong}.")
+
+
+def _application(order: Order) -> dict[str, object]:
+    return {
+        "bizOrderNo": str(order.id),
+        "payerId": order.buyer_id,
+        "amount": order.total_fee,
+        "currency": order.currency,
+        "subject": order.subject,
+    }
 
 
 def _wrong(status: int, location: str, content: bytes) -> str:

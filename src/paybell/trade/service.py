@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from paybell.batching import Batcher, bisect, is_no_outage
+from paybell.clock import Clock
 from paybell.errors import AlreadyPaid
 from paybell.ids import Ids
 from paybell.storage import Database
 from paybell.tokens import Principal
 from paybell.trade import store
+from paybell.trade.applications import Applications
 from paybell.trade.errors import NotTheBuyer, OrderCancelled, OrderMismatch, OrderNotFound
 from paybell.trade.model import Order, OrderStatus, Purchase
 from paybell.trade.order_checker import CHECK_SECONDS
@@ -18,12 +20,13 @@ from paybell.trade.pay_client import PayClient
 class TradeService:
     """Creates, reads and cancels orders. Our own row comes first, so that nothing paid is unknown here."""
 
-    def __init__(self, database: Database, pay: PayClient, ids: Ids) -> None:
+    def __init__(self, database: Database, pay: PayClient, ids: Ids, clock: Clock) -> None:
         self._database = database
         self._pay = pay
         self._ids = ids
         self._purchases = Batcher(self._insert_batch)
         self._links = Batcher(self._link_batch)
+        self._applications = Applications(pay, clock)
 
     def new_id(self) -> int:
         """Return an id for an order whose shop gave none."""
@@ -41,7 +44,7 @@ class TradeService:
         if order.status is OrderStatus.CANCELLED:
             raise OrderCancelled
         if order.pay_order_id is None:
-            pay_order_id = await self._pay.apply(order, traceparent)
+            pay_order_id = await self._applications.apply(order, traceparent)
             order = await self._links.submit((order, pay_order_id))
         return order, created
 

@@ -15,6 +15,8 @@ from paybell.web.errors import DuplicateField, MalformedJson, MissingField, Unkn
 JSON = "application/json"
 # The largest body that makes sense is an order with a long subject: under 2 KiB.
 REQUEST_BODY_MAX = 64 * 1024
+# Of a body with up to 200 of those: 200 times an order with the longest subject are some 300 KiB.
+BATCH_BODY_MAX = 512 * 1024
 
 # What is wrong with one of these members has a code of its own.
 _OWN_CODES: Mapping[str, type[InvalidRequest]] = {
@@ -56,14 +58,14 @@ def _decoder(wanted: Any) -> "msgspec.json.Decoder[Any]":
 
 
 def read_body(body: bytes, wanted: Any) -> Any:
-    """Decode a flat JSON object.
+    """Decode a flat JSON object, or one whose members are read like this by themselves.
 
     Raises:
         InvalidRequest: which member is wrong, and why; never its value, which may be a secret.
     """
     try:
         data = _decoder(wanted).decode(body)
-        _DISTINCT.decode(body.decode())
+        _check_distinct(_PAIRS.decode(body.decode()))
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -71,15 +73,15 @@ def read_body(body: bytes, wanted: Any) -> Any:
     return data
 
 
-def _distinct(members: list[tuple[str, object]]) -> None:
+_PAIRS = json.JSONDecoder(object_pairs_hook=list)
+
+
+def _check_distinct(members: list[tuple[str, object]]) -> None:
     names = set()
     for name, _ in members:
         if name in names:
             raise DuplicateField(f"The member {name} stands in the body twice.", field=name)
         names.add(name)
-
-
-_DISTINCT = json.JSONDecoder(object_pairs_hook=_distinct)
 
 
 def _invalid(complaint: str) -> InvalidRequest:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -11,7 +10,6 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap, HTTPScope, Receive, Send
 
-from paybell.clock import rfc3339
 from paybell.errors import (
     InvalidRequest,
     InvalidToken,
@@ -37,6 +35,7 @@ _HTTP: Mapping[int, type[Refused]] = {
 }
 _MISSING = re.compile(r"Missing required \w+ parameter '([\w-]+)'")
 _SNAKE = re.compile("_([a-z])")
+CHINESE = "zh"
 _CLIENT_GONE = "client disconnected prematurely"
 
 
@@ -65,11 +64,7 @@ class ErrorHandlers:
         await response.to_asgi_response(app=None, request=request)(scope, receive, send)
 
     def _paybell_error(self, request: Request[Any, Any, Any], error: PaybellError) -> Response[bytes]:
-        if isinstance(error, Misconfigured):  # while we serve: the operator reads the log, the caller waits
-            log.error("request_failed", **_where(request), code=error.code, detail=str(error))
-            error = Unavailable()
-        elif not isinstance(error, Refused | Unavailable):
-            return self._bug(request, error)
+        error = told(request, error)
         headers = {}
         if isinstance(error, Unavailable):
             headers["Retry-After"] = str(error.retry_after_seconds)
@@ -93,29 +88,38 @@ class ErrorHandlers:
         return self._problem(request, kind(), headers)
 
     def _bug(self, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        log.error("request_failed", **_where(request), **with_traceback(error))
-        return self._problem(request, PaybellError())
+        return self._problem(request, told(request, error))
 
     def _problem(
         self, request: Request[Any, Any, Any], error: PaybellError, headers: Mapping[str, str] | None = None
     ) -> Response[bytes]:
-        chinese = preferred(request.headers.get("accept-language", ""), ("en", "zh")) == "zh"
-        document = self._types.document(type(error), self._chinese(error) if chinese else error.message)
-        document |= {name: _plain(value) for name, value in error.extensions.items()}
+        language = language_of(request)
         return Response(
-            msgspec.json.encode(document),
+            msgspec.json.encode(self._types.problem(error, chinese=language == CHINESE)),
             status_code=self._types[type(error)].status,
             media_type=PROBLEM_JSON,
             headers={
-                "Content-Language": "zh" if chinese else "en",
+                "Content-Language": language,
                 "Vary": "Accept-Language",
                 **(headers or {}),
             },
         )
 
-    def _chinese(self, error: PaybellError) -> str:
-        sentence, field = self._types[type(error)].chinese, error.extensions.get("field")
-        return f"{sentence}（{field}）" if field else sentence
+
+def told(request: Request[Any, Any, Any], error: Exception) -> PaybellError:
+    """Return what the caller is told of an error; what only the operator or we can mend is logged."""
+    if isinstance(error, Refused | Unavailable):
+        return error
+    if isinstance(error, Misconfigured):  # while we serve: the operator reads the log, the caller waits
+        log.error("request_failed", **_where(request), code=error.code, detail=str(error))
+        return Unavailable()
+    log.error("request_failed", **_where(request), **with_traceback(error))
+    return PaybellError()
+
+
+def language_of(request: Request[Any, Any, Any]) -> str:
+    """Return the language that the caller would rather have sentences in, ``en`` or ``zh``."""
+    return preferred(request.headers.get("accept-language", ""), ("en", CHINESE))
 
 
 async def cut_off(scope: HTTPScope, receive: Receive, send: Send) -> None:
@@ -141,7 +145,3 @@ def _where(request: Request[Any, Any, Any]) -> dict[str, str]:
     """Return what leads from a log line to the request: its path, and its trace's id if it has one."""
     trace_id = trace_id_of(request.headers.get("traceparent", ""))
     return {"path": request.url.path} | ({"trace_id": trace_id} if trace_id else {})
-
-
-def _plain(value: object) -> object:
-    return rfc3339(value) if isinstance(value, datetime) else value

@@ -53,10 +53,10 @@ class MethodNotAllowed(Refused):
 
 
 class BodyTooLarge(Refused):
-    """No body of ours comes near 64 KiB."""
+    """No body of ours comes near 64 KiB; one that names many things may have 512 KiB."""
 
     code = "body_too_large"
-    detail = "The body is larger than 64 KiB."
+    detail = "The body is larger than 64 KiB; 512 KiB where it holds many pay orders."
 
 
 class TooManyStreams(Refused):

@@ -78,7 +78,7 @@ PROBLEMS = ProblemTypes(
         PayOrderClosed: ProblemType(409, "交易已支付或关闭"),
         AttemptNotFinal: ProblemType(409, "该交易有一笔支付正在确认中，请稍后再试"),
         IdempotencyKeyInUse: ProblemType(409, "相同 Idempotency-Key 的请求正在处理，请稍后重试"),
-        BodyTooLarge: ProblemType(413, "请求体超过 64 KiB"),
+        BodyTooLarge: ProblemType(413, "请求体超过 64 KiB（批量申请支付单为 512 KiB）"),
         RequestTooLong: ProblemType(414, "请求行超过 8 KiB"),
         UnsupportedMediaType: ProblemType(415, "请以 application/json 发送请求体"),
         IdempotencyKeyReused: ProblemType(422, "该 Idempotency-Key 已用于其他请求，请更换"),

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 
+from paybell.clock import rfc3339
 from paybell.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
@@ -109,6 +111,15 @@ class ProblemTypes:
             "detail": detail or kind.detail,
         }
 
+    def problem(self, error: PaybellError, *, chinese: bool) -> dict[str, object]:
+        """Return the problem document of one error, in English or Chinese."""
+        document = self.document(type(error), self._chinese(error) if chinese else error.message)
+        return document | {name: _plain(value) for name, value in error.extensions.items()}
+
+    def _chinese(self, error: PaybellError) -> str:
+        sentence, field = self[type(error)].chinese, error.extensions.get("field")
+        return f"{sentence}（{field}）" if field else sentence
+
     def refusals(self, *kinds: type[PaybellError]) -> dict[int, ResponseSpec]:
         """Return OpenAPI's description of what a route may refuse with, by status."""
         by_status: dict[int, list[type[PaybellError]]] = {}
@@ -126,3 +137,7 @@ class ProblemTypes:
             )
             for status, group in by_status.items()
         }
+
+
+def _plain(value: object) -> object:
+    return rfc3339(value) if isinstance(value, datetime) else value

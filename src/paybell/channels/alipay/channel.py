@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from paybell.channels.alipay import messages
+from paybell.channels.alipay.gateway import AlipayGateway
 from paybell.channels.alipay.messages import FEN_MAX, Merchant, Reply
-from paybell.channels.alipay.signing import verified_notice
 from paybell.channels.channel import (
     Charge,
     Closed,
@@ -31,14 +31,9 @@ from paybell.channels.channel import (
     Unknown,
     Waiting,
 )
-from paybell.channels.crypto import PrivateKey, PublicKey
-from paybell.channels.http import ChannelHttp
-from paybell.channels.keyring import Keyring
 from paybell.channels.strict_json import Malformed
-from paybell.clock import Clock
 
 _TRADE = "alipay.trade."
-_FORM = {"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"}
 _NOT_FOUND = {"ACQ.TRADE_NOT_EXIST"}
 # The gateway has turned the call away before anything was done.
 _NOT_EXECUTED = {"20001", "40001", "40002", "40006"}
@@ -75,37 +70,21 @@ class AlipayChannel:
 
     kind = Kind.WINDOW
 
-    def __init__(
-        self,
-        name: str,
-        merchant: Merchant,
-        http: ChannelHttp,
-        clock: Clock,
-        *,
-        app_keys: Keyring[PrivateKey],
-        alipay_keys: Keyring[PublicKey],
-        schedule: tuple[float, ...],
-        page: bool,
-    ) -> None:
+    def __init__(self, name: str, gateway: AlipayGateway, *, schedule: tuple[float, ...], page: bool) -> None:
         """Take what it needs.
 
         Args:
             name: as in URLs and rows.
-            merchant: who we are.
-            http: makes the calls.
-            clock: of our timestamps.
-            app_keys: ours; the newest signs.
-            alipay_keys: Alipay's; each verifies.
+            gateway: where it is called, and who we are there.
             schedule: seconds between queries.
             page: a link to Alipay's page instead of a QR code.
         """
         self.name = name
         self.schedule = schedule
         self.offer = Offer(frozenset({"CNY"}), 1, FEN_MAX, timedelta(minutes=1))
-        self.merchant = _identity(merchant, merchant.app_id, merchant.seller_id)
-        self.keyrings = (app_keys, alipay_keys)
-        self._we, self._http, self._clock = merchant, http, clock
-        self._app_keys, self._alipay_keys, self._page = app_keys, alipay_keys, page
+        self._we, self._gateway, self._page = gateway.merchant, gateway, page
+        self.merchant = _identity(self._we, self._we.app_id, self._we.seller_id)
+        self.keyrings = gateway.keyrings
 
     async def open(self, charge: Charge) -> OpenSaid:
         """Open a window: make a QR code, or sign a link."""
@@ -113,8 +92,7 @@ class AlipayChannel:
             charge.attempt_id, charge.amount, charge.subject, charge.expires_at, self._we.seller_id
         )
         if self._page:
-            we = messages.returning(self._we, charge.notify_url, charge.return_url)
-            link = messages.page_link(content, we, self._app_keys.newest, self._clock.now())
+            link = self._gateway.page_link(content, charge.notify_url, charge.return_url)
             return Opened(redirect_url=link)
         reply = await self._call("precreate", content, charge.notify_url)
         if not isinstance(reply, Reply):
@@ -197,7 +175,7 @@ class AlipayChannel:
             NoticeRefused: not signed by Alipay, or it lacks what every notice has.
         """
         try:
-            fields = verified_notice(notice.body, [key for _, key in self._alipay_keys.all])
+            fields = self._gateway.verified_notice(notice.body)
             if fields is None:
                 raise NoticeRefused
             number = fields["out_trade_no"]
@@ -237,20 +215,7 @@ class AlipayChannel:
     async def _call(
         self, what: str, content: Mapping[str, str], notify_url: str = ""
     ) -> Reply | Unknown | NotSent:
-        """Call the gateway; what it has not signed is not known."""
-        method = _TRADE + what
-        we = messages.returning(self._we, notify_url, "")
-        body = messages.request_body(method, content, we, self._app_keys.newest, self._clock.now())
-        answer = await self._http.send("POST", self._we.gateway, headers=_FORM, body=body)
-        if isinstance(answer, Unknown | NotSent):
-            return answer
-        if answer.status != 200:  # noqa: PLR2004 - also for errors of business
-            return Unknown(f"HTTP {answer.status}")
-        try:
-            reply = messages.read_reply(method, answer.body, [key for _, key in self._alipay_keys.all])
-        except Malformed as error:
-            return Unknown(str(error))
-        return reply if reply.signed else Unknown(f"not signed: {reply.why}"[:80])
+        return await self._gateway.call(_TRADE + what, content, notify_url)
 
 
 def _identity(merchant: Merchant, app_id: str, seller_id: str) -> str:

@@ -61,6 +61,7 @@ class Reply(msgspec.Struct, frozen=True):
     refund_status: str = ""
     out_request_no: str = ""
     send_pay_date: str = ""
+    bill_download_url: str = ""
 
     @property
     def why(self) -> str:

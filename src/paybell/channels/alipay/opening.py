@@ -1,12 +1,14 @@
 """Alipay's channels out of its settings."""
 
 from paybell.channels.alipay.channel import AlipayChannel
+from paybell.channels.alipay.gateway import AlipayGateway
 from paybell.channels.alipay.messages import Merchant
 from paybell.channels.alipay.settings import AlipaySettings
 from paybell.channels.crypto import PrivateKey, PublicKey
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring
 from paybell.clock import Clock
+from paybell.errors import Misconfigured
 
 QR, PAGE = "alipay", "alipay_page"
 
@@ -25,16 +27,25 @@ def alipay_page(settings: AlipaySettings, http: ChannelHttp, clock: Clock) -> Al
     return _channel(PAGE, settings, http, clock)
 
 
-def _channel(name: str, settings: AlipaySettings, http: ChannelHttp, clock: Clock) -> AlipayChannel | None:
+def alipay_gateway(settings: AlipaySettings, http: ChannelHttp, clock: Clock) -> AlipayGateway:
+    """Return the application at the gateway.
+
+    Raises:
+        Misconfigured: as `alipay_qr`, or Alipay is not set up.
+    """
     if not settings.alipay_app_id:
-        return None
-    return AlipayChannel(
-        name,
+        raise Misconfigured("Set PAYBELL_ALIPAY_APP_ID and its keys.")
+    return AlipayGateway(
         Merchant(settings.alipay_app_id, settings.alipay_seller_id, settings.alipay_url),
         http,
         clock,
         app_keys=Keyring("PAYBELL_ALIPAY_PRIVATE_KEYS", settings.alipay_private_keys, PrivateKey),
         alipay_keys=Keyring("PAYBELL_ALIPAY_PUBLIC_KEYS", settings.alipay_public_keys, PublicKey),
-        schedule=settings.windows,
-        page=name == PAGE,
     )
+
+
+def _channel(name: str, settings: AlipaySettings, http: ChannelHttp, clock: Clock) -> AlipayChannel | None:
+    if not settings.alipay_app_id:
+        return None
+    gateway = alipay_gateway(settings, http, clock)
+    return AlipayChannel(name, gateway, schedule=settings.windows, page=name == PAGE)

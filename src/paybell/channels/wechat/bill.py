@@ -23,7 +23,7 @@ def read_bill(content: bytes, sha1: str = "") -> Mapping[Key, Entry]:
 
     Args:
         content: as downloaded, packed or not.
-        sha1: what the API said the unpacked text comes to; empty: it was not asked.
+        sha1: what the API said the unpacked text comes to; empty: the bill is a file of somebody's.
 
     Raises:
         BadBill: it is none, its rows do not come to its totals, or its text to the hash.

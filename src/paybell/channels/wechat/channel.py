@@ -1,9 +1,7 @@
 """WeChat Pay as a channel: a QR code to scan."""
 
-import secrets
 from collections.abc import Mapping
 from datetime import timedelta
-from http import HTTPStatus
 from typing import Any
 
 from paybell.channels.channel import (
@@ -16,7 +14,6 @@ from paybell.channels.channel import (
     Notice,
     NoticeAnswer,
     NoticeRefused,
-    NotSent,
     Offer,
     Opened,
     OpenSaid,
@@ -31,17 +28,15 @@ from paybell.channels.channel import (
     Unknown,
     Waiting,
 )
-from paybell.channels.crypto import AesKey, PrivateKey, PublicKey
-from paybell.channels.http import ChannelHttp
+from paybell.channels.crypto import AesKey
 from paybell.channels.keyring import Keyring
-from paybell.channels.strict_json import Malformed, convert, read_object
+from paybell.channels.strict_json import Malformed, convert
 from paybell.channels.wechat import messages
-from paybell.channels.wechat.messages import Fault, Merchant, Refund, Transaction
-from paybell.channels.wechat.signing import authorization, fault_of
-from paybell.clock import Clock
+from paybell.channels.wechat.api import WechatApi
+from paybell.channels.wechat.messages import Fault, Refund, Transaction
+from paybell.channels.wechat.signing import fault_of
 
 _FEN_MAX = 10_000_000_000
-_PUBLIC_KEY_ID = "PUB_KEY_ID_"
 _NATIVE = "/v3/pay/transactions/native"
 # Codes without underscores (`Fault.name`).
 _OPEN_REFUSED = {
@@ -67,12 +62,8 @@ class WechatChannel:
     def __init__(
         self,
         name: str,
-        merchant: Merchant,
-        http: ChannelHttp,
-        clock: Clock,
+        api: WechatApi,
         *,
-        own_keys: Keyring[PrivateKey],
-        wechat_keys: Keyring[PublicKey],
         aes_keys: Keyring[AesKey],
         schedule: tuple[float, ...],
         shortest: timedelta = timedelta(minutes=2),
@@ -81,21 +72,16 @@ class WechatChannel:
 
         Args:
             name: as in URLs and rows.
-            merchant: who we are.
-            http: makes the calls.
-            clock: of our timestamps, and of how old a signature may be.
-            own_keys: the merchant's, each under the serial of its certificate; the newest signs.
-            wechat_keys: WeChat's, certificates or public keys with their ids; each verifies.
+            api: where it is called, and who we are there.
             aes_keys: APIv3 keys; each decrypts.
             schedule: seconds between queries.
             shortest: WeChat takes no deadline that is nearer than a minute.
         """
         self.name, self.schedule = name, schedule
         self.offer = Offer(frozenset({"CNY"}), 1, _FEN_MAX, shortest)
-        self.merchant = f"{merchant.mchid}/{merchant.appid}"
-        self.keyrings = (own_keys, wechat_keys, aes_keys)
-        self._we, self._http, self._clock = merchant, http, clock
-        self._own_keys, self._wechat_keys, self._aes_keys = own_keys, wechat_keys, aes_keys
+        self._we, self._api, self._aes_keys = api.merchant, api, aes_keys
+        self.merchant = f"{self._we.mchid}/{self._we.appid}"
+        self.keyrings = (api.own_keys, api.wechat_keys, aes_keys)
 
     async def open(self, charge: Charge) -> OpenSaid:
         """Make a QR code; the same number with the same parameters gives it again."""
@@ -107,7 +93,7 @@ class WechatChannel:
             expires_at=charge.expires_at,
             notify_url=charge.notify_url,
         )
-        answer = await self._call("POST", _NATIVE, body)
+        answer = await self._api.call("POST", _NATIVE, body)
         if isinstance(answer, Fault):
             return await self._why_not_opened(answer, charge)
         if not isinstance(answer, dict):
@@ -128,7 +114,7 @@ class WechatChannel:
 
     async def query(self, charge: Charge) -> QuerySaid:
         """Ask for the payment."""
-        answer = await self._call("GET", messages.trade_target(charge.attempt_id, self._we.mchid))
+        answer = await self._api.call("GET", messages.trade_target(charge.attempt_id, self._we.mchid))
         if isinstance(answer, Fault):
             return NotFound() if answer.name in _NOT_FOUND else Unknown(answer.code)
         if not isinstance(answer, dict):
@@ -144,7 +130,7 @@ class WechatChannel:
     async def close(self, charge: Charge) -> CloseSaid:
         """Close the window; its deadline alone does not."""
         body = messages.close_body(self._we)
-        answer = await self._call("POST", messages.trade_target(charge.attempt_id, close=True), body)
+        answer = await self._api.call("POST", messages.trade_target(charge.attempt_id, close=True), body)
         if isinstance(answer, dict):
             return Closed()
         if not isinstance(answer, Fault):
@@ -163,7 +149,7 @@ class WechatChannel:
         body = messages.refund_body(
             back.charge.attempt_id, back.refund_id, back.amount, back.charge.amount, back.charge.notify_url
         )
-        answer = await self._call("POST", messages.refund_target(), body)
+        answer = await self._api.call("POST", messages.refund_target(), body)
         if isinstance(answer, dict):
             return _refund_state(answer, back)
         if isinstance(answer, Fault):
@@ -176,7 +162,7 @@ class WechatChannel:
 
     async def query_refund(self, back: Return) -> RefundSaid:
         """Ask for a refund."""
-        answer = await self._call("GET", messages.refund_target(back.refund_id))
+        answer = await self._api.call("GET", messages.refund_target(back.refund_id))
         if isinstance(answer, dict):
             return _refund_state(answer, back)
         if isinstance(answer, Fault):
@@ -189,7 +175,7 @@ class WechatChannel:
         Raises:
             NoticeRefused: not signed by WeChat now, not encrypted with our key, or a probe.
         """
-        if fault := fault_of(notice.headers, notice.body, self._wechat_keys.all, notice.received_at):
+        if fault := fault_of(notice.headers, notice.body, self._api.wechat_keys.all, notice.received_at):
             raise NoticeRefused(reason=fault)
         try:
             envelope = messages.read_notice(notice.body)
@@ -211,64 +197,6 @@ class WechatChannel:
         if taken:
             return NoticeAnswer(204)
         return NoticeAnswer(500, b'{"code":"FAIL","message":"try again"}', "application/json")
-
-    async def _call(
-        self, method: str, target: str, body: bytes = b""
-    ) -> dict[str, Any] | Fault | Unknown | NotSent:
-        """Call; return a verified object (empty for 204), a verified error, or what is not known."""
-        headers = self._headers(method, target, body)
-        answer = await self._http.send(method, self._we.base_url + target, headers=headers, body=body or None)
-        if isinstance(answer, Unknown | NotSent):
-            return answer
-        if fault := fault_of(answer.headers, answer.body, self._wechat_keys.all, self._clock.now()):
-            return Unknown(f"HTTP {answer.status} {_code(answer.body)}, {fault}")
-        try:
-            return _content(answer.status, answer.body)
-        except Malformed as error:
-            return Unknown(str(error))
-
-    def _headers(self, method: str, target: str, body: bytes) -> Mapping[str, str]:
-        serial, key = self._own_keys.all[0]
-        headers = {
-            "Accept": "application/json",
-            "User-Agent": "paybell",
-            "Authorization": authorization(
-                method,
-                target,
-                body,
-                mchid=self._we.mchid,
-                serial=serial,
-                key=key,
-                now=self._clock.now(),
-                nonce=secrets.token_hex(16),
-            ),
-        }
-        if body:
-            headers["Content-Type"] = "application/json"
-        # With public keys the channel signs by the one that is named here.
-        ids = [name for name, _ in self._wechat_keys.all if name.startswith(_PUBLIC_KEY_ID)]
-        return headers | ({"Wechatpay-Serial": ids[0]} if ids else {})
-
-
-def _code(body: bytes) -> str:
-    """Return an error's code for people; nobody vouches for it."""
-    try:
-        return convert(read_object(body), Fault).code[:40]
-    except Malformed:
-        return ""
-
-
-def _content(status: int, body: bytes) -> dict[str, Any] | Fault | Unknown:
-    """Read what was verified; only errors of the caller's side are certain."""
-    if status == HTTPStatus.NO_CONTENT:
-        return {}
-    content = read_object(body)
-    if status == HTTPStatus.OK:
-        return content
-    fault = convert(content, Fault)
-    client_error = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    certain = client_error and status != HTTPStatus.TOO_MANY_REQUESTS
-    return fault if certain else Unknown(f"HTTP {status} {fault.code}"[:80])
 
 
 def _state(transaction: Transaction) -> Paid | Waiting | Closed | Unknown:

@@ -1,0 +1,62 @@
+"""A typed client of the payment service Paybell; `PaybellClient` is where to begin."""
+
+from paybell_client.client import PaybellClient
+from paybell_client.errors import (
+    AlreadyPaid,
+    IdempotencyKeyReused,
+    InsufficientBalance,
+    InsufficientScope,
+    NotAuthenticated,
+    NotConfirmed,
+    NotFound,
+    NotSigned,
+    NotTheirs,
+    OrderCancelled,
+    PaybellClientError,
+    PayOrderClosed,
+    PayPasswordLocked,
+    Problem,
+    RefundExceedsPayment,
+    TermsDiffer,
+    Unavailable,
+    Unreadable,
+    WalletExists,
+    WrongPayPassword,
+)
+from paybell_client.events import SIGNATURE_HEADER, EventKeys, PayOrderData, PayOrderEvent
+from paybell_client.model import Attempt, Order, PayOrder, Refund, Wallet
+from paybell_client.transport import Token
+
+__all__ = [
+    "SIGNATURE_HEADER",
+    "AlreadyPaid",
+    "Attempt",
+    "EventKeys",
+    "IdempotencyKeyReused",
+    "InsufficientBalance",
+    "InsufficientScope",
+    "NotAuthenticated",
+    "NotConfirmed",
+    "NotFound",
+    "NotSigned",
+    "NotTheirs",
+    "Order",
+    "OrderCancelled",
+    "PayOrder",
+    "PayOrderClosed",
+    "PayOrderData",
+    "PayOrderEvent",
+    "PayPasswordLocked",
+    "PaybellClient",
+    "PaybellClientError",
+    "Problem",
+    "Refund",
+    "RefundExceedsPayment",
+    "TermsDiffer",
+    "Token",
+    "Unavailable",
+    "Unreadable",
+    "Wallet",
+    "WalletExists",
+    "WrongPayPassword",
+]
