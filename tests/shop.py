@@ -27,6 +27,7 @@ from paybell.messaging.outbox import Publication
 from paybell.messaging.signatures import EventKeys, PaidOrder
 from paybell.messaging.wire import Wire
 from paybell.parts import Parts
+from paybell.pay.batch_routes import batch_routes
 from paybell.pay.list_routes import list_routes
 from paybell.pay.problems import PROBLEMS
 from paybell.pay.refund_routes import refund_routes
@@ -144,6 +145,7 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
     tokens = Tokens.from_settings(settings, clock)
     routers = [
         pay_order_routes(side.pay, 7200, own_balances=True),
+        batch_routes(side.pay, 7200),
         *list_routes(side.pay, pay_database, clock),
         refund_routes(side.refunds),
         wallet_routes(side.wallets, "1"),

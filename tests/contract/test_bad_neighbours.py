@@ -124,8 +124,7 @@ async def test_linking_orders_and_marking_them_paid_never_deadlock(
         await asyncio.gather(*(here.trade.create(Purchase(n, "7", 100, "CNY", "茶"), "") for n in numbers))
 
     async def link(chosen: Sequence[int]) -> None:
-        async with trade_database.transaction() as tx:
-            await store.link(tx, [(number, number) for number in chosen])
+        await store.link(trade_database, [(number, number) for number in chosen])
 
     async def mark(chosen: Sequence[int]) -> None:
         async with trade_database.transaction() as tx:

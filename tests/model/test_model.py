@@ -230,10 +230,9 @@ class Machine(RuleBasedStateMachine):
         ]
 
         async def create() -> list[tuple[PayOrder, bool]]:
-            async with self.world.trade.transaction() as tx:
-                await trade_store.insert(
-                    tx, [Purchase(one.number, one.wallet.user_id, one.amount, "CNY", "") for one in made]
-                )
+            purchases = [Purchase(one.number, one.wallet.user_id, one.amount, "CNY", "") for one in made]
+            now = self._now()
+            await trade_store.insert(self.world.trade, purchases, now, now + timedelta(days=365))
             return await asyncio.gather(*(self.world.side.pay.apply(self._application(one)) for one in made))
 
         for one, (order, created) in zip(made, self._do(create(), len(made)), strict=True):

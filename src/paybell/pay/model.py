@@ -152,6 +152,11 @@ class Application:
     subject: str
     ttl_seconds: int
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """What there is one pay order for: merchant and business order number."""
+        return self.merchant_id, self.biz_order_no
+
     def agrees_with(self, order: PayOrder) -> bool:
         """Say whether the order there is, is the order asked for."""
         return (self.payer_id, self.amount, self.currency) == (order.payer_id, order.amount, order.currency)

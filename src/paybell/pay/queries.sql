@@ -1,20 +1,32 @@
 -- name: insert_pay_orders
--- New pay orders with their deadlines, in an order that cannot deadlock; one that exists is left as it is.
-WITH inserted AS (
+-- New pay orders with their deadlines, in an order that cannot deadlock, and those there are already. Neither: one
+-- that somebody else inserts meanwhile, and those of a merchant without an account in the currency.
+WITH wanted AS MATERIALIZED (
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[],
+                         $8::int[])
+        AS wanted (id, merchant_id, biz_order_no, payer_id, amount, currency, subject, ttl_seconds)
+), inserted AS (
     INSERT INTO pay_orders (id, merchant_id, biz_order_no, payer_id, payee_account, amount, currency,
                             subject, status, version, created_at, expires_at)
-    SELECT wanted.id, wanted.merchant_id, wanted.biz_order_no, wanted.payer_id, wanted.payee_account,
-           wanted.amount, wanted.currency, wanted.subject, 1, 1, $10::timestamptz,
-           $10::timestamptz + make_interval(secs => wanted.ttl_seconds)
-    FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[],
-                $7::text[], $8::text[], $9::int[])
-        AS wanted (id, merchant_id, biz_order_no, payer_id, payee_account, amount, currency, subject,
-                   ttl_seconds)
+    SELECT wanted.id, wanted.merchant_id, wanted.biz_order_no, wanted.payer_id, accounts.id,
+           wanted.amount, wanted.currency, wanted.subject, 1, 1, $9::timestamptz,
+           $9::timestamptz + make_interval(secs => wanted.ttl_seconds)
+    FROM wanted
+    JOIN accounts ON accounts.kind = 'merchant' AND accounts.owner_id = wanted.merchant_id
+                 AND accounts.currency = wanted.currency
     ORDER BY wanted.biz_order_no, wanted.merchant_id
     ON CONFLICT ON CONSTRAINT one_pay_order_per_biz_order DO NOTHING
-    RETURNING id, expires_at
+    RETURNING *
+), planned AS (
+    INSERT INTO pay_order_deadlines (due_at, pay_order_id) SELECT expires_at, id FROM inserted
 )
-INSERT INTO pay_order_deadlines (due_at, pay_order_id) SELECT expires_at, id FROM inserted;
+SELECT *, NULL AS channel, true AS fresh FROM inserted
+UNION ALL
+SELECT pay_orders.*, CASE WHEN pay_orders.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END AS channel,
+       false AS fresh
+FROM (SELECT DISTINCT biz_order_no, merchant_id FROM wanted) AS wanted
+JOIN pay_orders USING (biz_order_no, merchant_id);
 
 -- name: take_due_deadlines
 -- Deadlines that have passed, oldest first, with their pay orders locked; several closers share them, and

@@ -20,6 +20,9 @@ from paybell.tokens import Principal
 from paybell.wallet import ledger
 from paybell.wallet.pay_password import Pepper
 
+# A merchant's first application opens its account; one that meets its own twin has waited for that.
+_APPLY_TRIES = 3
+
 
 class PayService:
     """Applies for, pays, closes and reads pay orders."""
@@ -113,19 +116,25 @@ class PayService:
     async def _apply(
         self, applications: Sequence[Application]
     ) -> Sequence[tuple[PayOrder, bool] | Exception]:
-        async with self._database.transaction() as tx:
-            merchants = {(application.merchant_id, application.currency) for application in applications}
-            accounts = await ledger.system_accounts(tx, "merchant", merchants)
-            with_accounts = [(a, accounts[a.merchant_id, a.currency]) for a in applications]
-            fresh = await store.insert(tx, with_accounts, self._ids)
-            keys = {(application.merchant_id, application.biz_order_no) for application in applications}
-            orders = await store.find_by_biz_order_nos(tx, keys)
+        now = self._database.now
+        orders, fresh = await store.insert(self._database, applications, self._ids, now)
+        for _ in range(_APPLY_TRIES):
+            missing = [one for one in applications if one.key not in orders]
+            if not missing:
+                break
+            async with self._database.transaction() as tx:
+                await ledger.system_accounts(
+                    tx, "merchant", {(one.merchant_id, one.currency) for one in missing}
+                )
+            found, more = await store.insert(self._database, missing, self._ids, now)
+            orders |= found
+            fresh |= more
         answers: list[tuple[PayOrder, bool] | Exception] = []
         for application in applications:
-            order = orders[application.merchant_id, application.biz_order_no]
+            order = orders[application.key]
             created = order.id in fresh
             fresh -= {order.id}
-            answers.append(application.answer(order, tx.now) or (order, created))
+            answers.append(application.answer(order, now) or (order, created))
         return answers
 
     async def close(self, pay_order_id: int, principal: Principal, traceparent: str) -> PayOrder:

@@ -1,6 +1,7 @@
 """Pay orders in the database: rows end here."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from paybell.errors import AttemptNotFinal, Busy
 from paybell.ids import Ids
@@ -21,24 +22,28 @@ def pay_order(row: Record) -> PayOrder:
 
 
 async def insert(
-    tx: Transaction, applications: Sequence[tuple[Application, int]], ids: Ids
-) -> frozenset[int]:
-    """Insert pay orders given with their payee accounts; return the ids that were tried."""
-    new_ids = [ids.next() for _ in applications]
-    await tx.execute(
+    database: Database, applications: Sequence[Application], ids: Ids, now: datetime
+) -> tuple[dict[tuple[str, int], PayOrder], set[int]]:
+    """Insert pay orders where there are none.
+
+    Returns:
+        The pay orders by merchant id and business order number, and the ids of the new ones. One is missing
+        where its merchant has no account in its currency, or somebody else was inserting it.
+    """
+    rows = await database.write(
         _SQL["insert_pay_orders"],
-        new_ids,
-        [a.merchant_id for a, _ in applications],
-        [a.biz_order_no for a, _ in applications],
-        [a.payer_id for a, _ in applications],
-        [payee_account for _, payee_account in applications],
-        [a.amount for a, _ in applications],
-        [a.currency for a, _ in applications],
-        [a.subject for a, _ in applications],
-        [a.ttl_seconds for a, _ in applications],
-        tx.now,
+        [ids.next() for _ in applications],
+        [application.merchant_id for application in applications],
+        [application.biz_order_no for application in applications],
+        [application.payer_id for application in applications],
+        [application.amount for application in applications],
+        [application.currency for application in applications],
+        [application.subject for application in applications],
+        [application.ttl_seconds for application in applications],
+        now,
     )
-    return frozenset(new_ids)
+    orders = {(row["merchant_id"], row["biz_order_no"]): pay_order(row) for row in rows}
+    return orders, {row["id"] for row in rows if row["fresh"]}
 
 
 async def find_by_biz_order_nos(

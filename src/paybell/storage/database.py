@@ -5,8 +5,8 @@ and never commits.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
@@ -143,6 +143,11 @@ class Database:
             finally:
                 await _roll_back(block)
 
+    @property
+    def now(self) -> datetime:
+        """The time of a statement that is run by itself, as its transaction would have it."""
+        return self._clock.now()
+
     async def fetch(self, query: Query, *arguments: object) -> Sequence[Record]:
         """Run one query by itself and return all rows."""
         async with self._connection() as connection:
@@ -154,6 +159,16 @@ class Database:
         async with self._connection() as connection:
             with translated():
                 return await connection.fetchrow(query, *arguments)
+
+    async def write(self, query: Query, *arguments: object) -> Sequence[Record]:
+        """Run one statement that is a transaction by itself; return its rows.
+
+        Raises:
+            DatabaseUnavailable: no connection. OutcomeUnknown: it was lost before the answer.
+        """
+        async with self._connection() as connection:
+            with _committing(connection):
+                return await connection.fetch(query, *arguments)
 
     async def until_free(self, work: Callable[[], Awaitable[Done]]) -> Done:
         """Do something again while a row it needs is in other hands; no session of ours waits with it.
@@ -217,6 +232,12 @@ class Database:
 
 
 async def _commit(connection: Connection, block: "asyncpg.transaction.Transaction") -> None:
+    with _committing(connection):
+        await block.commit()
+
+
+@contextmanager
+def _committing(connection: Connection) -> Iterator[None]:
     cut_short: list[asyncpg.PostgresLogMessage] = []
 
     def note(_: object, message: asyncpg.PostgresLogMessage) -> None:
@@ -227,7 +248,7 @@ async def _commit(connection: Connection, block: "asyncpg.transaction.Transactio
     connection.add_log_listener(note)
     try:
         with translated():
-            await block.commit()
+            yield
     except Outage as error:
         if is_gone(error):
             raise OutcomeUnknown from error.__cause__

@@ -1,11 +1,19 @@
 -- name: insert_orders
-INSERT INTO orders (id, buyer_id, total_fee, currency, subject, status, created_at)
-SELECT wanted.id, wanted.buyer_id, wanted.total_fee, wanted.currency, wanted.subject, 'UNPAID', $6
-FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[])
-    AS wanted (id, buyer_id, total_fee, currency, subject)
-ORDER BY wanted.id
-ON CONFLICT (id) DO NOTHING
-RETURNING id;
+-- New orders with their first checks, and those there are already; one that somebody else inserts meanwhile is neither.
+WITH inserted AS (
+    INSERT INTO orders (id, buyer_id, total_fee, currency, subject, status, created_at)
+    SELECT wanted.id, wanted.buyer_id, wanted.total_fee, wanted.currency, wanted.subject, 'UNPAID', $6
+    FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[])
+        AS wanted (id, buyer_id, total_fee, currency, subject)
+    ORDER BY wanted.id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING *
+), planned AS (
+    INSERT INTO order_checks (order_id, due_at) SELECT id, $7 FROM inserted
+)
+SELECT *, true AS fresh FROM inserted
+UNION ALL
+SELECT *, false AS fresh FROM orders WHERE id = ANY($1::bigint[]);
 
 -- name: find_orders
 SELECT * FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id;
@@ -44,9 +52,6 @@ RETURNING order_id;
 -- name: drop_owed_refunds
 DELETE FROM owed_refunds WHERE order_id = ANY($1::bigint[]);
 
--- name: insert_checks
-INSERT INTO order_checks (order_id, due_at) SELECT unnest($1::bigint[]), $2;
-
 -- name: take_due_checks
 -- Those that are due, and nobody else's until their lease is over.
 UPDATE order_checks
@@ -77,7 +82,8 @@ WITH locked AS MATERIALIZED (
 UPDATE orders
 SET pay_order_id = linked.pay_order_id
 FROM unnest($1::bigint[], $2::bigint[]) AS linked (id, pay_order_id) JOIN locked USING (id)
-WHERE orders.id = linked.id AND orders.pay_order_id IS NULL;
+WHERE orders.id = linked.id AND orders.pay_order_id IS NULL
+RETURNING orders.*;
 
 -- name: mark_paid
 -- Guarded by status: a message that comes again, or late, revives nothing. Locked in id order.

@@ -53,10 +53,9 @@ class TradeService:
         return await bisect(self._insert, purchases, is_no_outage)
 
     async def _insert(self, purchases: Sequence[Purchase]) -> Sequence[tuple[Order, bool] | Exception]:
-        async with self._database.transaction() as tx:
-            fresh = await store.insert(tx, purchases)
-            await store.insert_checks(tx, list(fresh), tx.now + timedelta(seconds=CHECK_SECONDS[0]))
-            orders = await store.find(tx, [purchase.order_id for purchase in purchases])
+        now = self._database.now
+        check_at = now + timedelta(seconds=CHECK_SECONDS[0])
+        orders, fresh = await store.insert(self._database, purchases, now, check_at)
         answers: list[tuple[Order, bool] | Exception] = []
         for purchase in purchases:
             order = orders[purchase.order_id]
@@ -71,9 +70,7 @@ class TradeService:
         return await bisect(self._link, links, is_no_outage)
 
     async def _link(self, links: Sequence[tuple[Order, int]]) -> Sequence[Order]:
-        async with self._database.transaction() as tx:
-            await store.link(tx, [(order.id, pay_order_id) for order, pay_order_id in links])
-            orders = await store.find(tx, [order.id for order, _ in links])
+        orders = await store.link(self._database, [(order.id, pay_order_id) for order, pay_order_id in links])
         return [orders[order.id] for order, _ in links]
 
     async def read(self, order_id: int, principal: Principal) -> Order:

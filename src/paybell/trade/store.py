@@ -15,18 +15,32 @@ def order(row: Record) -> Order:
     return Order(**values | {"status": OrderStatus(values["status"])})
 
 
-async def insert(tx: Transaction, purchases: Sequence[Purchase]) -> set[int]:
-    """Insert unpaid orders; return the ids of those that are new."""
-    rows = await tx.fetch(
+async def insert(
+    database: Database, purchases: Sequence[Purchase], now: datetime, check_at: datetime
+) -> tuple[dict[int, Order], set[int]]:
+    """Insert unpaid orders, and when to ask about them first; return all of these, and the new ones' ids."""
+    rows = await database.write(
         _SQL["insert_orders"],
         [purchase.order_id for purchase in purchases],
         [purchase.buyer_id for purchase in purchases],
         [purchase.total_fee for purchase in purchases],
         [purchase.currency for purchase in purchases],
         [purchase.subject for purchase in purchases],
-        tx.now,
+        now,
+        check_at,
     )
-    return {row["id"] for row in rows}
+    orders = {row["id"]: order(row) for row in rows}
+    return await _complete(database, orders, [one.order_id for one in purchases]), {
+        row["id"] for row in rows if row["fresh"]
+    }
+
+
+async def _complete(
+    database: Database, orders: dict[int, Order], wanted: Collection[int]
+) -> dict[int, Order]:
+    """Add those that the statement did not see or change: they were committed while it ran, or before."""
+    missing = [number for number in wanted if number not in orders]
+    return orders | await find(database, missing) if missing else orders
 
 
 async def find(source: Transaction | Database, order_ids: Sequence[int]) -> dict[int, Order]:
@@ -78,11 +92,6 @@ async def drop_owed_refunds(tx: Transaction, order_ids: Sequence[int]) -> None:
     await tx.execute(_SQL["drop_owed_refunds"], order_ids)
 
 
-async def insert_checks(tx: Transaction, order_ids: Sequence[int], due_at: datetime) -> None:
-    """Plan the first question about new orders."""
-    await tx.execute(_SQL["insert_checks"], order_ids, due_at)
-
-
 async def take_due_checks(tx: Transaction, lease_seconds: float, limit: int) -> dict[int, int]:
     """Take checks that are due; return how often pay has answered about each order."""
     rows = await tx.fetch(_SQL["take_due_checks"], tx.now, lease_seconds, limit)
@@ -102,9 +111,11 @@ async def drop_checks(tx: Transaction, order_ids: Sequence[int]) -> None:
         await tx.execute(_SQL["drop_checks"], order_ids)
 
 
-async def link(tx: Transaction, links: Sequence[tuple[int, int]]) -> None:
-    """Write the pay orders of these (order id, pay order id) pairs."""
-    await tx.execute(_SQL["link_pay_orders"], [order for order, _ in links], [pay for _, pay in links])
+async def link(database: Database, links: Sequence[tuple[int, int]]) -> dict[int, Order]:
+    """Write the pay orders of these (order id, pay order id) pairs; return the orders by id."""
+    numbers = [number for number, _ in links]
+    rows = await database.write(_SQL["link_pay_orders"], numbers, [pay_order for _, pay_order in links])
+    return await _complete(database, {row["id"]: order(row) for row in rows}, numbers)
 
 
 async def mark_paid(tx: Transaction, order_ids: Sequence[int]) -> set[int]:
