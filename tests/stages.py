@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from typing import ClassVar
 
 from aiohttp import web
@@ -105,6 +106,10 @@ class Stage:
         """Return our side, signing with this key."""
         raise NotImplementedError
 
+    def settings(self, folder: Path) -> dict[str, str]:
+        """Return the variables that lead a process to the other side, with keys in files of a folder."""
+        raise NotImplementedError
+
     def charge(self, amount: int = 1177) -> Charge:
         """Return an attempt that was never made before."""
         return Charge(
@@ -184,6 +189,17 @@ class AlipayStage(Stage):
             page=page,
         )
 
+    def settings(self, folder: Path) -> dict[str, str]:
+        """Return them."""
+        ours, theirs = key_files(folder)
+        return {
+            "PAYBELL_ALIPAY_APP_ID": APP_ID,
+            "PAYBELL_ALIPAY_PRIVATE_KEYS": ours,
+            "PAYBELL_ALIPAY_PUBLIC_KEYS": theirs,
+            "PAYBELL_ALIPAY_URL": f"{self.url}/gateway.do",
+            "PAYBELL_NOTIFY_URL": "http://127.0.0.1:1",
+        }
+
 
 class WechatStage(Stage):
     """QR codes of WeChat Pay, with a public key and a certificate of theirs."""
@@ -223,6 +239,19 @@ class WechatStage(Stage):
             schedule=WINDOW_SCHEDULE,
         )
 
+    def settings(self, folder: Path) -> dict[str, str]:
+        """Return them."""
+        ours, theirs = key_files(folder)
+        return {
+            "PAYBELL_WECHAT_MCHID": MCHID,
+            "PAYBELL_WECHAT_APPID": APPID,
+            "PAYBELL_WECHAT_PRIVATE_KEYS": f"{SERIAL}={ours}",
+            "PAYBELL_WECHAT_PUBLIC_KEYS": f"{PUBLIC_KEY_ID}={theirs}",
+            "PAYBELL_WECHAT_API_V3_KEYS": API_V3_KEY,
+            "PAYBELL_WECHAT_URL": self.url,
+            "PAYBELL_NOTIFY_URL": "http://127.0.0.1:1",
+        }
+
 
 class StripeStage(Stage):
     """Cards by Stripe's Checkout."""
@@ -249,6 +278,25 @@ class StripeStage(Stage):
             secrets=Keyring("PAYBELL_STRIPE_WEBHOOK_SECRETS", WEBHOOK_SECRETS[0], Secret),
             schedule=WINDOW_SCHEDULE,
         )
+
+    def settings(self, folder: Path) -> dict[str, str]:
+        """Return them."""
+        del folder
+        return {
+            "PAYBELL_STRIPE_ACCOUNT": "acct_1",
+            "PAYBELL_STRIPE_API_KEYS": API_KEY,
+            "PAYBELL_STRIPE_WEBHOOK_SECRETS": WEBHOOK_SECRETS[0],
+            "PAYBELL_STRIPE_URL": self.url,
+            "PAYBELL_NOTIFY_URL": "http://127.0.0.1:1",
+        }
+
+
+def key_files(folder: Path) -> tuple[str, str]:
+    """Write our private key and their public one; return both as settings name them."""
+    ours, theirs = folder / "ours.pem", folder / "theirs.pem"
+    ours.write_text(key_pair(OUR_KEY).private)
+    theirs.write_text(key_pair(THEIR_KEY).public)
+    return f"file:{ours}", f"file:{theirs}"
 
 
 STAGES: tuple[type[Stage], ...] = (AlipayStage, WechatStage, StripeStage)

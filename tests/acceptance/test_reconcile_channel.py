@@ -2,25 +2,13 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from elsewhere import opened_shop
-from rsa_keys import key_pair
+from reconciling import reconcile
 from stages import (
-    API_KEY,
-    API_V3_KEY,
-    APP_ID,
-    APPID,
-    MCHID,
-    OUR_KEY,
-    PUBLIC_KEY_ID,
-    SERIAL,
-    THEIR_KEY,
     AlipayStage,
     Stage,
     StripeStage,
@@ -33,26 +21,6 @@ from paybell.testing import FrozenClock
 
 NOON = datetime(2026, 1, 31, 4, tzinfo=UTC)
 DAY = NOON.astimezone(BEIJING).date().isoformat()
-
-
-def reconcile(url: str, name: str, bill: Path | None, *arguments: str, **more: str) -> tuple[int, str]:
-    file = [] if bill is None else ["--file", str(bill)]
-    command = [sys.executable, "-m", "paybell", "reconcile", "--channel", name, *file, "--json"]
-    done = subprocess.run(  # noqa: S603 - our own command
-        [*command, *arguments],
-        env={
-            **os.environ,
-            **more,
-            "PAYBELL_DATABASE_URL": url,
-            "PAYBELL_TRADE_DATABASE_URL": url,
-            "PAYBELL_JWT_SECRET": "x" * 32,
-            "PAYBELL_PIN_PEPPER": "x" * 32,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout or done.stderr
 
 
 @pytest.mark.parametrize("kind", [AlipayStage, WechatStage])
@@ -108,30 +76,6 @@ async def test_a_bill_is_matched_to_the_last_row_and_each_difference_is_named(
         assert "--since 2026-01-31" in reconcile(pay_url, kind.name, bill)[1]
 
 
-def keys_of(stage: Stage, folder: Path) -> dict[str, str]:
-    """Return the settings that lead to a stage's simulator."""
-    ours, theirs = folder / "ours.pem", folder / "theirs.pem"
-    ours.write_text(key_pair(OUR_KEY).private)
-    theirs.write_text(key_pair(THEIR_KEY).public)
-    if isinstance(stage, AlipayStage):
-        return {
-            "PAYBELL_ALIPAY_APP_ID": APP_ID,
-            "PAYBELL_ALIPAY_PRIVATE_KEYS": f"file:{ours}",
-            "PAYBELL_ALIPAY_PUBLIC_KEYS": f"file:{theirs}",
-            "PAYBELL_ALIPAY_URL": f"{stage.url}/gateway.do",
-            "PAYBELL_NOTIFY_URL": "http://127.0.0.1:1",
-        }
-    return {
-        "PAYBELL_WECHAT_MCHID": MCHID,
-        "PAYBELL_WECHAT_APPID": APPID,
-        "PAYBELL_WECHAT_PRIVATE_KEYS": f"{SERIAL}=file:{ours}",
-        "PAYBELL_WECHAT_PUBLIC_KEYS": f"{PUBLIC_KEY_ID}=file:{theirs}",
-        "PAYBELL_WECHAT_API_V3_KEYS": API_V3_KEY,
-        "PAYBELL_WECHAT_URL": stage.url,
-        "PAYBELL_NOTIFY_URL": "http://127.0.0.1:1",
-    }
-
-
 @pytest.mark.parametrize("kind", [AlipayStage, WechatStage])
 async def test_a_channel_is_asked_for_its_bills_of_all_days_and_they_are_matched(
     kind: type[Stage], pay_url: str, tmp_path: Path
@@ -144,7 +88,7 @@ async def test_a_channel_is_asked_for_its_bills_of_all_days_and_they_are_matched
         kind(clock).running() as stage,
         opened_shop(pay_url, [stage.channel], clock=clock, notify_url=stage.notify_url) as shop,
     ):
-        keys = keys_of(stage, tmp_path)
+        keys = stage.settings(tmp_path)
         attempts = [
             await shop.open(await shop.order(number, 100, ttl_seconds=7200), stage.name) for number in (1, 2)
         ]
@@ -192,7 +136,7 @@ async def test_money_that_the_ledger_alone_has_or_lacks_is_said(pay_url: str, tm
         ]
 
 
-async def test_stripes_report_is_asked_for_and_matched(pay_url: str) -> None:
+async def test_stripes_report_is_asked_for_and_matched(pay_url: str, tmp_path: Path) -> None:
     clock = FrozenClock(NOON)
     async with (
         StripeStage(clock).running() as stage,
@@ -214,11 +158,7 @@ async def test_stripes_report_is_asked_for_and_matched(pay_url: str) -> None:
             None,
             "--since",
             DAY,
-            PAYBELL_STRIPE_ACCOUNT="acct_1",
-            PAYBELL_STRIPE_API_KEYS=API_KEY,
-            PAYBELL_STRIPE_WEBHOOK_SECRETS="whsec_new",
-            PAYBELL_STRIPE_URL=stage.url,
-            PAYBELL_NOTIFY_URL="http://127.0.0.1:1",
+            **stage.settings(tmp_path),
         )
 
     assert code == 1, text

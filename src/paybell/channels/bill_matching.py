@@ -87,6 +87,14 @@ def _sums(bill: Mapping[Key, Entry], cleared: Sequence[Record]) -> Sequence[Sum]
     ]
 
 
+async def begun_within(
+    database: Database, channels: Sequence[str], start: datetime, end: datetime
+) -> Sequence[tuple[Key, Entry]]:
+    """Return all attempts and refunds that began in a time, whatever became of them."""
+    async with database.snapshot() as tx:
+        return list(map(_entry, await tx.fetch(_SQL["begun_within"], channels, start, end)))
+
+
 def _numbers(bill: Iterable[Key], kind: str) -> Sequence[int]:
     """Return the numbers that may be ours; others are of another system at the same channel."""
     return [int(key.number) for key in bill if key.kind == kind and _OURS.fullmatch(key.number)]

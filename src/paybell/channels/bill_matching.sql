@@ -17,6 +17,14 @@ FROM channel_refunds JOIN attempts ON attempts.id = attempt_id
 WHERE channel = ANY($1::text[]) AND channel_refunds.state = 'SUCCEEDED'
   AND channel_refunds.created_at >= $2 AND channel_refunds.changed_at < $3;
 
+-- name: begun_within
+SELECT 'payment' AS kind, id, amount, currency, coalesce(transaction_id, '') AS transaction_id
+FROM attempts WHERE channel = ANY($1::text[]) AND created_at >= $2 AND created_at < $3
+UNION ALL
+SELECT 'refund', channel_refunds.id, channel_refunds.amount, currency, ''
+FROM channel_refunds JOIN attempts ON attempts.id = attempt_id
+WHERE channel = ANY($1::text[]) AND channel_refunds.created_at >= $2 AND channel_refunds.created_at < $3;
+
 -- name: cleared
 -- What the channels' clearing accounts moved in a time, currency by currency, towards us positive; and of it what has
 -- nothing to do with these payments and refunds, without what they have moved at another time. What no attempt and

@@ -11,9 +11,23 @@ from paybell.channels.stripe.opening import stripe_cards
 from paybell.channels.wallet import RemoteWallet
 from paybell.channels.wechat.opening import wechat_qr
 from paybell.clock import Clock
+from paybell.errors import Misconfigured
 
 # Makes a channel of the settings; None where they do not ask for it.
 Opener = Callable[[ChannelSettings, ChannelHttp, Clock], Channel | None]
+
+
+def contract_wallet(settings: ChannelSettings, http: ChannelHttp) -> RemoteWallet:
+    """Return the user service that can be asked about each id.
+
+    Raises:
+        Misconfigured: there is none, or it is one without ids.
+    """
+    if not settings.wallet_url or settings.wallet_kind == "legacy":
+        raise Misconfigured(
+            "Set PAYBELL_WALLET_URL to a wallet by the contract; a legacy one cannot be asked."
+        )
+    return RemoteWallet(http, settings.wallet_url, settings.wallet_token, settings.calls)
 
 
 def remote_wallet(settings: ChannelSettings, http: ChannelHttp, clock: Clock) -> Channel | None:
@@ -23,7 +37,7 @@ def remote_wallet(settings: ChannelSettings, http: ChannelHttp, clock: Clock) ->
         return None
     if settings.wallet_kind == "legacy":
         return LegacyWallet(http, settings.wallet_url, settings.wallet_refusal)
-    return RemoteWallet(http, settings.wallet_url, settings.wallet_token, settings.calls)
+    return contract_wallet(settings, http)
 
 
 # Every channel there is; those that are set up are opened.

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from paybell.channels.attempt import CALL_SCHEDULE
+from paybell.channels.bills import Entry
 from paybell.channels.channel import (
     Charge,
     Closed,
@@ -31,6 +32,7 @@ from paybell.channels.channel import (
     Return,
     Unknown,
 )
+from paybell.channels.errors import ChannelUnavailable
 from paybell.channels.http import Answer, ChannelHttp
 
 # In a setup with a remote wallet this is what "balance" means.
@@ -112,6 +114,18 @@ class RemoteWallet:
         """Ask what has become of a credit."""
         return _of_credit(await self._ask("GET", f"/wallet/credits/{back.refund_id}"))
 
+    async def debited(self, number: str) -> Entry | None:
+        """Return what the wallet has taken under a number of ours, None if nothing.
+
+        Raises:
+            ChannelUnavailable: it does not say.
+        """
+        return _entry(await self._ask("GET", f"/wallet/debits/{number}"))
+
+    async def credited(self, number: str) -> Entry | None:
+        """Return what it has given back under a number of ours; as `debited`."""
+        return _entry(await self._ask("GET", f"/wallet/credits/{number}"))
+
     def read_notice(self, notice: Notice) -> Heard:
         """Refuse: a wallet sends none."""
         raise NoticeRefused
@@ -141,6 +155,14 @@ def _paid(said: _State) -> Paid | Unknown:
     if not said.transaction_id:
         return Unknown("DONE without a transactionId")
     return Paid(said.amount, said.currency, said.transaction_id, RemoteWallet.merchant)
+
+
+def _entry(said: _State | Unknown | NotSent) -> Entry | None:
+    if not isinstance(said, _State):
+        raise ChannelUnavailable(
+            f"The wallet does not say all that it did ({said.reason}); try again shortly."
+        )
+    return Entry(said.amount, said.currency, said.transaction_id) if said.state == "DONE" else None
 
 
 def _of_debit(said: _State | Unknown | NotSent) -> Paid | Refused | Closed | NotFound | Unknown | NotSent:

@@ -58,8 +58,9 @@ async def reconcile(
             pay orders or the merchant's order numbers (payment), ids of refunds (refund), a top-up's
             `reference` or its Idempotency-Key (top_up).
         channel: ask this channel for its own bill of a day (--since 2026-01-31: a day in Beijing, for stripe
-            in UTC), or take it from a file: Alipay's ZIP, or WeChat Pay's text, packed or not. Each row is
-            matched with what we entered, and all together with the channel's clearing account.
+            and balance, the remote wallet, in UTC), or take it from a file: Alipay's ZIP, or WeChat Pay's
+            text, packed or not. Each row is matched with what we entered, and all together with the
+            channel's clearing account.
         kind: what all lines of the file are; without it what its column `kind` says, as in our own CSV
             statements, and payments when it has none.
         since: where the file's period begins: a day, or a time such as 2026-01-31T12:00:00Z. Without a period

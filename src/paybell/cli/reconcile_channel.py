@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from paybell.channels.bill_matching import Matched, Sum, match_bill
-from paybell.channels.bill_sources import BILL_SOURCES, BillChannel
+from paybell.channels.bill_sources import BILL_SOURCES, Asking, BillChannel
 from paybell.channels.bills import Difference, Entry, Key
 from paybell.channels.downloads import BILL_BYTES_MAX
 from paybell.channels.http import ChannelHttp
@@ -35,17 +35,17 @@ async def match_channel(
     """
     settings, source = read_settings(), BILL_SOURCES[channel]
     start, end = _days(since, until, source.zone)
-    if path is None:
-        async with ChannelHttp.open() as http:
-            bill = await source.ask(settings, http, clock, start, end)
-    elif source.read is None:
-        raise InvalidRequest("Stripe is asked for its balance transactions; leave --file out.")
-    else:
-        bill = source.read(_content(path))
+    if path is not None and source.read is None:
+        raise InvalidRequest(f"There are no files of {channel}, it is asked; leave --file out.")
     async with (
         prepared(settings, clock, ["pay"]) as urls,
         Database.open(urls["pay"], clock, connections=2, limits=READING) as database,
+        ChannelHttp.open() as http,
     ):
+        if path is not None and source.read is not None:
+            bill = source.read(_content(path))
+        else:
+            bill = await source.ask(Asking(settings, http, clock, database, start, end))
         matched = await match_bill(database, source.channels, bill, start, end)
     if json:
         print_json(_summary(channel, matched))
