@@ -122,24 +122,31 @@ def commands_page() -> str:
 
 def errors_page() -> str:
     """Return every code a request can be refused with."""
+    return _errors(
+        "# Errors",
+        "[中文](zh/errors.md)",
+        "Problem documents (RFC 9457) with these codes; [api.md](api.md) says what to make of them. Generated from the\ntables beside the routes (`problems.py`).",
+        "| Status | Code | English | Chinese |",
+    )
+
+
+def chinese_errors_page() -> str:
+    """Return the same for readers of Chinese."""
+    return _errors(
+        "# 错误码",
+        "[English](../errors.md)",
+        "错误以 RFC 9457 的形式返回，`code` 稳定不变，程序应以它为准；语言由请求头 `Accept-Language` 决定。如何处理见 [api.md](../api.md)。由路由旁的表（`problems.py`）生成。",
+        "| 状态码 | 错误码 | 英文 | 中文 |",
+    )
+
+
+def _errors(*head: str) -> str:
     types = asyncio.run(_parts()).problems
     kinds = sorted(types, key=lambda kind: (types[kind].status, kind.code))
     rows = [
         f"| {types[kind].status} | `{kind.code}` | {kind.detail} | {types[kind].chinese} |" for kind in kinds
     ]
-    return "\n".join(
-        [
-            "# Errors",
-            "",
-            "Problem documents (RFC 9457) with these codes; [api.md](api.md) says what to make of them. Generated from the",
-            "tables beside the routes (`problems.py`).",
-            "",
-            "| Status | Code | English | Chinese |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
+    return "\n\n".join(head) + "\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
 
 
 def metrics_page() -> str:
@@ -229,6 +236,7 @@ PAGES = {
     "pay-order-states.md": states_page,
     "commands.md": commands_page,
     "errors.md": errors_page,
+    "zh/errors.md": chinese_errors_page,
     "metrics.md": metrics_page,
     "http.md": http_page,
     "asyncapi.json": asyncapi_page,
