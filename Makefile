@@ -14,7 +14,7 @@ CASES ?= 0
 TEST_PROCESSES ?= $(if $(PAYBELL_TEST_AMQP_URL),0,3)
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help demo serve replay test check torture fuzz bench docs format lock clean
+.PHONY: help demo serve replay test check torture fuzz bench docs screenshots format lock clean
 
 help: ## Say what there is
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ docs: .venv/node ## Build the documentation into site/, to be opened from the di
 	@cp node_modules/mermaid/dist/mermaid.min.js docs/vendor/mermaid.js
 	@cp node_modules/iframe-worker/shim/index.js docs/vendor/iframe-worker.js
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict && echo "The documentation is in site/index.html."
+
+screenshots: .venv/dev ## Take README's pictures of the pages anew
+	@SCREENSHOTS=take $(BIN)/pytest tests/acceptance/test_screenshots.py -n 0
 
 format: .venv/dev ## Format the code, write generated pages, repair what can be repaired
 	@$(BIN)/python docs/generate.py && $(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/biome check --write
