@@ -89,6 +89,7 @@ async def _load(
         pay=stack.pay.port,
         trade=stack.trade.port,
         secret=stack.secret,
+        sandbox=stack.channels.url,
         journal=str(stack.home / "load.journal"),
         seed=seed,
         concurrency=concurrency,
@@ -160,7 +161,8 @@ async def torture(
                 await stack.heal()
                 await stack.ready()
                 trouble = await _stop_load(load)
-            async with checker(stack.postgres.urls, clock) as judge:
+            await stack.channels.pay_what_is_open()
+            async with checker(stack.postgres.urls, clock, stack.channels.books) as judge:
                 report.say("Waiting for quiet.")
                 await judge.quiet()
                 await asyncio.sleep(1.1)  # the last duplicates are counted

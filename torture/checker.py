@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from paybell.channels.standing import standing
+from paybell.cli.demo_books import Books, Judged, judged
 from paybell.clock import Clock
 from paybell.messaging.events import PAY_SUCCESS
 from paybell.pay.status import PayStatus
@@ -15,12 +17,17 @@ from paybell.verification.ledger_check import trial_balance
 from torture.client import TRY_AGAIN, Entry, read_journals
 
 _SQL = load_queries(__package__)
+BooksOfChannels = Callable[[], Awaitable[Mapping[str, Books]]]
 _POLL_SECONDS = 0.2
 # Everything is whole again; what does not move for this long is stuck. Retries wait 5 s, then 30 s.
 _STALL_SECONDS = 45.0
 _OK = frozenset(("ok",))
 _CLOSED = frozenset(("ok", "pay_order_closed"))
 _ENDED = frozenset(("ok", "already_paid"))
+# A channel may refuse a window, and another one's buyer may have been faster.
+_TRIED = frozenset(("ok", "channel_refused", "already_paid", "pay_order_closed"))
+# 409: it is paid or closed there, or its time is over.
+_SCANNED = frozenset(("ok", "http_409", "http_404"))
 _LOCKED = "pay_password_locked"
 # What may be answered to each request of a scenario, beside "try again"; anything else is wrong.
 _ANSWERS: Mapping[str, Mapping[str, frozenset[str]]] = {
@@ -34,6 +41,16 @@ _ANSWERS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "cancelled": {"pay": _CLOSED, "cancel": _OK},
     "raced": {"pay": _CLOSED, "close": _ENDED, "cancel": _ENDED},
     "expiring": {"pay": _CLOSED, "apply": _CLOSED, "create": _CLOSED | {"order_cancelled"}},
+    "channel": {"attempt": _TRIED, "scan": _SCANNED},
+    "channel_twice": {"attempt": _TRIED, "scan": _SCANNED},
+    "channel_or_balance": {"attempt": _TRIED, "scan": _SCANNED, "pay": _OK},
+    "channel_closed": {"attempt": _TRIED, "scan": _SCANNED, "close": _ENDED | {"attempt_not_final"}},
+    "channel_expiring": {
+        "attempt": _TRIED | {"channel_not_offered"},
+        "scan": _SCANNED,
+        "apply": _CLOSED,
+        "create": _CLOSED | {"order_cancelled"},
+    },
     "": {"open": _OK | {"wallet_exists"}, "top_up": _OK},
 }
 # These promise that nothing was changed.
@@ -45,11 +62,13 @@ class Verdict:
     """What was found, a sentence for each fault of the system.
 
     ``asked``: orders that know of their payment because the order service asked, their event being destroyed.
+    ``back_by_itself``: payments by channels that came twice or late and went back.
     """
 
     payments: int = 0
     events: int = 0
     asked: int = 0
+    back_by_itself: int = 0
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -74,8 +93,9 @@ class _Story:
 class Checker:
     """One run's books."""
 
-    def __init__(self, pay: Database, trade: Database, clock: Clock) -> None:
+    def __init__(self, pay: Database, trade: Database, clock: Clock, books: BooksOfChannels) -> None:
         """Use `checker`."""
+        self._books = books
         self._pay = pay
         self._trade = trade
         self._clock = clock
@@ -90,11 +110,13 @@ class Checker:
             self._looked_at = self._clock.now()
             pay = await self._row(self._pay, "unfinished_at_pay", self._looked_at)
             trade = await self._row(self._trade, "unfinished_at_trade")
-            waiting = pay["events"] + pay["postings"] + pay["deadlines"] + trade["retries"]
+            said = await self._of_channels()
+            waiting = pay["events"] + pay["postings"] + pay["deadlines"] + pay["returns"] + trade["retries"]
+            waiting += said.guessed + said.apart
             if not waiting and trade["known"] >= pay["paid"]:
                 return
             now = self._clock.monotonic()
-            if (state := (*pay.values(), *trade.values())) != before:
+            if (state := (*pay.values(), *trade.values(), said)) != before:
                 before, deadline = state, now + _STALL_SECONDS
             if now > deadline:
                 return
@@ -116,6 +138,7 @@ class Checker:
             self._check_story(number, story, pay_orders.get(number), orders.get(number))
         self._check_top_ups(top_ups, await self._pay.fetch(_SQL["top_ups"]))
         await self._check_ledger()
+        await self._check_channels()
         await self._check_rest()
         self.verdict.payments = sum(row["status"] == PayStatus.TRADE_SUCCESS for row in pay_orders.values())
         self.verdict.events = len(inbox)
@@ -174,7 +197,7 @@ class Checker:
         if row is not None and (row["payer_id"], row["amount"]) != (plan.user, plan.amount):
             wrong.append(f"{name}: its pay order has another payer or amount")
         pays = [e for e in story.entries if e.op == "pay" and e.user == plan.user]
-        self._check_pays(name, pays, paid=paid)
+        self._check_pays(name, pays, paid=paid, elsewhere=bool(story.codes("attempt")))
         ended = [op for op in ("close", "cancel") if "ok" in story.codes(op)]
         if ended and (row is None or row["status"] != PayStatus.TRADE_CLOSED):
             wrong.append(f"{name}: {ended[0]} was answered 200, and it is not closed")
@@ -183,14 +206,14 @@ class Checker:
         if "already_paid" in (*story.codes("close"), *story.codes("cancel")) and not paid:
             wrong.append(f"{name}: answered already_paid, and it is not")
 
-    def _check_pays(self, name: str, pays: Sequence[Entry], *, paid: bool) -> None:
+    def _check_pays(self, name: str, pays: Sequence[Entry], *, paid: bool, elsewhere: bool) -> None:
         """The payer's own tries with the right password."""
         successes = {entry.digest for entry in pays if entry.code == "ok"}
         if successes and not paid:
             self.verdict.lost.append(f"{name}: answered 200, and it is not paid")
         if len(successes) > 1:
             self.verdict.wrong.append(f"{name}: answered 200 in {len(successes)} different ways")
-        if paid and not successes and not any(_may_have_paid(entry) for entry in pays):
+        if paid and not successes and not elsewhere and not any(_may_have_paid(entry) for entry in pays):
             codes = sorted({entry.code for entry in pays})
             self.verdict.wrong.append(f"{name}: paid, and its payer was only told {codes}")
 
@@ -226,10 +249,24 @@ class Checker:
             if row["credits"] != row["paid_in"]:
                 wrong.append(f"{name}: credited {row['credits']} by top-ups of {row['paid_in']}")
 
+    async def _of_channels(self) -> Judged:
+        return judged(await standing(self._pay), await self._books())
+
+    async def _check_channels(self) -> None:
+        """Both sides of each channel: final states as its books say, and the same money to the minor unit."""
+        said, verdict = await self._of_channels(), self.verdict
+        verdict.back_by_itself = said.back_by_itself
+        verdict.lost += [f"{said.lost} unpaid orders whose money a channel keeps"] if said.lost else []
+        verdict.doubled += [f"{said.doubled} orders of which channels keep too much"] if said.doubled else []
+        for name, count in (("guessed", said.guessed), ("manual", said.manual), ("apart", said.apart)):
+            verdict.wrong += [f"channels: {name} {count}"] if count else []
+
     async def _check_rest(self) -> None:
         """Nothing pending, nothing held, nothing dead."""
         pay = await self._row(self._pay, "unfinished_at_pay", self._looked_at)
-        left = {name: pay[name] for name in ("events", "leased", "postings", "deadlines") if pay[name]}
+        left = {
+            name: pay[name] for name in ("events", "leased", "postings", "deadlines", "returns") if pay[name]
+        }
         if left:
             self.verdict.wrong.append(f"unfinished at pay: {left}")
         for row in await self._trade.fetch(_SQL["failures"]):
@@ -263,10 +300,10 @@ def _number(event_id: str) -> int:
 
 
 @asynccontextmanager
-async def checker(urls: Mapping[str, str], clock: Clock) -> AsyncIterator[Checker]:
-    """Open one on the databases themselves, without a line between."""
+async def checker(urls: Mapping[str, str], clock: Clock, books: BooksOfChannels) -> AsyncIterator[Checker]:
+    """Open one on the databases and the simulators' books themselves, without a line between."""
     async with (
         Database.open(urls["paybell_pay"], clock, connections=2) as pay,
         Database.open(urls["paybell_trade"], clock, connections=2) as trade,
     ):
-        yield Checker(pay, trade, clock)
+        yield Checker(pay, trade, clock, books)

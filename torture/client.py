@@ -107,6 +107,7 @@ TRY_AGAIN = frozenset(
         "unavailable",
         "not_ready",
         "idempotency_key_in_use",
+        "channel_unavailable",
     )
 )
 
@@ -115,9 +116,17 @@ class Client:
     """The shop and its buyers."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, pay: int, trade: int, secret: str, log: Journal
+        self,
+        session: aiohttp.ClientSession,
+        pay: int,
+        trade: int,
+        secret: str,
+        log: Journal,
+        *,
+        sandbox: str = "",
     ) -> None:
         """Use `client`."""
+        self._sandbox = sandbox
         self._session = session
         self._pay, self._trade = f"http://{LOOPBACK}:{pay}", f"http://{LOOPBACK}:{trade}"
         self._clock = SystemClock()
@@ -160,6 +169,16 @@ class Client:
         """Close the pay order."""
         return await self._ask("close", f"{self._pay}/pay-orders/{pay_order}/close", SHOP, order=order)
 
+    async def attempt(self, order: int, pay_order: str, user: str, channel: str) -> Answer:
+        """Open a window of a channel, or read the one that is open."""
+        url = f"{self._pay}/pay-orders/{pay_order}/attempts"
+        return await self._ask("attempt", url, user, {"channel": channel}, order=order, user=user)
+
+    async def scan(self, order: int, channel: str, number: str) -> Answer:
+        """Pay a window at its channel, as its buyer does there."""
+        url = f"{self._sandbox}/sandbox/{channel}/payments"
+        return await self._ask("scan", url, SHOP, {"number": number}, order=order)
+
     async def cancel(self, order: int, buyer: str) -> Answer:
         """Cancel the order."""
         return await self._ask("cancel", f"{self._trade}/orders/{order}/cancel", buyer, order=order)
@@ -200,6 +219,8 @@ class Client:
 
 
 def _read(status: int, content: bytes) -> Answer:
+    if status == 204:  # noqa: PLR2004
+        return Answer("ok", {})
     try:
         body = msgspec.json.decode(content, type=dict[str, Any])
     except msgspec.MsgspecError:  # a server that has had enough
@@ -211,7 +232,14 @@ def _read(status: int, content: bytes) -> Answer:
 
 @asynccontextmanager
 async def client(
-    pay: int, trade: int, secret: str, journal: Path, *, connections: int, fresh: bool = False
+    pay: int,
+    trade: int,
+    secret: str,
+    journal: Path,
+    *,
+    connections: int,
+    fresh: bool = False,
+    sandbox: str = "",
 ) -> AsyncIterator[Client]:
     """Open one that goes to these ports; ``fresh``: each request on a connection of its own."""
     connector = (
@@ -224,7 +252,7 @@ async def client(
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
     ) as session:
-        yield Client(session, pay, trade, secret, Journal(journal))
+        yield Client(session, pay, trade, secret, Journal(journal), sandbox=sandbox)
 
 
 async def patiently(ask: Callable[[], Awaitable[Answer]], seconds: float) -> Answer:

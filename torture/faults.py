@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from paybell.messaging.events import PAY_DIRECT, PAY_SUCCESS
+from torture.channels import disorder_notices, freeze_channels, kill_channels, strike
 from torture.neighbours import (
     CLOSE_CONNECTIONS,
     deadly_event,
@@ -18,7 +19,7 @@ from torture.proxy import Line
 from torture.stack import LEASE_SECONDS, Part, Stack
 
 # What a fault touches: two that touch different things may happen together.
-Place = Literal["process", "database", "broker", "clients"]
+Place = Literal["process", "database", "broker", "clients", "channels"]
 Act = Callable[[Stack, random.Random], Awaitable[str]]
 
 # Bytes of a request whose answer can be lost: the end of a transaction; Basic.Publish (AMQP 0-9-1
@@ -307,4 +308,9 @@ FAULTS = (
     Fault("forbidden topic", "broker", forbidden_topic),
     Fault("long snapshot", "database", long_snapshot),
     Fault("deadly event", "process", deadly_event),
+    Fault("kill channels", "channels", kill_channels, 2),
+    Fault("freeze channels", "channels", freeze_channels, 2),
+    Fault("lose channel requests", "channels", strike("lose_request"), 2),
+    Fault("lose channel answers", "channels", strike("lose_answer", "fail_after", "truncated"), 2),
+    Fault("disorder notices", "channels", disorder_notices, 2),
 )

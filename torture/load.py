@@ -32,6 +32,9 @@ PATIENCE_SECONDS, IMPATIENT_SHARE = 60.0, 0.2
 # make their orders first. Else all of them would soon wait for the order service whenever it is away.
 PAYERS_SHARE = 0.8
 PREPARED = b"prepared"
+CHANNELS = ("alipay", "wechat", "stripe")
+# So often a buyer asks for a window whose channel has not answered yet.
+_OPENINGS = 3
 
 
 class Options(msgspec.Struct, kw_only=True):
@@ -40,6 +43,7 @@ class Options(msgspec.Struct, kw_only=True):
     pay: int
     trade: int
     secret: str
+    sandbox: str
     journal: str
     seed: int
     concurrency: int
@@ -154,6 +158,58 @@ class Load:
             await asyncio.sleep(self._dice.choice([0.0, 0.5 * seconds, 0.98 * seconds, seconds + 0.2]))
             await self._patiently(partial(self._shop.pay, order, applied.body["payOrderId"], buyer))
 
+    async def _by_channel(self, name: str) -> None:
+        """Open a window and pay it; who opens two may pay both, and one of them comes back."""
+        order, buyer, pay_order = await self._order(name)
+        if not pay_order:
+            return
+        channels = self._dice.sample(CHANNELS, 2 if name == "channel_twice" else 1)
+        windows = [(one, await self._window(order, pay_order, buyer, one)) for one in channels]
+        for channel, number in windows:
+            if number:
+                await self._shop.scan(order, channel, number)
+
+    async def _channel_or_balance(self, name: str) -> None:
+        order, buyer, pay_order = await self._order(name)
+        if pay_order:
+            channel = self._dice.choice(CHANNELS)
+            number = await self._window(order, pay_order, buyer, channel)
+            both = [self._patiently(partial(self._shop.pay, order, pay_order, buyer))]
+            if number:
+                both.append(self._shop.scan(order, channel, number))
+            await asyncio.gather(*both)
+
+    async def _channel_closed(self, name: str) -> None:
+        """Close an order while its window is open and perhaps being paid."""
+        order, buyer, pay_order = await self._order(name)
+        if pay_order:
+            channel = self._dice.choice(CHANNELS)
+            number = await self._window(order, pay_order, buyer, channel)
+            both = [self._patiently(partial(self._shop.close, order, pay_order))]
+            if number and self._dice.random() < 0.5:  # noqa: PLR2004 - half of them
+                both.append(self._shop.scan(order, channel, number))
+            await asyncio.gather(*both)
+
+    async def _channel_expiring(self, name: str) -> None:
+        """Pay a window about when it ends; Alipay's may be so short."""
+        order, buyer, amount = self._plan(name)
+        seconds = self._dice.randint(3, 6)
+        applied = await self._patiently(partial(self._shop.apply, order, buyer, amount, seconds))
+        created = await self._patiently(partial(self._shop.create, order, buyer, amount))
+        if applied.ok and created.ok:
+            number = await self._window(order, applied.body["payOrderId"], buyer, "alipay")
+            await asyncio.sleep(self._dice.choice([0.0, 0.5 * seconds, seconds - 1.6, seconds]))
+            if number:
+                await self._shop.scan(order, "alipay", number)
+
+    async def _window(self, order: int, pay_order: str, buyer: str, channel: str) -> str:
+        """Open a window; return its number at the channel, empty if none came about."""
+        for _ in range(_OPENINGS):
+            answer = await self._patiently(partial(self._shop.attempt, order, pay_order, buyer, channel))
+            if answer.ok and answer.body["state"] == "OPEN":
+                return str(answer.body["attemptId"])
+        return ""
+
     async def _top_up(self, _: str) -> None:
         buyer, amount = self._buyer(), self._dice.randint(1, 1_000)
         top_up = partial(self._shop.top_up, buyer, amount, f"key-{next(self._keys)}")
@@ -172,8 +228,18 @@ class Load:
         "raced": (_raced, 6),
         "expiring": (_expiring, 6),
         "top_up": (_top_up, 6),
+        "channel": (_by_channel, 10),
+        "channel_twice": (_by_channel, 3),
+        "channel_or_balance": (_channel_or_balance, 3),
+        "channel_closed": (_channel_closed, 3),
+        "channel_expiring": (_channel_expiring, 2),
     }
-    _PAYERS: ClassVar[frozenset[str]] = frozenset(("normal", "repeated", "at_once", "foreign", "closed"))
+    _PAYERS: ClassVar[frozenset[str]] = frozenset(
+        (
+            *("normal", "repeated", "at_once", "foreign", "closed"),
+            *("channel", "channel_twice", "channel_or_balance", "channel_closed"),
+        )
+    )
 
     def _plan(self, name: str, buyer: str = "") -> tuple[int, str, int]:
         order, buyer = next(self._orders), buyer or self._buyer()
@@ -214,7 +280,12 @@ async def run(options: Options) -> None:
     dice = random.Random(options.seed)  # noqa: S311 - repeatable on purpose
     loop = asyncio.get_running_loop()
     async with client(
-        options.pay, options.trade, options.secret, Path(options.journal), connections=options.concurrency * 5
+        options.pay,
+        options.trade,
+        options.secret,
+        Path(options.journal),
+        connections=options.concurrency * 5,
+        sandbox=options.sandbox,
     ) as shop:
         load = Load(shop, dice)
         await load.prepare(options.stock, options.concurrency)

@@ -34,6 +34,7 @@ class Line:
         self._flows.set()
         self.delay_seconds = 0.0
         self.bytes_per_second = 0
+        self.refuses = False
         self._loses: bytes = b""
 
     async def connect(self, far: "_End") -> None:
@@ -91,6 +92,11 @@ class Line:
             pair.abort()
         return len(pairs)
 
+    def kill(self) -> None:
+        """Behave as if what stands behind had died: every connection ends, and so does each new one."""
+        self.refuses = True
+        self.cut()
+
     def half_open(self) -> int:
         """Let every connection stand and carry nothing any more, not even its end; new ones work."""
         pairs = [pair for pair in self._pairs if not pair.dead]
@@ -115,6 +121,7 @@ class Line:
         """Carry everything again; what is half-open stays so."""
         self.delay_seconds = 0.0
         self.bytes_per_second = 0
+        self.refuses = False
         self._loses = b""
         self._flows.set()
 
@@ -137,6 +144,9 @@ class _Pair:
             self._opening = asyncio.create_task(self._open())
 
     async def _open(self) -> None:
+        if self._line.refuses:
+            self.abort()
+            return
         try:
             await self._line.connect(self._far)
         except OSError:

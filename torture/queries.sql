@@ -3,11 +3,14 @@
 SELECT pay_orders.id, biz_order_no, payer_id, pay_orders.amount, status,
        count(transfers.id) AS transfers,
        coalesce(sum(transfers.amount), 0)::bigint AS moved,
-       coalesce(bool_and(payer.kind = 'wallet' AND payer.owner_id = pay_orders.payer_id
+       coalesce(bool_and(CASE WHEN elsewhere.channel IS NULL
+                              THEN payer.kind = 'wallet' AND payer.owner_id = pay_orders.payer_id
+                              ELSE payer.kind::text = 'clearing' AND payer.owner_id = elsewhere.channel END
                          AND transfers.credit_account = pay_orders.payee_account), true) AS rightly
 FROM pay_orders
 LEFT JOIN transfers ON transfers.kind = 'payment' AND transfers.reference = pay_orders.id::text
 LEFT JOIN accounts AS payer ON payer.id = transfers.debit_account
+LEFT JOIN pay_order_channels AS elsewhere ON elsewhere.pay_order_id = pay_orders.id
 GROUP BY pay_orders.id;
 
 -- name: foundlings
@@ -27,7 +30,9 @@ SELECT owner_id, debits, credits,
        coalesce(orders.amount, 0)::bigint AS owed, coalesce(top_ups.amount, 0)::bigint AS paid_in
 FROM accounts
 LEFT JOIN (
-    SELECT payer_id, currency, sum(amount) AS amount FROM pay_orders WHERE status = 3 GROUP BY payer_id, currency
+    SELECT payer_id, currency, sum(amount) AS amount FROM pay_orders
+    WHERE status = 3 AND NOT EXISTS (SELECT FROM pay_order_channels WHERE pay_order_id = pay_orders.id)
+    GROUP BY payer_id, currency
 ) AS orders ON orders.payer_id = accounts.owner_id AND orders.currency = accounts.currency
 LEFT JOIN (
     SELECT credit_account, sum(amount) AS amount FROM transfers WHERE kind = 'top_up' GROUP BY credit_account
@@ -39,6 +44,7 @@ WHERE kind = 'wallet';
 SELECT (SELECT count(*) FROM unpublished_events) AS events,
        (SELECT count(*) FROM outbox WHERE lease_token IS NOT NULL) AS leased,
        (SELECT count(*) FROM pending_postings) AS postings,
+       (SELECT count(*) FROM channel_refunds WHERE state = 'PENDING') AS returns,
        (SELECT count(*) FROM pay_order_deadlines WHERE due_at < $1) AS deadlines,
        (SELECT count(*) FROM pay_orders WHERE status = 3) AS paid;
 

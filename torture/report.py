@@ -75,6 +75,7 @@ class Report:
         result = {
             "payments": verdict.payments,
             "events": verdict.events,
+            "backByItself": verdict.back_by_itself,
             "messagesDestroyed": self.destroyed,
             "learntByAsking": verdict.asked,
             "faults": self.faults,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paybell.clock import SystemClock
+from paybell.environment.reading import variable_of
 from paybell.errors import Unavailable
 from paybell.messaging.events import TRADE_QUEUE
 from paybell.serving.databases import SCHEMAS
@@ -19,6 +20,7 @@ from paybell.storage.migrate import migrate
 from paybell.testing.ports import LOOPBACK, free_port
 from paybell.testing.rabbitmq_install import ensure_installed
 from paybell.testing.rabbitmq_node import RabbitmqNode
+from torture.channels import Channels, running_channels
 from torture.postgres import Postgres
 from torture.proxy import Line, line
 
@@ -134,6 +136,7 @@ class Stack:
     parts: dict[str, Part]
     pay: Line
     trade: Line
+    channels: Channels
     deaths: list[str] = field(default_factory=list)
     destroyed: int = 0
     killed: int = 0
@@ -152,7 +155,7 @@ class Stack:
     def lines(self) -> list[Line]:
         """Every line there is."""
         inner = [one for part in self.parts.values() for one in part.lines.values()]
-        return [self.pay, self.trade, *inner]
+        return [self.pay, self.trade, self.channels.line, *inner]
 
     def of(self, kind: str) -> list[Line]:
         """Return the lines to ``database`` or ``broker``."""
@@ -162,6 +165,7 @@ class Stack:
         """Undo every fault there may be."""
         for one in self.lines:
             one.heal()
+        await self.channels.heal()
         await asyncio.to_thread(self.postgres.thaw)
         self.rabbit.resume()
         for part in self.parts.values():
@@ -233,7 +237,8 @@ async def running_stack(home: Path, queue_type: str) -> AsyncIterator[Stack]:
         ports = {role: [free_port() for _ in range(copies)] for role, copies in COPIES.items()}
         pay = await cleanup.enter_async_context(line("pay", *ports["api"]))
         trade = await cleanup.enter_async_context(line("trade", *ports["trade"]))
-        stack = Stack(home, queue_type, secret, postgres, rabbit, {}, pay, trade)
+        channels = await cleanup.enter_async_context(running_channels(home / "channels", pay.port))
+        stack = Stack(home, queue_type, secret, postgres, rabbit, {}, pay, trade, channels)
         for role in COPIES:
             for number, port in enumerate(ports[role], 1):
                 part = await _part(cleanup, stack, f"{role}-{number}", role, port)
@@ -268,6 +273,7 @@ async def _part(cleanup: AsyncExitStack, stack: Stack, name: str, role: str, por
         "PAYBELL_LOG_FORMAT": "json",
         "PAYBELL_QUEUE_TYPE": stack.queue_type,
     }
+    settings |= {variable_of(name): value for name, value in stack.channels.settings.items()}
     outer = {key: value for key, value in os.environ.items() if not key.startswith("PAYBELL_")}
     environment = outer | {key: str(value) for key, value in settings.items()}
     return Part(name, role, port, environment, stack.home / f"{name}.log", lines)

@@ -8,7 +8,12 @@ import pytest
 from elsewhere import Shop, Windows, opened_shop
 from support import connected, seeded
 
+from paybell.channels import store
+from paybell.channels.attempt import Attempt
+from paybell.channels.payments import prepare
+from paybell.channels.recorder import hold
 from paybell.errors import PaybellError
+from paybell.pay import store as pay_orders
 from paybell.pay.model import PayOrder
 from paybell.pay.status import PayStatus
 from paybell.storage import Query
@@ -183,3 +188,26 @@ def table_of(statement: str) -> str:
     """Return the table that a statement changes."""
     words = statement.split()
     return words[2] if words[0] == "DELETE" else words[1]
+
+
+async def test_a_window_that_was_only_prepared_when_its_process_died_is_never_opened(shop: Shop) -> None:
+    """Another channel is chosen: it is given up, and its process, should it live, may not send it."""
+    order = await shop.order(1)
+    prepared = await dies_before_it_is_sent(shop, order)
+
+    await shop.open(order, "others")
+
+    assert await shop.states(order) == ["REFUSED", "OPEN"]
+    async with shop.side.database.transaction() as tx:
+        assert not await store.mark_sent(tx, prepared.id)
+
+
+async def dies_before_it_is_sent(shop: Shop, order: PayOrder) -> Attempt:
+    """Prepare a window and go no further."""
+    async with shop.side.database.transaction() as tx:
+        order = (await pay_orders.lock(tx, [order.id]))[order.id]
+        channel = windows_of(shop)
+        one = prepare(7, order, channel, now=tx.now, expires_at=order.expires_at, traceparent="")
+        await store.insert(tx, one)
+        await hold(tx, order, {}, {one.id: one})
+    return one

@@ -235,3 +235,16 @@ def test_a_reversal_follows_what_the_channel_does_not_know_and_a_close_the_end_o
     assert closes_after(window, Waiting(), payable=True, now=ENDS)
     assert closes_after(window, NotFound(), payable=False, now=NOW)
     assert not closes_after(window, PAID, payable=False, now=OVER)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_is_given_up_before_it_was_sent_is_refused_and_what_was_sent_meanwhile_is_not(
+    kind: Kind,
+) -> None:
+    """Whoever gives it up has read it a moment ago; the process that prepared it may be faster."""
+    given_up = NotSent("it was closed before it was sent")
+    prepared = decided(attempt(kind, AttemptState.PREPARED), Call.ABANDON, given_up).attempt
+    assert (prepared.state, prepared.code) == (AttemptState.REFUSED, "not_sent")
+    for state in LIVE - {AttemptState.PREPARED}:
+        before = attempt(kind, state)
+        assert decided(before, Call.ABANDON, given_up).attempt == before

@@ -83,6 +83,10 @@ class Call(StrEnum):
     OPEN = "open"
     QUERY = "query"
     CLOSE = "close"
+    ABANDON = "abandon"  # none was asked: it is given up before anything was sent
+
+
+_OF_OPENING = frozenset({Call.OPEN, Call.ABANDON})
 
 
 class Effect(StrEnum):
@@ -161,7 +165,7 @@ def decide(
     """
     if isinstance(said, Paid):
         return _paid(attempt, said, payable=payable, now=now)
-    if not attempt.live:
+    if not attempt.live or (call is Call.ABANDON and attempt.state is not AttemptState.PREPARED):
         return Verdict(attempt)
     if never := _never(attempt, call, said, now, margin):
         return Verdict(never)
@@ -176,7 +180,7 @@ def _never(attempt: Attempt, call: Call, said: Said, now: datetime, margin: time
             return _final(attempt, AttemptState.REFUSED, now, code, words)
         case Closed():
             return _final(attempt, AttemptState.CLOSED, now, "closed")
-        case NotSent(reason) if call is Call.OPEN and attempt.state in _UNANSWERED:
+        case NotSent(reason) if call in _OF_OPENING and attempt.state in _UNANSWERED:
             return _final(attempt, AttemptState.REFUSED, now, "not_sent", reason)
         case NotFound() if _is_over(attempt, now, margin):
             return _final(attempt, AttemptState.CLOSED, now, "never_seen")

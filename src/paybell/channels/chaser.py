@@ -45,8 +45,7 @@ class Chaser:
     async def chase(self, attempt: Attempt) -> Attempt:
         """Ask the channel about an attempt, and close it there if that is due; return it as it is then."""
         if attempt.state is AttemptState.PREPARED:
-            not_sent = NotSent("the process that prepared it has ended")
-            return (await self._recorder.record(attempt, Call.OPEN, not_sent))[0]
+            return await self._abandon(attempt, "the process that prepared it has ended")
         order = await pay_orders.find(self._database, attempt.pay_order_id)
         assert order is not None, "an attempt names a pay order"
         charge = charge_of(attempt, order)
@@ -63,13 +62,21 @@ class Chaser:
     async def close(self, attempt: Attempt, charge: Charge) -> Attempt:
         """Have the channel close an attempt, or reverse it; return it as it is then.
 
+        What has not been sent yet never is.
+
         Raises:
             ChannelUnavailable: it was not asked.
         """
+        if attempt.state is AttemptState.PREPARED:
+            return await self._abandon(attempt, "it was closed before it was sent")
         async with self._circuit.call():
             said = await self._channel.close(charge)
             self._circuit.note(said)
         return (await self._recorder.record(attempt, Call.CLOSE, said))[0]
+
+    async def _abandon(self, attempt: Attempt, why: str) -> Attempt:
+        """Give up an attempt that is still prepared; one that was sent meanwhile stays as it is."""
+        return (await self._recorder.record(attempt, Call.ABANDON, NotSent(why)))[0]
 
     async def _ask(self, charge: Charge) -> QuerySaid:
         async with self._circuit.call():
