@@ -10,7 +10,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import asyncpg
 import uvloop
@@ -98,15 +98,27 @@ class Load:
             await self._done.wait()
 
 
+class Sender(Protocol):
+    """What a connection's answers are told."""
+
+    idle: deque["Connection"]
+
+    def answered(self, connection: "Connection", status: int) -> None:
+        """Take an answer; the connection is free again."""
+
+    def lost(self, connection: "Connection") -> None:
+        """Take note that a connection has ended."""
+
+
 class Connection(asyncio.Protocol):
-    """One keep-alive connection with at most one request on its way."""
+    """One keep-alive connection with at most one request on its way; ``answer``: the last, as it came."""
 
     transport: asyncio.Transport
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Sender) -> None:
         """Serve this load."""
         self._load = load
-        self._buffer = b""
+        self._buffer = self.answer = b""
         self.index, self.since = 0, 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -122,7 +134,7 @@ class Connection(asyncio.Protocol):
         if at >= 0:
             length = int(data[at + len(_LENGTH) : data.index(b"\r\n", at)])
             if len(data) >= head + len(_END_OF_HEAD) + length:
-                self._buffer = b""
+                self._buffer, self.answer = b"", data
                 self._load.answered(self, int(data[9:12]))
                 return
         self._buffer = data

@@ -22,6 +22,8 @@ RATES = (
     ("httpAnswered", "paid over HTTP, until the last answer", "payments/s"),
     ("articlePaid", "(c) the article's after, until the last order is paid", "payments/s"),
     ("articleAnswered", "(c) the article's after, until the last answer", "payments/s"),
+    ("purchases", "order created, paid and PAID, all over HTTP", "purchases/s"),
+    ("articlePurchases", "(c) the article's after, the same", "purchases/s"),
     ("relayMessages", "relay, both messages of an event", "messages/s"),
     ("rawPublish", "(e) raw pipelined publish, confirmed", "messages/s"),
     ("listen", "listener: orders marked paid", "orders/s"),
@@ -85,6 +87,16 @@ RATIOS = (
         "httpToPgbench", "paid over HTTP, everything on ÷ pgbench (a)", _ratio("httpPaid", "pgbench"), 0.5, 1
     ),
     Goal("httpToArticle", "the same ÷ the article's after (c)", _ratio("httpPaid", "articlePaid"), 15, 30),
+    Goal(
+        "purchasesToPayments", "whole purchases ÷ payments alone", _ratio("purchases", "httpPaid"), 0.4, 0.6
+    ),
+    Goal(
+        "purchasesToArticle",
+        "whole purchases ÷ the article's after (c), the same",
+        _ratio("purchases", "articlePurchases"),
+        5,
+        10,
+    ),
     Goal("relayToRaw", "relay ÷ raw publish (e)", _ratio("relayMessages", "rawPublish"), 0.6, 0.9),
     Goal("listenerToRaw", "listener ÷ raw consume (e)", _ratio("listen", "rawConsume"), 0.4, 0.7),
     Goal(

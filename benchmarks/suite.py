@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from benchmarks import few, growing, lists, outage, paying, settling, stock
+from benchmarks import buying, few, growing, lists, outage, paying, settling, stock
 from benchmarks.books import BooksWrong
 from benchmarks.paying import Pressure
 from benchmarks.peers import article, article_after, article_before, faststream_outbox, pgbench, raw_amqp
@@ -108,6 +108,12 @@ class Suite:
             ),
             "the article, after": lambda _: self._best_workers(
                 partial(article_after.measure, servers, pressure), "articlePaid"
+            ),
+            "purchases": lambda _: self._best_workers(
+                partial(buying.purchases, servers, pressure), "purchases"
+            ),
+            "the article, purchases": lambda _: self._best_workers(
+                partial(article_after.purchases, servers, pressure), "articlePurchases"
             ),
             "trade healthy, ill, down": lambda _: outage.outage(
                 servers, pressure, settle_micros=self.results.median("settlePythonMicros")

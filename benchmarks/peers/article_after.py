@@ -16,9 +16,10 @@ import uvloop
 from aio_pika.abc import AbstractIncomingMessage
 from fastapi import Depends, FastAPI
 
+from benchmarks.buying import buy
 from benchmarks.paying import Pressure, Site, drive, load_generator
 from benchmarks.peers import article
-from benchmarks.processes import server, together
+from benchmarks.processes import child, server, together
 from benchmarks.servers import Servers
 from paybell.testing.ports import free_port
 
@@ -42,6 +43,21 @@ async def measure(servers: Servers, pressure: Pressure, *, workers: int) -> dict
         await article.check(servers, _NAME, pay, trade, paid=count, marked=count)
         await servers.empty_queue(QUEUE)
     return {"articlePaid": driven.arrived_rate, "articleAnswered": driven.answered_rate}
+
+
+async def purchases(servers: Servers, pressure: Pressure, *, workers: int) -> dict[str, float]:
+    """Create orders over HTTP and pay them until the listener has marked the last one.
+
+    Raises:
+        BooksWrong: something was lost or doubled.
+    """
+    async with servers.fresh(article.PAY) as pay, servers.fresh(article.TRADE) as trade:
+        shoppers, running = child("benchmarks.shoppers"), _running(servers, pay, trade, workers)
+        async with shoppers as buying, running as site:
+            found, count = await buy(buying, site, site, pressure, lambda: 0.0)
+        await article.check(servers, _NAME, pay, trade, paid=count, marked=count)
+        await servers.empty_queue(QUEUE)
+    return {"articlePurchases": found[0]}
 
 
 @asynccontextmanager
@@ -71,14 +87,14 @@ async def _running(servers: Servers, pay: str, trade: str, workers: int) -> Asyn
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Connect to the database and to RabbitMQ."""
-    engine = article.engine("ARTICLE_PAY")
+    engine, trade = article.engine("ARTICLE_PAY"), article.engine("ARTICLE_TRADE")
     connection = await aio_pika.connect_robust(os.environ["ARTICLE_BROKER"])
-    async with article.disposing(engine), connection:
+    async with article.disposing(engine), article.disposing(trade), connection:
         channel = await connection.channel()
         app.state.exchange = await channel.declare_exchange(
             _EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True
         )
-        app.state.sessions = article.sessions(engine)
+        app.state.sessions, app.state.orders = article.sessions(engine), article.sessions(trade)
         yield
 
 
@@ -102,6 +118,14 @@ async def pay(
     except aio_pika.exceptions.AMQPException:
         log.exception("发送支付状态通知失败,订单id:%s", order.biz_order_no)
     return article.view(order)
+
+
+@app.post("/orders", status_code=201)
+async def create(
+    form: article.OrderForm, _: Annotated[str, Depends(article.current_subject)]
+) -> article.OrderView:
+    """Create an order and its pay order."""
+    return await article.create_order(app.state.orders, app.state.sessions, form)
 
 
 async def listen() -> None:
