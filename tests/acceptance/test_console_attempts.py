@@ -98,6 +98,11 @@ async def test_two_people_settle_what_now_says_is_to_be_done(browser: Browser, d
         )
         await page.goto(f"{http.url}/console/payments/{one.pay_order}")
         await expect(page.get_by_role("region", name="Audit")).to_contain_text("confirmed a settlement")
+        tried = page.get_by_role("region", name="Attempts").locator("tbody tr")
+        await expect(tried).to_have_text(re.compile(f"{one.attempt}.*balance.*paid.*by_hand"))
+        await expect(page.locator("[data-step=attempt_made]")).to_contain_text("Tried by balance")
+        await tried.get_by_role("link").click()
+        await expect(page).to_have_url(re.compile(f"/attempts/{one.attempt}$"))
     await http.until_order(one.order, "PAID")
 
 
@@ -138,6 +143,14 @@ async def test_who_may_only_look_is_offered_nothing(browser: Browser, doubt: Ser
         await expect(page.locator("#tools .inline button")).to_have_count(0)
     withdrawing = await doubt.client.post(f"/attempts/{one.attempt}/settlements/withdraw", reader)
     assert withdrawing.refusal == (403, "insufficient_scope")
+
+
+async def test_a_payments_way_has_what_was_tried_at_channels(doubt: Service) -> None:
+    one = await manual(doubt.client)
+    found = (await doubt.client.get(f"/ops/payments/{one.order}", doubt.client.shop)).json
+    tried = [(step["name"], step["channel"]) for step in found["steps"] if step["channel"]]
+    assert tried == [("attempt_made", "balance"), ("attempt_manual", "balance")]
+    assert [(its["id"], its["state"]) for its in found["attempts"]] == [(one.attempt, "MANUAL")]
 
 
 MANY = """

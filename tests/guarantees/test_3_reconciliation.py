@@ -12,7 +12,7 @@ from shop import Shop, shop
 from support import PaySide, codes
 
 from paybell.clock import SystemClock
-from paybell.ids import ID_MINUTE
+from paybell.ids import ID_MAX, ID_MINUTE
 from paybell.messaging.broker import Broker
 from paybell.messaging.events import TRADE_QUEUE, topology
 from paybell.reconciliation.acknowledgements import Acknowledgements
@@ -331,7 +331,8 @@ async def test_an_acknowledged_difference_is_not_counted_until_it_changes(
         assert withdrawn == [2]
         assert found == [0, 1, 2]
         assert [
-            (one.who, one.action, one.selection, one.rows) for one in await list_actions(pay_database, 9)
+            (one.who, one.action, one.selection, one.rows)
+            for one in await list_actions(pay_database, ID_MAX, 9)
         ] == [
             ("dave", "withdraw acknowledgement", "reconcile", 1),
             ("carol", "acknowledge", "sold at the counter", 2),

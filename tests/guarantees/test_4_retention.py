@@ -7,6 +7,7 @@ from notebook import deliveries, notebook
 from support import PaySide, connected
 
 from paybell.errors import Misconfigured
+from paybell.ids import ID_MAX
 from paybell.messaging.failures import Chosen, FailureStore
 from paybell.messaging.tables import listener_rules
 from paybell.pay.tables import retention_rules
@@ -72,7 +73,7 @@ async def test_a_dead_letter_is_removed_only_after_somebody_has_given_it_up(trad
         assert counts == {"retry": 0, "dead": 0}
         assert (all_back, one_back, later) == (0, 1, [2])
         assert [(row["event_id"], row["state"]) for row in await book.kept()] == [("pay.success:3", "retry")]
-        assert [(one.who, one.action, one.rows) for one in await list_actions(book.database, 9)] == [
+        assert [(one.who, one.action, one.rows) for one in await list_actions(book.database, ID_MAX, 9)] == [
             ("carol", "replay", 1),
             ("carol", "acknowledge", 3),
         ]

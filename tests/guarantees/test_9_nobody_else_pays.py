@@ -12,6 +12,7 @@ from shop import Shop, shop, signed
 from support import PASSWORD, PEPPER, PaySide, codes, connected, payment, until, waiting_for_locks
 
 from paybell.errors import InsufficientScope, PaybellError
+from paybell.ids import ID_MAX
 from paybell.messaging.events import SIGNATURE_HEADER
 from paybell.messaging.failures import Chosen
 from paybell.messaging.local import LocalBroker
@@ -325,7 +326,7 @@ async def test_who_reset_or_unlocked_a_password_is_kept(pay_database: Database, 
     await passwords.reset("7", "654321", "carol")
     await passwords.unlock("7", "dave")
 
-    actions = await list_actions(pay_database, 10)
+    actions = await list_actions(pay_database, ID_MAX, 10)
     assert [(one.who, one.action, one.selection, one.rows) for one in actions] == [
         ("dave", "unlock pay password", "user 7", 2),
         ("carol", "reset pay password", "user 7", 2),

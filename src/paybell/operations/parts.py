@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from paybell.messaging.failures import FailureStore
+from paybell.operations.audit import AuditTrail
 from paybell.operations.book_routes import book_routes
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.monitor import PERIOD_SECONDS, Monitor
@@ -47,7 +48,7 @@ async def operations_parts(host: Host) -> Parts:
         Monitor(sampler.take),
         FailureStore(trade),
         Reconciler(pay_books, trade_books, Acknowledgements(pay, settings.merchant_id), host.clock),
-        {"pay": pay, "trade": trade},
+        AuditTrail({"pay": pay, "trade": trade}),
     )
     parts.services.append(desk)
     parts.routers.append(ops_routes(desk, host.streams, settings.merchant_id))

@@ -69,6 +69,10 @@ JOIN accounts AS credit ON credit.id = credit_account
 ORDER BY moved.id
 LIMIT 1000;
 
+-- name: attempts_of
+SELECT id, channel, state, created_at, changed_at, code, detail FROM attempts WHERE pay_order_id = $1
+ORDER BY id LIMIT 1000;
+
 -- name: waiting_events
 SELECT event_id, body FROM (
     SELECT id, event_id, body FROM outbox WHERE subject = $1

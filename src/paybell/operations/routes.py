@@ -2,11 +2,12 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Router, get
+from litestar import Response, Router, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
@@ -14,11 +15,18 @@ from paybell.errors import InsufficientScope, InvalidRequest
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.failure_routes import failure_handlers
 from paybell.operations.problems import PROBLEMS
+from paybell.storage.listing import TABLE_ROWS_MAX
+from paybell.storage.operator_actions import OperatorAction
 from paybell.web.auth import Caller, scope, scopes_of
+from paybell.web.bodies import JSON
+from paybell.web.csv import CSV, csv_head, csv_rows
 from paybell.web.errors import TooManyStreams
 from paybell.web.event_streams import Streams
+from paybell.web.listing import NEXT_HEADER, AlsoCsv
+from paybell.web.negotiation import preferred
 
 PAGE_MAX = 100
+_TABLE_PAGE = 2_000
 
 
 class ActionView(msgspec.Struct, rename="camel"):
@@ -34,9 +42,27 @@ class ActionView(msgspec.Struct, rename="camel"):
 
 
 class Actions(msgspec.Struct):
-    """The last actions, newest first."""
+    """Actions, newest first; ``next`` is sent as ``after``, null on the last page."""
 
     actions: list[ActionView]
+    next: str | None
+
+
+def _view(database: str, action: OperatorAction) -> ActionView:
+    return ActionView(**{**asdict(action), "id": str(action.id)}, database=database)
+
+
+async def _table(desk: OperatorDesk, after: str | None) -> Response[bytes]:
+    """Return everything from there on, as much as one answer may hold."""
+    parts, rows = [csv_head(ActionView)], 0
+    while True:
+        page = await desk.audit.page(after, min(_TABLE_PAGE, TABLE_ROWS_MAX - rows))
+        parts.append(csv_rows(_view(*one) for one in page.actions))
+        rows, after = rows + len(page.actions), page.next
+        if after is None or rows >= TABLE_ROWS_MAX:
+            break
+    headers = {} if after is None else {NEXT_HEADER: after}
+    return Response(b"".join(parts), media_type=CSV, headers=headers)
 
 
 def _watching(desk: OperatorDesk, streams: Streams) -> list[HTTPRouteHandler]:
@@ -56,14 +82,22 @@ def _watching(desk: OperatorDesk, streams: Streams) -> list[HTTPRouteHandler]:
     @get(
         "/actions",
         operation_id="readActions",
-        summary="What operators did by hand",
-        responses=PROBLEMS.refusals(InvalidRequest, InsufficientScope),
+        summary="What operators did by hand, newest first, in pages or as CSV",
+        operation_class=AlsoCsv,
+        responses=PROBLEMS.refusals(InvalidRequest, InsufficientScope)
+        | {200: ResponseSpec(Actions, description="A page, or all of it as CSV", generate_examples=False)},
     )
-    async def actions() -> Actions:
-        found = await desk.actions(PAGE_MAX)
-        return Actions(
-            [ActionView(**{**asdict(one), "id": str(one.id)}, database=name) for name, one in found]
-        )
+    async def actions(
+        request: Caller,
+        after: Annotated[
+            str | None, QueryParameter(description="`next` of the page before.", max_length=60)
+        ] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)] = PAGE_MAX,
+    ) -> Response[Any]:
+        if preferred(request.headers.get("accept", ""), (JSON, CSV)) == CSV:
+            return await _table(desk, after)
+        page = await desk.audit.page(after, limit)
+        return Response(Actions([_view(*one) for one in page.actions], page.next))
 
     return [now, actions]
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from paybell.channels.attempt import AttemptState
 from paybell.ids import ID_MAX
 from paybell.messaging.events import TRADE_CLOSED_QUEUE, TRADE_QUEUE, TRADE_REFUNDED_QUEUE, PaymentSucceeded
 from paybell.operations.bodies import readable
@@ -14,6 +15,7 @@ from paybell.operations.timeline_views import (
     Possible,
     Step,
     Timeline,
+    TimelineAttempt,
     TimelineRefund,
     TimelineTransfer,
 )
@@ -27,6 +29,11 @@ from paybell.trade.model import Order
 _SQL = load_queries(__package__)
 # A bare number, an event's id (pay order and version) or what the inbox knows a payment by.
 _NAME = re.compile(r"(?:pay\.success:)?([0-9]{1,19})(?:-[0-9]{1,9}(?::[0-9a-f]+)?)?", re.ASCII)
+
+
+# What is seen of transfers, by kind, and of attempts that have not paid the order.
+_TRANSFER_STEPS = {"refund": "refunded", "return": "returned"}
+_ENDS = {AttemptState.MANUAL, AttemptState.REFUSED, AttemptState.CLOSED, AttemptState.LATE_SUCCESS}
 
 
 class Timelines:
@@ -59,6 +66,11 @@ class Timelines:
         messages = [message async for message in self._messages(pay_order)]
         rows = await self._pay.fetch(_SQL["transfers_of"], pay_order["id"])
         transfers = [TimelineTransfer(**{**row, "id": str(row["id"])}) for row in rows]
+        rows = await self._pay.fetch(_SQL["attempts_of"], pay_order["id"])
+        attempts = [
+            TimelineAttempt(**{**row, "id": str(row["id"]), "state": AttemptState(row["state"])})
+            for row in rows
+        ]
         refunds = await self._pay.fetch(_SQL["refunds_of"], pay_order["id"])
         return Timeline(
             pay_order_id=str(pay_order["id"]),
@@ -70,7 +82,8 @@ class Timelines:
             refunded_amount=pay_order["refunded_amount"],
             pay_status=PayStatus(pay_order["status"]).name,
             order_status=order.status.value if order else None,
-            steps=_measured(_steps(pay_order, order, messages, transfers)),
+            steps=_measured([*_steps(pay_order, order, messages, transfers), *_tried(attempts)]),
+            attempts=attempts,
             transfers=transfers,
             refunds=[_refund(row) for row in refunds],
             messages=messages,
@@ -145,8 +158,16 @@ def _steps(
         yield _known("committed", pay_order["committed_at"])
         yield from _delivered(messages)
     for transfer in transfers:
-        if transfer.kind == "refund":
-            yield Step("refunded", "done", transfer.created_at)
+        if transfer.kind in _TRANSFER_STEPS:
+            yield Step(_TRANSFER_STEPS[transfer.kind], "done", transfer.created_at)
+
+
+def _tried(attempts: Sequence[TimelineAttempt]) -> Iterator[Step]:
+    """Yield what was tried at channels, and what became of it but paying the order."""
+    for one in attempts:
+        yield Step("attempt_made", "done", one.created_at, channel=one.channel)
+        if one.state in _ENDS:
+            yield Step(f"attempt_{one.state.lower()}", "done", one.changed_at, channel=one.channel)
 
 
 def _end_without_payment(pay_order: Record) -> Step:

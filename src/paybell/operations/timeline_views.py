@@ -4,16 +4,21 @@ from datetime import datetime
 
 import msgspec
 
+from paybell.channels.attempt import AttemptState
 from paybell.pay.model import RefundStatus
 
 
 class Step(msgspec.Struct, frozen=True, rename="camel"):
-    """One step: ``done``, ``waiting`` (it should come) or ``unknown`` (done, but nobody knows when)."""
+    """One step: ``done``, ``waiting`` (it should come) or ``unknown`` (done, but nobody knows when).
+
+    ``channel``: of an attempt, by which channel it was.
+    """
 
     name: str
     state: str
     at: datetime | None = None
     since_before_seconds: float | None = None
+    channel: str = ""
 
 
 class TimelineTransfer(msgspec.Struct, frozen=True, rename="camel"):
@@ -36,6 +41,18 @@ class TimelineRefund(msgspec.Struct, frozen=True, rename="camel"):
     reason: str
     created_at: datetime
     status: RefundStatus
+
+
+class TimelineAttempt(msgspec.Struct, frozen=True, rename="camel"):
+    """What was tried at a channel: where it stands, since when, and what the channel said last."""
+
+    id: str
+    channel: str
+    state: AttemptState
+    created_at: datetime
+    changed_at: datetime
+    code: str
+    detail: str
 
 
 class Possible(msgspec.Struct, frozen=True, rename="camel"):
@@ -78,6 +95,7 @@ class Timeline(msgspec.Struct, frozen=True, rename="camel"):
     pay_status: str
     order_status: str | None
     steps: list[Step]
+    attempts: list[TimelineAttempt]
     transfers: list[TimelineTransfer]
     refunds: list[TimelineRefund]
     messages: list[MessageView]

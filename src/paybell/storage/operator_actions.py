@@ -37,6 +37,7 @@ async def note_action(tx: Transaction, who: str, action: str, selection: str, ro
     return int(row["id"])
 
 
-async def list_actions(database: Database, limit: int) -> list[OperatorAction]:
-    """Return what was done last, newest first."""
-    return [OperatorAction(**row) for row in await database.fetch(_SQL["list_actions"], limit)]
+async def list_actions(database: Database, before: int, limit: int) -> list[OperatorAction]:
+    """Return what was done last, newest first, with ids below ``before``."""
+    rows = await database.fetch(_SQL["list_actions"], before, limit)
+    return [OperatorAction(**row) for row in rows]

@@ -3,4 +3,4 @@ INSERT INTO operator_actions (at, who, action, selection, rows) VALUES ($1, $2, 
 
 -- name: list_actions
 SELECT id, at, who, action, selection, cardinality(rows) AS rows
-FROM operator_actions ORDER BY id DESC LIMIT $1;
+FROM operator_actions WHERE id < $1 ORDER BY id DESC LIMIT $2;

@@ -1,10 +1,10 @@
 // One attempt: where it stands, what the channel and people have said of it, and how it is settled by hand.
 
 import { settlingButtons } from "./attempt-actions.js";
-import { isAsked, lastSaid } from "./attempts.js";
+import { isAsked } from "./attempts.js";
 import { actionsTable } from "./audit.js";
 import { h, table } from "./dom.js";
-import { amount, count } from "./figures.js";
+import { amount, count, lastSaid } from "./figures.js";
 import { loader } from "./loading.js";
 import { badge, identity } from "./payment.js";
 import { address, paymentAddress } from "./router.js";

@@ -1,7 +1,7 @@
 // Attempts: what was tried at channels and needs somebody, by reason, the most urgent first; or all of them.
 
 import { h, table } from "./dom.js";
-import { amount, count, seconds } from "./figures.js";
+import { amount, count, lastSaid, seconds } from "./figures.js";
 import { loader } from "./loading.js";
 import { badge, identity } from "./payment.js";
 import { address, attemptAddress, go, paymentAddress } from "./router.js";
@@ -11,9 +11,6 @@ import { moment } from "./times.js";
 
 const NEEDS = ["manual", "in_doubt", "giving_back"];
 const STATES = ["MANUAL", "UNKNOWN", "OPEN", "SENT", "PREPARED", "SUCCEEDED", "LATE_SUCCESS", "REFUSED", "CLOSED"];
-
-/** What the channel said last, in its own words. */
-export const lastSaid = (one) => [one.code, one.detail].filter(Boolean).join(" · ") || "–";
 
 const age = (one) => text.ago(seconds(Math.max(0, (Date.now() - Date.parse(one.changedAt)) / 1000)));
 

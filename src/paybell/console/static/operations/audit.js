@@ -1,8 +1,10 @@
 // Audit: what people did by hand, newest first. Nobody can change these rows.
 
+import { csvButton } from "./csv.js";
 import { h, table } from "./dom.js";
 import { count } from "./figures.js";
 import { loader } from "./loading.js";
+import { address } from "./router.js";
 import { send } from "./session.js";
 import { text } from "./text.js";
 import { moment } from "./times.js";
@@ -34,16 +36,37 @@ export async function actionsTable(chosen = () => true) {
   return table(COLUMNS(), actions.filter(chosen).map(line), text.noActions, text.pages.audit);
 }
 
-/** Open the page. */
-export function openAudit() {
+/** Open the page; `query`: after which action. */
+export function openAudit({ query: first }) {
+  let query = first;
   const shown = h("div", { className: "stack", id: "actions" }, h("p", { className: "skeleton" }));
+  const said = h("div", { role: "status" });
 
-  const load = loader(
-    shown,
-    () => actionsTable(),
-    (table) => shown.replaceChildren(h("p", { className: "quiet" }, text.auditText), table),
-  );
+  const read = () => send("GET", `/ops/actions${query.after ? `?${new URLSearchParams({ after: query.after })}` : ""}`);
 
-  const reload = h("button", { type: "button", onclick: load }, text.reload);
-  return { element: shown, tools: [reload], ready: load(), update: load };
+  const load = loader(shown, read, (page) => {
+    shown.replaceChildren(
+      h("p", { className: "quiet" }, text.auditText),
+      table(COLUMNS(), page.actions.map(line), text.noActions, text.pages.audit),
+      h(
+        "nav",
+        { className: "pager", "aria-label": text.pager },
+        query.after && h("a", { href: address("audit") }, text.newestPage),
+        page.next && h("a", { href: address("audit", { after: page.next }) }, text.olderPage),
+      ),
+    );
+  });
+
+  function update(changed) {
+    query = changed;
+    return load();
+  }
+
+  const reload = h("button", { type: "button", onclick: () => load() }, text.reload);
+  return {
+    element: h("div", { className: "stack" }, said, shown),
+    tools: [csvButton(() => "/ops/actions", "audit.csv", said), reload],
+    ready: load(),
+    update,
+  };
 }

@@ -24,6 +24,9 @@ export function amount(minor, currency) {
   return `${(minor / 10 ** decimals).toLocaleString(language, format)} ${currency}`;
 }
 
+/** What a channel said last of an attempt, in its own words. */
+export const lastSaid = (one) => [one.code, one.detail].filter(Boolean).join(" · ") || "–";
+
 /** Read what somebody typed as an amount; minor units, or null if it is none. */
 export function minorUnits(typed, currency) {
   const match = /^([0-9]{1,13})(?:\.([0-9]+))?$/.exec(typed.trim());

@@ -2,10 +2,10 @@
 
 import { actionsTable } from "./audit.js";
 import { h, icon, table } from "./dom.js";
-import { amount, count } from "./figures.js";
+import { amount, count, lastSaid } from "./figures.js";
 import { loader } from "./loading.js";
 import { actionButtons } from "./payment-actions.js";
-import { address, paymentAddress } from "./router.js";
+import { address, attemptAddress, paymentAddress } from "./router.js";
 import { send } from "./session.js";
 import { text } from "./text.js";
 import { way } from "./timeline.js";
@@ -93,6 +93,19 @@ function refunds(found) {
   return [h("h2", {}, text.refunds), table(columns, rows, "", text.refunds)];
 }
 
+function attempts(found) {
+  if (!found.attempts.length) return [];
+  const columns = [[text.attempt], [text.channel], [text.state], [text.since], [text.channelSaid, "wide"]];
+  const rows = found.attempts.map((one) => [
+    identity(one.id, attemptAddress(one.id)),
+    one.channel,
+    badge(one.state, text.attemptStates),
+    moment(one.changedAt),
+    lastSaid(one),
+  ]);
+  return [h("h2", {}, text.pages.attempts), table(columns, rows, "", text.pages.attempts)];
+}
+
 function message(one) {
   const dead = one.failureId && ["dead", "retry", "acknowledged"].includes(one.state);
   const state = dead
@@ -143,6 +156,7 @@ export function openPayment({ id }) {
       facts(found),
       h("h2", {}, text.itsWay),
       way(found.steps),
+      ...attempts(found),
       ...refunds(found),
       ...transfers(found),
       ...messages(found),

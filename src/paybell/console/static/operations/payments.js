@@ -1,12 +1,12 @@
 // Payments: newest first, filtered by what the address says, page by page, and as a file.
 
-import { download } from "../shared/api.js";
+import { csvButton } from "./csv.js";
 import { h, table } from "./dom.js";
-import { amount, problem } from "./figures.js";
+import { amount } from "./figures.js";
 import { loader } from "./loading.js";
 import { badge } from "./payment.js";
 import { address, go, paymentAddress } from "./router.js";
-import { judge, send } from "./session.js";
+import { send } from "./session.js";
 import { text } from "./text.js";
 import { fromField, moment, onZone, toField } from "./times.js";
 
@@ -142,19 +142,6 @@ export function openPayments({ query: first }) {
     );
   }
 
-  async function csv() {
-    said.replaceChildren();
-    try {
-      const { blob, more } = await download(asked({ after: "" }), "text/csv");
-      const url = URL.createObjectURL(blob);
-      h("a", { href: url, download: "payments.csv" }).click();
-      if (more) said.replaceChildren(h("p", { className: "result good" }, text.csvCut));
-      setTimeout(() => URL.revokeObjectURL(url), 60_000);
-    } catch (error) {
-      said.replaceChildren(problem(judge(error), csv));
-    }
-  }
-
   function update(changed) {
     query = changed;
     show(query);
@@ -165,7 +152,7 @@ export function openPayments({ query: first }) {
   const unzone = onZone(() => show(query));
   return {
     element: h("div", { className: "stack" }, form, said, shown),
-    tools: [finder(), h("button", { type: "button", id: "csv", onclick: csv }, text.csv)],
+    tools: [finder(), csvButton(() => asked({ after: "" }), "payments.csv", said)],
     ready: load(),
     update,
     close: unzone,

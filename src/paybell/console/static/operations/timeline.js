@@ -7,9 +7,21 @@ import { moment } from "./times.js";
 
 // Milliseconds after minutes would not be seen on one scale: what a person takes and what we take have one each.
 const PHASES = [
-  ["asked", ["order_created", "pay_order_created", "paid", "closed"]],
+  [
+    "asked",
+    [
+      "order_created",
+      "pay_order_created",
+      "attempt_made",
+      "attempt_refused",
+      "attempt_closed",
+      "attempt_manual",
+      "paid",
+      "closed",
+    ],
+  ],
   ["notified", ["committed", "published", "confirmed", "delivered", "applied"]],
-  ["after", ["refunded"]],
+  ["after", ["refunded", "attempt_late_success", "returned"]],
 ];
 
 const ms = (step) => Date.parse(step.at);
@@ -41,7 +53,12 @@ function line({ step, from, to }) {
   const item = h(
     "li",
     {},
-    h("b", {}, text.steps[step.name] ?? step.name),
+    h(
+      "b",
+      {},
+      text.steps[step.name] ?? step.name,
+      step.channel && h("span", { className: "quiet" }, ` ${step.channel}`),
+    ),
     at,
     h("span", { className: "took number" }, took === null || took === undefined ? "" : text.after(seconds(took))),
     bar,
