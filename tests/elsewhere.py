@@ -15,6 +15,7 @@ from paybell.channels.channel import (
     Charge,
     Closed,
     CloseSaid,
+    Disputed,
     Heard,
     Kind,
     Notice,
@@ -116,8 +117,12 @@ class Windows:
         return Paid(self.paid[number], "CNY", f"tx-{number}", self.merchant)
 
     def read_notice(self, notice: Notice) -> Heard:
-        """Read ``signed NUMBER``."""
+        """Read ``signed NUMBER``, or of a dispute ``needs_response NUMBER`` and ``lost NUMBER``."""
         signed, _, number = notice.body.decode().partition(" ")
+        if signed in ("needs_response", "lost"):
+            closed = signed == "lost"
+            said = Disputed(f"dp-{number}", f"tx-{number}", 100, "CNY", "fraudulent", signed, closed=closed)
+            return Heard(f"{signed}-{number}", "", disputed=said)
         if signed != "signed":
             raise NoticeRefused
         return Heard(f"notice-{number}", number, self._paid(number))

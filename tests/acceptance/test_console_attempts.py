@@ -153,6 +153,26 @@ async def test_a_payments_way_has_what_was_tried_at_channels(doubt: Service) -> 
     assert [(its["id"], its["state"]) for its in found["attempts"]] == [(one.attempt, "MANUAL")]
 
 
+DISPUTE = """
+    INSERT INTO channel_disputes (channel, dispute_id, attempt_id, amount, currency, reason, status,
+                                  opened_at)
+    VALUES ('balance', 'dp_1', $1, 1234, 'CNY', 'fraudulent', 'needs_response', now())
+"""
+
+
+async def test_now_leads_to_what_is_disputed(browser: Browser, doubt: Service) -> None:
+    one = await manual(doubt.client)
+    async with connected(doubt.urls["pay"]) as rows:
+        await rows.execute(DISPUTE, int(one.attempt))
+    async with console(browser, doubt.client) as page:
+        trouble = page.locator(".trouble", has_text="1 payment is disputed")
+        await trouble.get_by_role("link", name="Attempts").click()
+        await expect(rows_of(page)).to_have_count(1)
+        await rows_of(page).get_by_role("link").first.click()
+        moments = page.get_by_role("region", name="History")
+        await expect(moments).to_contain_text(re.compile("the buyer disputes it.*dp_1 · fraudulent"))
+
+
 MANY = """
     INSERT INTO attempts (id, pay_order_id, channel, kind, state, amount, currency, merchant, created_at,
                           expires_at, changed_at, queries, reference, qr_code, redirect_url, transaction_id,

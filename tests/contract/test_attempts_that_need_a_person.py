@@ -58,7 +58,7 @@ async def test_each_need_has_its_list_and_its_number(shop: Shop) -> None:
     windows = shop.lines["windows"].channel
     assert isinstance(windows, Windows)
     by_hand, silent = await manual(shop, 1), await shop.open(await shop.order(2))
-    assert await counts(shop) == [1, 0, 0]
+    assert await counts(shop) == [1, 0, 0, 0]
 
     windows.deaf = True
     await shop.chase(570 + 601)  # its end, and ten minutes more
@@ -68,7 +68,7 @@ async def test_each_need_has_its_list_and_its_number(shop: Shop) -> None:
     assert await found(shop, Need.MANUAL) == [by_hand.id]
     assert await found(shop, Need.MANUAL, AttemptState.OPEN) == []
     assert await found(shop, None, AttemptState.OPEN) == [young.id, silent.id]
-    assert await counts(shop) == [1, 1, 0]
+    assert await counts(shop) == [1, 1, 0, 0]
 
 
 async def test_money_that_came_late_is_listed_until_it_has_gone_back(shop: Shop) -> None:
@@ -83,7 +83,7 @@ async def test_money_that_came_late_is_listed_until_it_has_gone_back(shop: Shop)
 
     assert await found(shop, Need.GIVING_BACK) == [attempt.id]
     await shop.send_back()
-    assert await counts(shop) == [0, 0, 0]
+    assert await counts(shop) == [0, 0, 0, 0]
     case = await Inspection(shop.side.database, shop.clock).read(attempt.id)
     assert [one.what for one in case.history] == [
         "PREPARED", "SENT", "OPEN", "CLOSED", "LATE_SUCCESS", "return_succeeded",

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from stages import CLOCK, STAGES, AlipayStage, Stage, StripeStage, WechatStage
 
-from paybell.channels.channel import Charge, Notice, NoticeRefused, Paid
+from paybell.channels.channel import Charge, Disputed, Heard, Notice, NoticeRefused, Paid
 from paybell.sandbox.faults import Fault, Operation
 from paybell.sandbox.stripe import StripeSimulator
 
@@ -155,9 +155,34 @@ async def test_the_second_key_of_a_rotation_signs_notices_too() -> None:
 
 async def test_events_that_are_not_about_an_attempt_are_taken_and_say_nothing() -> None:
     async with StripeStage().running() as stage:
-        assert isinstance(stage.simulator, StripeSimulator)
-        reply = stage.simulator.webhook("x", "charge.dispute.created", {"id": "dp_1", "object": "dispute"})
-        headers = {name.lower(): value for name, value in reply.headers.items()}
-        heard = stage.channel.read_notice(Notice(headers, reply.body, CLOCK.now()))
+        heard = heard_of(stage, "charge.refunded", {"id": "ch_1", "object": "charge"})
 
-        assert (heard.attempt_id, heard.refund_id, heard.said) == ("", "", None)
+        assert (heard.attempt_id, heard.refund_id, heard.said, heard.disputed) == ("", "", None, None)
+
+
+@pytest.mark.parametrize(("event", "closed"), [("created", False), ("updated", False), ("closed", True)])
+async def test_a_dispute_is_read_with_the_payment_it_is_about(event: str, closed: bool) -> None:
+    dispute = {
+        "id": "dp_1",
+        "object": "dispute",
+        "payment_intent": "pi_1",
+        "amount": 1177,
+        "currency": "usd",
+        "reason": "fraudulent",
+        "status": "needs_response",
+    }
+    async with StripeStage().running() as stage:
+        heard = heard_of(stage, f"charge.dispute.{event}", dispute)
+
+        assert heard.disputed == Disputed(
+            "dp_1", "pi_1", 1177, "USD", "fraudulent", "needs_response", closed=closed
+        )
+        assert (heard.attempt_id, heard.said) == ("", None)
+
+
+def heard_of(stage: Stage, event: str, content: dict[str, object]) -> Heard:
+    """Return what is read of a signed event."""
+    assert isinstance(stage.simulator, StripeSimulator)
+    reply = stage.simulator.webhook("x", event, content)
+    headers = {name.lower(): value for name, value in reply.headers.items()}
+    return stage.channel.read_notice(Notice(headers, reply.body, CLOCK.now()))

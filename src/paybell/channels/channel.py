@@ -187,6 +187,19 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Disputed:
+    """The buyer disputes a payment: the channel's number of that, and of the payment; in minor units."""
+
+    number: str
+    transaction_id: str
+    amount: int
+    currency: str
+    reason: str
+    status: str
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Heard:
     """A verified notice about one attempt, or about one refund.
 
@@ -196,6 +209,7 @@ class Heard:
         said: what it says; None: the channel is to be asked.
         refund_id: about which refund; empty: about the payment.
         refund_said: what it says of the refund; None: the channel is to be asked.
+        disputed: what it says of a dispute about a payment, which it names by the channel's number.
     """
 
     notice_id: str
@@ -203,6 +217,7 @@ class Heard:
     said: QuerySaid | None = None
     refund_id: str = ""
     refund_said: RefundSaid | None = None
+    disputed: Disputed | None = None
 
 
 @dataclass(frozen=True, slots=True)

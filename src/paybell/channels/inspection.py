@@ -25,6 +25,7 @@ class Need(StrEnum):
     MANUAL = "manual"  # two people have to settle it
     IN_DOUBT = "in_doubt"  # it is queried by itself, and has been for long
     GIVING_BACK = "giving_back"  # its money came twice or late, and has not gone back
+    DISPUTED = "disputed"  # the buyer disputes it, and it has to be answered at the channel in time
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -44,7 +45,8 @@ class Moment(msgspec.Struct, frozen=True):
     """What happened to an attempt.
 
     ``what`` is a state, ``asked``, ``confirmed`` or ``withdrawn`` (by ``who``), or ``return_`` and the state
-    of the money on its way back; ``words`` are the channel's or a person's.
+    of the money on its way back, ``disputed`` or ``dispute_closed``; ``words`` are the channel's or a
+    person's.
     """
 
     at: datetime

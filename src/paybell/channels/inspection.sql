@@ -19,12 +19,19 @@ SELECT attempts.* FROM owed JOIN attempts ON attempts.id = owed.id
 WHERE ($1::text IS NULL OR attempts.state = $1) AND attempts.id < $2
 ORDER BY attempts.id DESC LIMIT $3;
 
+-- name: list_disputed
+WITH open AS MATERIALIZED (SELECT DISTINCT attempt_id FROM channel_disputes WHERE closed_at IS NULL)
+SELECT attempts.* FROM open JOIN attempts ON attempts.id = open.attempt_id
+WHERE ($1::text IS NULL OR attempts.state = $1) AND attempts.id < $2
+ORDER BY attempts.id DESC LIMIT $3;
+
 -- name: count_needs
 SELECT (SELECT count(*) FROM attempts WHERE state = 'MANUAL') AS manual,
        (SELECT count(*) FROM attempts
         WHERE next_query_at IS NOT NULL
           AND ((state IN ('SENT', 'UNKNOWN') AND changed_at < $1) OR expires_at < $1)) AS in_doubt,
-       (SELECT count(*) FROM channel_refunds WHERE refund_id IS NULL AND state <> 'SUCCEEDED') AS giving_back;
+       (SELECT count(*) FROM channel_refunds WHERE refund_id IS NULL AND state <> 'SUCCEEDED') AS giving_back,
+       (SELECT count(DISTINCT attempt_id) FROM channel_disputes WHERE closed_at IS NULL) AS disputed;
 
 -- name: statements
 SELECT attempt_id, outcome, reference, note, asked_by, asked_at, confirmed_by, confirmed_at
@@ -50,5 +57,12 @@ SELECT at, what, who, words FROM (
     UNION ALL
     SELECT changed_at, 6, id, 'return_' || lower(state), '', concat_ws(' · ', nullif(code, ''), nullif(detail, ''))
     FROM channel_refunds WHERE id = $1
+    UNION ALL
+    SELECT opened_at, 7, attempt_id, 'disputed', '', concat_ws(' · ', dispute_id, nullif(reason, ''), amount || ' ' || currency,
+           CASE WHEN closed_at IS NULL THEN nullif(status, '') END)
+    FROM channel_disputes WHERE attempt_id = $1
+    UNION ALL
+    SELECT closed_at, 8, attempt_id, 'dispute_closed', '', concat_ws(' · ', dispute_id, nullif(status, ''))
+    FROM channel_disputes WHERE attempt_id = $1 AND closed_at IS NOT NULL
 ) AS moments
 ORDER BY at, rank, number LIMIT 1000;

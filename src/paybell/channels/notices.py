@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from paybell.channels import store
+from paybell.channels import disputes, store
 from paybell.channels.attempt import Attempt, Call
 from paybell.channels.channel import Heard, Notice, NoticeAnswer, NoticeRefused
 from paybell.channels.errors import ChannelNotOffered
@@ -54,6 +54,11 @@ class Notices:
         return line.channel.answer_notice(taken=True)
 
     async def _apply(self, line: Line, heard: Heard) -> None:
+        if heard.disputed is not None:
+            name = line.channel.name
+            if not await disputes.record(self._database, name, heard.notice_id, heard.disputed):
+                log.warning("notice_of_nothing", channel=name, payment=heard.disputed.transaction_id[:64])
+            return
         attempt = await self._attempt_of(line, heard)
         if attempt is None:
             log.warning("notice_of_nothing", channel=line.channel.name, attempt=heard.attempt_id[:64])

@@ -37,6 +37,7 @@ class Needs(msgspec.Struct, rename="camel"):
     manual: int
     in_doubt: int
     giving_back: int
+    disputed: int
 
 
 class AttemptPage(msgspec.Struct):

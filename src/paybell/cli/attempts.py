@@ -35,6 +35,7 @@ _NEEDS = {
     Need.MANUAL: "two people to settle it",
     Need.IN_DOUBT: "patience: it is queried by itself",
     Need.GIVING_BACK: "its money to go back",
+    Need.DISPUTED: "an answer at the channel, in time",
 }
 
 
@@ -70,7 +71,7 @@ async def list_(
     most: Most = 50,
     json: Json = False,
 ) -> int:
-    """List attempts that need a person: to be settled first, then long in doubt, then money that goes back.
+    """List attempts that need a person: to be settled, long in doubt, going back, disputed.
 
     Args:
         need: those of one reason only.

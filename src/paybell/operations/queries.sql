@@ -8,7 +8,8 @@ SELECT coalesce((SELECT max(id) FROM transfers), 0) AS newest,
                         - (SELECT min(due_at) FROM pay_order_deadlines)), 0)::float8 AS overdue_seconds;
 
 -- name: waits_for_people
-SELECT count(*) AS manual_attempts FROM attempts WHERE state = 'MANUAL';
+SELECT (SELECT count(*) FROM attempts WHERE state = 'MANUAL') AS manual_attempts,
+       (SELECT count(*) FROM channel_disputes WHERE closed_at IS NULL) AS open_disputes;
 
 -- name: settle_times
 -- What the processes that take payments have settled, of those that said so lately.

@@ -47,6 +47,7 @@ class Sample(msgspec.Struct, frozen=True, rename="camel"):
     dead_letters: int | None = None
     differences: int | None = None
     manual_attempts: int | None = None
+    open_disputes: int | None = None
     queues: list[QueueSample] | None = None
     refused: list[RefusedSample] | None = None
     troubles: list[Trouble] = []

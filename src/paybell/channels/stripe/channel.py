@@ -2,12 +2,11 @@
 
 from datetime import timedelta
 
-import structlog
-
 from paybell.channels.channel import (
     Charge,
     Closed,
     CloseSaid,
+    Disputed,
     Heard,
     Kind,
     NotFound,
@@ -34,12 +33,10 @@ from paybell.channels.keyring import Keyring
 from paybell.channels.strict_json import Malformed
 from paybell.channels.stripe import messages
 from paybell.channels.stripe.api import StripeApi
-from paybell.channels.stripe.messages import Fault, Refund, Session
+from paybell.channels.stripe.messages import Event, Fault, Refund, Session
 from paybell.channels.stripe.signing import ApiKey, Secret, fault_of
 from paybell.clock import Clock
 from paybell.money import CURRENCIES, digits_of
-
-log = structlog.get_logger()
 
 _SESSIONS = "checkout/sessions"
 _CURRENCIES = frozenset(one for one in CURRENCIES if messages.takes(one, digits_of(one)))
@@ -187,8 +184,8 @@ class StripeChannel:
             return Heard(event.id, about.client_reference_id or "")
         if about.object == "refund" and "refund" in metadata:
             return Heard(event.id, metadata.get("attempt", ""), refund_id=metadata["refund"])
-        if event.type.startswith("charge.dispute."):
-            log.error("channel_dispute", channel=self.name, payment=about.payment_intent, what=event.type)
+        if event.type.startswith("charge.dispute.") and about.id and about.payment_intent:
+            return Heard(event.id, "", disputed=_disputed(event))
         return Heard(event.id, "")
 
     def answer_notice(self, *, taken: bool) -> NoticeAnswer:
@@ -274,6 +271,19 @@ class StripeChannel:
 
     def _identity(self, *, live: bool) -> str:
         return f"{self._account}:{'live' if live else 'test'}"
+
+
+def _disputed(event: Event) -> Disputed:
+    about = event.data.object
+    return Disputed(
+        about.id,
+        about.payment_intent or "",
+        max(about.amount or 0, 0),
+        (about.currency or "").upper()[:3],
+        about.reason or "",
+        about.status or "",
+        closed=event.type == "charge.dispute.closed",
+    )
 
 
 def _unknown(fault: Fault) -> Unknown:

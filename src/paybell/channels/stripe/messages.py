@@ -53,13 +53,18 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class EventObject(msgspec.Struct, frozen=True):
-    """Only what says which object an event is about; everything else is asked for."""
+    """What says which object an event is about; everything else is asked for."""
 
     id: str = ""
     object: str = ""
     client_reference_id: str | None = None
     payment_intent: str | None = None
     metadata: dict[str, str] | None = None
+    # Of disputes alone; what is said of them is shown to people, and nothing follows from it.
+    amount: int | None = None
+    currency: str | None = None
+    reason: str | None = None
+    status: str | None = None
 
 
 class EventData(msgspec.Struct, frozen=True):

@@ -31,4 +31,5 @@ GRANT SELECT, INSERT, UPDATE ON attempts TO :role;
 GRANT SELECT, INSERT ON attempt_moves TO :role;
 GRANT SELECT, INSERT, UPDATE ON attempt_settlements TO :role;
 GRANT SELECT, INSERT, UPDATE ON channel_refunds TO :role;
+GRANT SELECT, INSERT, UPDATE ON channel_disputes TO :role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON channel_notices TO :role;

@@ -8,8 +8,14 @@ import { address } from "./router.js";
 import { text } from "./text.js";
 import { moment, onZone, zoneName } from "./times.js";
 
-// Where an operator goes on from a trouble.
-const PLACES = { dead_letters: "dead-letters", differences: "books", manual_attempts: "attempts" };
+// Where an operator goes on from a trouble, and what is to be seen there.
+const QUERIES = { disputes: { need: "disputed" } };
+const PLACES = {
+  dead_letters: "dead-letters",
+  differences: "books",
+  manual_attempts: "attempts",
+  disputes: "attempts",
+};
 
 const waiting = (sample) => sample.queues?.reduce((sum, queue) => sum + queue.ready, 0);
 const rate = (value) => value.toFixed(value < 10 && !Number.isInteger(value) ? 1 : 0);
@@ -37,7 +43,7 @@ function trouble(one) {
     "li",
     { className: one.code === "away" ? "trouble bad" : "trouble" },
     h("b", {}, what),
-    h("p", {}, advice, place && [" ", h("a", { href: address(place) }, text.pages[place])]),
+    h("p", {}, advice, place && [" ", h("a", { href: address(place, QUERIES[one.code]) }, text.pages[place])]),
   );
 }
 

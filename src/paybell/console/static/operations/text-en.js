@@ -124,6 +124,10 @@ export const english = {
       `${t.figure} ${t.figure === 1 ? "payment waits" : "payments wait"} to be settled by hand`,
       "No channel can say whether they were paid. Look each up in the channel's records; two people settle it.",
     ],
+    disputes: (t) => [
+      `${t.figure} ${t.figure === 1 ? "payment is" : "payments are"} disputed`,
+      "Answer each in the channel's own dashboard before its time is over; the list has them under Disputed.",
+    ],
     old_snapshot: (t) => [
       `A transaction in the pay database has kept its snapshot for ${Math.round(t.figure / 60)} minutes`,
       "What is removed meanwhile stays in the tables. Find it in pg_stat_activity by xact_start; let a dump end.",
@@ -283,18 +287,26 @@ export const english = {
   ago: (duration) => `for ${duration}`,
   askedBy: (who) => `${who} asks to settle it`,
   needsOfAttempts: "Why they need somebody",
-  needs: { manual: "To be settled", in_doubt: "Long in doubt", giving_back: "Being given back", all: "All" },
+  needs: {
+    manual: "To be settled",
+    in_doubt: "Long in doubt",
+    giving_back: "Being given back",
+    disputed: "Disputed",
+    all: "All",
+  },
   needsText: {
     manual: "No channel can say what became of these. Look each up in the channel's records; two people settle it.",
     in_doubt:
       "The channel has said nothing certain for ten minutes. They are asked again by themselves; is the channel away?",
     giving_back: "Paid twice or late: the money goes back by itself. What the channel refused to take back stays here.",
+    disputed: "Buyers dispute these at their bank. Answer each in the channel's own dashboard, in time.",
     all: "What was tried at channels, newest first.",
   },
   noAttempts: {
     manual: "Nothing waits for people.",
     in_doubt: "Nothing has been in doubt for long.",
     giving_back: "No money is on its way back.",
+    disputed: "Nothing is disputed.",
     all: "No attempt is in this state.",
   },
   attemptStates: {
@@ -328,6 +340,8 @@ export const english = {
     return_pending: "money goes back",
     return_succeeded: "money has gone back",
     return_failed: "the channel refused to take it back",
+    disputed: "the buyer disputes it",
+    dispute_closed: "the dispute is closed",
   },
   askSettle: {
     button: "Confirm …",

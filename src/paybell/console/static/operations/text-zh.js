@@ -102,6 +102,7 @@ export const chinese = {
       `${t.figure} 笔支付待人工处理`,
       "渠道无法给出是否已付款。请逐一核对渠道记录，由两人处理。",
     ],
+    disputes: (t) => [`${t.figure} 笔支付有争议`, "请在期限内于渠道后台逐一答复；列表“争议中”可见。"],
     old_snapshot: (t) => [
       `支付库有事务已持有快照 ${Math.round(t.figure / 60)} 分钟`,
       "期间删除的行会留在表中。请在 pg_stat_activity 中按 xact_start 查找；等待备份结束，或结束被遗忘的会话。",
@@ -259,17 +260,19 @@ export const chinese = {
   ago: (duration) => `已 ${duration}`,
   askedBy: (who) => `${who} 申请人工处理`,
   needsOfAttempts: "需要处理的原因",
-  needs: { manual: "待人工处理", in_doubt: "长时间未确认", giving_back: "退回中", all: "全部" },
+  needs: { manual: "待人工处理", in_doubt: "长时间未确认", giving_back: "退回中", disputed: "争议中", all: "全部" },
   needsText: {
     manual: "渠道无法给出这些支付的结果。请逐一核对渠道记录，由两人处理。",
     in_doubt: "渠道十分钟内没有给出确定答复，系统会自动再次查询；请检查渠道是否可用。",
     giving_back: "重复或迟到的付款会自动退回；渠道拒绝退回的保留在此。",
+    disputed: "买家已向银行提出争议。请在期限内于渠道后台逐一答复。",
     all: "经渠道发起的支付尝试，最新在前。",
   },
   noAttempts: {
     manual: "没有待人工处理的支付尝试。",
     in_doubt: "没有长时间未确认的支付尝试。",
     giving_back: "没有正在退回的款项。",
+    disputed: "没有争议中的支付。",
     all: "没有处于此状态的支付尝试。",
   },
   attemptStates: {
@@ -301,6 +304,8 @@ export const chinese = {
     return_pending: "款项退回中",
     return_succeeded: "款项已退回",
     return_failed: "渠道拒绝退回",
+    disputed: "买家提出争议",
+    dispute_closed: "争议已结束",
   },
   askSettle: {
     button: "确认 …",
