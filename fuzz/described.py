@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from paybell.cli.client import PaybellClient
+from paybell.cli.callers import callers
 from paybell.cli.output import announce
 from paybell.clock import SystemClock
 from paybell.serving.child import running_service
@@ -91,9 +91,9 @@ async def described(home: Path, seed: int, *, cases: int, seconds: float) -> Tal
     loop, tally = asyncio.get_running_loop(), Tally()
     async with running_service(settings, clock) as service:
         tokens = Tokens.from_settings(settings, clock)
-        async with PaybellClient.open(service.url, tokens, clock) as client:
-            await client.open_wallet(BUYER, PASSWORD, CURRENCY)
-            await client.top_up(BUYER, FUNDS, CURRENCY, "fuzz")
+        async with callers(service.url, tokens, clock) as calling:
+            await calling.shop.open_wallet(BUYER, PASSWORD, CURRENCY)
+            await calling.shop.top_up(BUYER, FUNDS, CURRENCY)
         ends_at, number, lasting = loop.time() + seconds, 0, _ROUND_SECONDS_LEAST
         while tally.cases < cases or loop.time() < ends_at:
             lasting = max(lasting, min(_ROUND_SECONDS_MOST, round(ends_at - loop.time())))

@@ -124,14 +124,18 @@ class OwnTokens:
         self._clock = clock
         self._minted: dict[tuple[str, ...], tuple[str, float]] = {}
 
-    def bearer(self, user_id: str, *scopes: str) -> str:
-        """Return the value of an ``Authorization`` header for this caller with these scopes."""
+    def token(self, user_id: str, *scopes: str) -> str:
+        """Return a token for this caller with these scopes."""
         token, renew_at = self._minted.get((user_id, *scopes), ("", 0.0))
         now = self._clock.monotonic()
         if now >= renew_at:
             token = self._tokens.mint(user_id, *scopes, lifetime_seconds=self.LIFETIME_SECONDS)
             self._minted[user_id, *scopes] = token, now + self.LIFETIME_SECONDS / 2
-        return f"Bearer {token}"
+        return token
+
+    def bearer(self, user_id: str, *scopes: str) -> str:
+        """Return the value of an ``Authorization`` header for the same."""
+        return f"Bearer {self.token(user_id, *scopes)}"
 
 
 def _time(claim: object) -> float:

@@ -4,15 +4,17 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
+from paybell_client import PayOrder, Problem, WalletExists
 from rich.box import SIMPLE_HEAD
 from rich.progress import Progress
 from rich.table import Table
 
-from paybell.cli.client import PaybellClient, ServiceAnswer
+from paybell.cli.callers import Callers, callers
 from paybell.cli.demo_channels import demo_channels
 from paybell.cli.demo_plan import (
     CANCELLED,
@@ -36,7 +38,6 @@ from paybell.cli.options import Flag
 from paybell.cli.output import announce, out, print_json
 from paybell.cli.workload import for_each, progress, wait_for_statuses
 from paybell.clock import Clock, SystemClock
-from paybell.money import DEFAULT_CURRENCY
 from paybell.serving.child import running_service
 from paybell.serving.databases import databases
 from paybell.settings import read_settings
@@ -92,10 +93,10 @@ async def demo(
         announce(f"Starting Paybell with an embedded PostgreSQL and the {broker} broker.")
         async with running_service(settings, clock) as service:
             tokens = Tokens.from_settings(settings, clock)
-            async with PaybellClient.open(service.url, tokens, clock, connections=CONCURRENCY * 2) as client:
+            async with callers(service.url, tokens, clock, connections=CONCURRENCY * 2) as calling:
                 outcome = DemoResult(plan(orders, buyers, clock))
                 with progress(quiet=json) as bars:
-                    await _Play(client, clock, outcome, bars).run()
+                    await _Play(calling, clock, outcome, bars).run()
             with databases(settings) as urls:
                 books = await audit(urls, settings.merchant_id, clock)
             outcome.first_paid_seconds = outcome.first_paid - service.started
@@ -117,12 +118,13 @@ async def _interrupted() -> None:
 class _Play:
     """Plays the orders against the service."""
 
-    def __init__(self, client: PaybellClient, clock: Clock, outcome: DemoResult, bars: Progress) -> None:
-        self._client = client
+    def __init__(self, calling: Callers, clock: Clock, outcome: DemoResult, bars: Progress) -> None:
+        self._calling = calling
+        self._shop = calling.shop
         self._clock = clock
         self._outcome = outcome
         self._bars = bars
-        self._acts: dict[str, Callable[[DemoOrder, str], Awaitable[None]]] = {
+        self._acts: dict[str, Callable[[DemoOrder, str], Awaitable[object]]] = {
             TWICE.title: self._pay_twice,
             WRONG.title: self._pay_with_wrong_password,
             FOREIGN.title: self._pay_as_stranger,
@@ -141,44 +143,47 @@ class _Play:
         await for_each(orders, self._play, concurrency=CONCURRENCY)
         self._bar = bars.add_task("seen in trade", total=len(orders))
         expected = {order.id: {order.case.status} for order in orders}
-        self._outcome.missing = await wait_for_statuses(self._client, expected, self._clock, self._advance)
+        self._outcome.missing = await wait_for_statuses(self._shop, expected, self._clock, self._advance)
 
     def _advance(self, count: int = 1) -> None:
         self._bars.advance(self._bar, count)
 
     async def _fund(self, wallet: tuple[str, int]) -> None:
         buyer, balance = wallet
-        await self._client.open_wallet(buyer, PAY_PASSWORD, DEFAULT_CURRENCY)
-        await self._client.top_up(buyer, balance, DEFAULT_CURRENCY, f"demo-{buyer}")
+        with suppress(WalletExists):  # the answer of a first try was lost
+            await self._shop.open_wallet(buyer, PAY_PASSWORD)
+        await self._shop.top_up(buyer, balance, idempotency_key=f"demo-{buyer}")
         self._advance()
 
     async def _play(self, order: DemoOrder) -> None:
         subject = f"demo: {order.case.title}"
-        created = await self._client.create_order(
-            order.id, order.buyer, order.price, DEFAULT_CURRENCY, subject
-        )
-        if created.ok:
-            act = self._acts.get(order.case.title, self._pay)
-            await act(order, created.body["payOrderId"])
-        else:
-            order.answers.append(created.code)
+        act = self._acts.get(order.case.title, self._pay)
+        try:
+            made = await self._shop.create_order(order.buyer, order.price, subject=subject, order_id=order.id)
+            await act(order, str(made.pay_order_id))
+        except Problem as refused:
+            order.answers.append(refused.code)
         self._advance()
 
     async def _pay(
         self, order: DemoOrder, pay_order: str, *, user: str = "", password: str = ""
-    ) -> ServiceAnswer:
+    ) -> PayOrder | None:
+        """Note what is answered; return what was paid."""
         sent = self._clock.monotonic()
-        answer = await self._client.pay(pay_order, user or order.buyer, password or PAY_PASSWORD)
-        if answer.ok:
-            now = self._clock.monotonic()
-            self._outcome.latencies.append(now - sent)
-            self._outcome.first_paid = min(self._outcome.first_paid, now)
-        order.answers.append(PAID if answer.ok else answer.code)
-        return answer
+        try:
+            paid = await self._calling.buyer(user or order.buyer).pay(pay_order, password or PAY_PASSWORD)
+        except Problem as refused:
+            order.answers.append(refused.code)
+            return None
+        now = self._clock.monotonic()
+        self._outcome.latencies.append(now - sent)
+        self._outcome.first_paid = min(self._outcome.first_paid, now)
+        order.answers.append(PAID)
+        return paid
 
     async def _pay_twice(self, order: DemoOrder, pay_order: str) -> None:
         one, other = await asyncio.gather(self._pay(order, pay_order), self._pay(order, pay_order))
-        if one != other:  # paying again answers the same, to the byte
+        if one != other:  # paying again answers the same
             order.answers.append("different_answers")
 
     async def _pay_with_wrong_password(self, order: DemoOrder, pay_order: str) -> None:
@@ -189,7 +194,7 @@ class _Play:
         await self._pay(order, pay_order, user=STRANGER)
 
     async def _cancel_and_pay(self, order: DemoOrder, pay_order: str) -> None:
-        await self._client.cancel_order(order.id, order.buyer)
+        await self._calling.buyer(order.buyer).cancel_order(order.id)
         await self._pay(order, pay_order)
 
 

@@ -1,16 +1,15 @@
 """Buyers of the demo of channels: who pays which way, who changes their mind, who pays twice."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import aiohttp
+from paybell_client import Problem, Unavailable
 
 from paybell.channels.attempt import AttemptState
-from paybell.cli.client import PaybellClient
+from paybell.cli.callers import Callers
 from paybell.clock import Clock
-from paybell.errors import Unavailable
-from paybell.money import DEFAULT_CURRENCY
-from paybell.pay.status import PayStatus
 
 BALANCE, WALLET = "balance", "wallet"
 CHANNELS = ("alipay", "wechat", "stripe")
@@ -61,7 +60,7 @@ def plan(numbers: Sequence[int]) -> list[Order]:
 class Buyers:
     """All of them, at one installation."""
 
-    client: PaybellClient
+    calling: Callers
     sandbox: aiohttp.ClientSession
     clock: Clock
     pay_orders: dict[int, str] = field(default_factory=dict)
@@ -69,10 +68,13 @@ class Buyers:
     async def play(self, order: Order) -> None:
         """Create an order, and pay or cancel it."""
         subject = f"demo by {order.method}"
-        made = await self.client.create_order(order.number, BUYER, order.amount, DEFAULT_CURRENCY, subject)
-        self.pay_orders[order.number] = pay_order_id = str(made.body["payOrderId"])
+        made = await self.calling.shop.create_order(
+            BUYER, order.amount, subject=subject, order_id=order.number
+        )
+        self.pay_orders[order.number] = pay_order_id = str(made.pay_order_id)
         if order.cancelled:
-            await self.client.cancel_order(order.number, BUYER)
+            with suppress(Problem):  # what it comes to is seen in its status
+                await self.calling.buyer(BUYER).cancel_order(order.number)
         elif order.method in (BALANCE, WALLET):
             await self._out_of_a_balance(pay_order_id)
         else:
@@ -83,17 +85,22 @@ class Buyers:
         if order.method == BALANCE or order.cancelled or not order.refunded:
             return False
         pay_order_id = self.pay_orders[order.number]
-        return (await self.client.refund(pay_order_id, order.amount // 2, f"demo-{order.number}")).ok
+        try:
+            await self.calling.shop.refund(
+                pay_order_id, order.amount // 2, idempotency_key=f"demo-{order.number}"
+            )
+        except Problem:
+            return False
+        return True
 
     async def _out_of_a_balance(self, pay_order_id: str) -> None:
         """Pay until it is paid: being confirmed is no success, and a debit that was undone is a new try."""
 
         async def paid() -> bool:
             try:
-                answer = await self.client.pay(pay_order_id, BUYER, PAY_PASSWORD)
-            except Unavailable:
+                return (await self.calling.buyer(BUYER).pay(pay_order_id, PAY_PASSWORD)).is_paid
+            except (Problem, Unavailable):
                 return False
-            return answer.body.get("status") == PayStatus.TRADE_SUCCESS.name
 
         await until(paid, self.clock)
 
@@ -103,12 +110,10 @@ class Buyers:
         for name in order.methods:
 
             async def opened(name: str = name) -> bool:
-                try:
-                    answer = await self.client.open_attempt(pay_order_id, BUYER, name)
-                except Unavailable:  # so much goes wrong that the channel counts as away
-                    return False
-                if answer.ok and answer.body["state"] == AttemptState.OPEN:
-                    numbers.append((name, str(answer.body["attemptId"])))
+                with suppress(Problem, Unavailable):  # so much goes wrong that the channel counts as away
+                    attempt = await self.calling.buyer(BUYER).open_attempt(pay_order_id, name)
+                    if attempt.state == AttemptState.OPEN:
+                        numbers.append((name, attempt.attempt_id))
                 return bool(numbers) and numbers[-1][0] == name
 
             await until(opened, self.clock)

@@ -6,16 +6,17 @@ A balance is Paybell's own or that of a remote wallet, for a whole installation;
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from paybell_client import WalletExists
 
 from paybell.channels.pace import faster
 from paybell.channels.standing import standing
-from paybell.cli.client import PaybellClient
+from paybell.cli.callers import Callers, callers
 from paybell.cli.demo_books import Books, Judged, judged
 from paybell.cli.demo_buyers import BUYER, CHANNELS, PAY_PASSWORD, WALLET, Buyers, Order, plan, until
 from paybell.cli.demo_setup import demo_home
@@ -23,7 +24,6 @@ from paybell.cli.output import announce, out, print_json
 from paybell.cli.workload import for_each, wait_for_statuses
 from paybell.clock import Clock, SystemClock
 from paybell.ids import NODES, SnowflakeIds
-from paybell.money import DEFAULT_CURRENCY
 from paybell.sandbox.background import serving_beside
 from paybell.serving.child import running_service
 from paybell.serving.databases import databases
@@ -100,14 +100,15 @@ def _settings(home: Path, fields: Mapping[str, str]) -> Settings:
 async def _run(installation: _Installation, sandbox: aiohttp.ClientSession, clock: Clock) -> _Told:
     """Let buyers pay and turn back, give some of it back, and lay both sides' books together."""
     settings, orders = installation.settings, installation.orders
-    async with _opened(settings, clock) as client:
+    async with _opened(settings, clock) as calling:
         if WALLET not in installation.channels.values():
-            await client.open_wallet(BUYER, PAY_PASSWORD, DEFAULT_CURRENCY)
-            await client.top_up(BUYER, sum(one.amount for one in orders), DEFAULT_CURRENCY, "demo-funds")
-        buyers = Buyers(client, sandbox, clock)
+            with suppress(WalletExists):  # the answer of a first try was lost
+                await calling.shop.open_wallet(BUYER, PAY_PASSWORD)
+            await calling.shop.top_up(BUYER, sum(one.amount for one in orders))
+        buyers = Buyers(calling, sandbox, clock)
         await for_each(orders, buyers.play, concurrency=_CONCURRENCY)
         expected = {one.number: {"CANCELLED" if one.cancelled else "PAID"} for one in orders}
-        missing = await wait_for_statuses(client, expected, clock, lambda _: None)
+        missing = await wait_for_statuses(calling.shop, expected, clock, lambda _: None)
         with databases(settings) as urls:
             async with Database.open(urls["pay"], clock, connections=2, limits=READING) as database:
                 await _until_settled(database, installation, sandbox, clock)
@@ -122,13 +123,13 @@ async def _run(installation: _Installation, sandbox: aiohttp.ClientSession, cloc
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, clock: Clock) -> AsyncIterator[PaybellClient]:
+async def _opened(settings: Settings, clock: Clock) -> AsyncIterator[Callers]:
     tokens = Tokens.from_settings(settings, clock)
     async with (
         running_service(settings, clock, port=settings.port) as service,
-        PaybellClient.open(service.url, tokens, clock, connections=_CONCURRENCY * 2) as client,
+        callers(service.url, tokens, clock, connections=_CONCURRENCY * 2) as calling,
     ):
-        yield client
+        yield calling
 
 
 async def _until_settled(

@@ -2,10 +2,13 @@
 
 import asyncio
 import secrets
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
-from paybell.cli.client import PaybellClient
+from paybell_client import WalletExists
+
+from paybell.cli.callers import callers
 from paybell.cli.demo_setup import demo_broker, demo_home
 from paybell.cli.demo_shop import PAID, UNPAID, OwnOrders, OwnPayService
 from paybell.cli.output import announce, out, print_json
@@ -14,14 +17,13 @@ from paybell.clock import Clock, SystemClock
 from paybell.ids import NODES, SnowflakeIds
 from paybell.messaging.events import TRADE_QUEUE
 from paybell.messaging.rabbitmq.broker import RabbitBroker
-from paybell.money import DEFAULT_CURRENCY
 from paybell.serving.child import running_service
 from paybell.settings import Settings, read_settings
 from paybell.settings.secrets import with_secrets
 from paybell.tokens import Tokens
 
 Side = Literal["pay", "trade"]
-_PAY_PASSWORD, _PRICE, _SUBJECT = "123456", 1234, "demo"
+_BUYER, _PAY_PASSWORD, _PRICE, _SUBJECT = "demo-buyer", "123456", 1234, "demo"
 _CONCURRENCY = 32
 _POLL_SECONDS = 0.05
 # Of ten orders one is cancelled before it is paid.
@@ -51,26 +53,29 @@ async def _pay_for_a_shop(
     shop, tokens = OwnOrders(), Tokens.from_settings(settings, clock)
     async with (
         running_service(settings, clock, "api", "background") as service,
-        PaybellClient.open(service.url, tokens, clock) as client,
+        callers(service.url, tokens, clock) as calling,
     ):
         listening = asyncio.create_task(shop.listen(broker, clock))
-        await client.open_wallet("demo-buyer", _PAY_PASSWORD, DEFAULT_CURRENCY)
-        await client.top_up("demo-buyer", _PRICE * len(numbers), DEFAULT_CURRENCY, "demo-funds")
+        buyer = calling.buyer(_BUYER)
+        with suppress(WalletExists):  # the answer of a first try was lost
+            await calling.shop.open_wallet(_BUYER, _PAY_PASSWORD)
+        await calling.shop.top_up(_BUYER, _PRICE * len(numbers))
         paid = set[int]()
 
         async def buy(number: int) -> None:
             shop.statuses[number] = UNPAID
-            terms = "demo-buyer", _PRICE, DEFAULT_CURRENCY, _SUBJECT
-            applied = await client.apply(number, *terms, seconds=settings.order_ttl_seconds)
-            if (await client.pay(applied.body["payOrderId"], "demo-buyer", _PAY_PASSWORD)).ok:
-                paid.add(number)
+            applied = await calling.shop.apply_for_pay_order(
+                number, _BUYER, _PRICE, subject=_SUBJECT, expires_in_seconds=settings.order_ttl_seconds
+            )
+            await buyer.pay(applied.id, _PAY_PASSWORD)
+            paid.add(number)
 
         await for_each(numbers, buy, concurrency=_CONCURRENCY)
         deadline = clock.monotonic() + STALL_SECONDS
         while len(shop.marked) < len(paid) and clock.monotonic() < deadline:
             await clock.sleep(_POLL_SECONDS)
         listening.cancel()
-        left = (await client.read_wallet("demo-buyer", DEFAULT_CURRENCY)).body["balance"]
+        left = (await buyer.read_wallet(_BUYER)).balance
     marked = {number for number, status in shop.statuses.items() if status == PAID}
     right = marked == paid == set(numbers) and left == 0
     if json:
@@ -96,19 +101,19 @@ async def _keep_a_shops_orders(
         settings = replace(settings, pay_url=pay_url)
         async with (
             running_service(settings, clock, "trade") as service,
-            PaybellClient.open(service.url, tokens, clock) as client,
+            callers(service.url, tokens, clock) as calling,
         ):
 
             async def buy(number: int) -> None:
-                await client.create_order(number, "demo-buyer", _PRICE, DEFAULT_CURRENCY, _SUBJECT)
+                await calling.shop.create_order(_BUYER, _PRICE, subject=_SUBJECT, order_id=number)
                 if number in cancelled:
-                    await client.cancel_order(number, "demo-buyer")
+                    await calling.buyer(_BUYER).cancel_order(number)
                 else:
                     await own.pay(str(number))
 
             await for_each(numbers, buy, concurrency=_CONCURRENCY)
             expected = {number: {"CANCELLED" if number in cancelled else "PAID"} for number in numbers}
-            missing = await wait_for_statuses(client, expected, clock, lambda _: None)
+            missing = await wait_for_statuses(calling.shop, expected, clock, lambda _: None)
     closed = {int(number) for number, order in own.orders.items() if order["status"] == "TRADE_CLOSED"}
     marked = len(numbers) - len(cancelled | missing)
     if json:

@@ -1,13 +1,14 @@
 """Ready links to both pages for local use: a purchase to pay, and the operations console."""
 
 import asyncio
+from contextlib import suppress
 
-from paybell.cli.client import PaybellClient
+from paybell_client import Problem
+
+from paybell.cli.callers import callers
 from paybell.cli.output import announce, show_link
 from paybell.clock import Clock
-from paybell.errors import Unavailable
 from paybell.ids import SnowflakeIds
-from paybell.money import DEFAULT_CURRENCY
 from paybell.settings import Settings
 from paybell.tokens import Tokens
 
@@ -34,13 +35,14 @@ async def show_links(url: str, settings: Settings, clock: Clock) -> None:
         (settings.alipay_app_id, settings.wechat_mchid, settings.stripe_account),
     )
     orders = [ids.next() for _ in range(1 + sum(map(bool, channels)))]
-    async with PaybellClient.open(url, tokens, clock, connections=2) as client:
-        await client.open_wallet(BUYER, PAY_PASSWORD, DEFAULT_CURRENCY)
-        await client.top_up(BUYER, _FUNDS, DEFAULT_CURRENCY, "sample-funds")
+    async with callers(url, tokens, clock, connections=2) as calling:
+        shop = calling.shop
+        with suppress(Problem):  # an earlier sample has opened it
+            await shop.open_wallet(BUYER, PAY_PASSWORD)
+        with suppress(Problem):  # or has funded it so long ago that the answer is gone
+            await shop.top_up(BUYER, _FUNDS, idempotency_key="sample-funds")
         for order_id in orders:
-            made = await client.create_order(order_id, BUYER, _PRICE, DEFAULT_CURRENCY, "A sample purchase")
-            if not made.ok:
-                raise Unavailable(f"The sample order was not made: {made.code}.")
+            await shop.create_order(BUYER, _PRICE, subject="A sample purchase", order_id=order_id)
     buyer = tokens.mint(BUYER, lifetime_seconds=LIFETIME_SECONDS)
     what = "a sample order" if len(orders) == 1 else f"{len(orders)} sample orders, one by each method"
     announce(f"Pay {what} (pay password {PAY_PASSWORD}), and see everything that happens:")

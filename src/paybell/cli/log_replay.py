@@ -7,21 +7,21 @@ log that is corrected, or has grown, or whose replay was killed, brings the mone
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
+from paybell_client import AlreadyPaid, IdempotencyKeyReused, Problem, WalletExists, WrongPayPassword
 from rich.progress import Progress
 
-from paybell.cli.client import PaybellClient, ServiceAnswer
+from paybell.cli.callers import TOKENS_REFUSED, Callers
 from paybell.cli.purchase_log import PayableRow, RefusedRow, read_purchases
 from paybell.cli.workload import chunks, for_each, wait_for_statuses
 from paybell.clock import Clock, rfc3339
-from paybell.errors import AlreadyPaid, PayOrderClosed
-from paybell.idempotency.errors import IdempotencyKeyReused
+from paybell.errors import PayOrderClosed
 from paybell.trade.errors import OrderCancelled, OrderMismatch
 from paybell.trade.model import OrderStatus
-from paybell.wallet.errors import WalletExists, WrongPayPassword
 
 # Who opens wallets and makes orders, as the service sees it: by this a replay knows its wallets again.
 REPLAYER = "paybell-replay"
@@ -96,7 +96,7 @@ class Replayer:
     def __init__(
         self,
         work: LogReplay,
-        client: PaybellClient,
+        calling: Callers,
         find_wallets: FindWallets,
         *,
         clock: Clock,
@@ -104,7 +104,8 @@ class Replayer:
         concurrency: int,
     ) -> None:
         self._work = work
-        self._client = client
+        self._calling = calling
+        self._shop = calling.shop
         self._find_wallets = find_wallets
         self._clock = clock
         self._bars = bars
@@ -127,25 +128,25 @@ class Replayer:
         await for_each(unpaid, self._pay, concurrency=self._concurrency)
         self._bar = bars.add_task("marked by trade", total=len(work.payable))
         expected = dict.fromkeys(work.payable, _PAID)
-        await wait_for_statuses(self._client, expected, self._clock, self._advance)
+        await wait_for_statuses(self._shop, expected, self._clock, self._advance)
 
     def _advance(self, count: int = 1) -> None:
         self._bars.advance(self._bar, count)
 
     async def _look(self, rows: list[PayableRow]) -> None:
         """Find the orders that are paid (refunded or not) or never will be, and the wallets of the others."""
-        orders = {order["id"]: order for order in await self._client.read_orders([r.order_id for r in rows])}
+        orders = {order.id: order for order in await self._shop.read_orders([r.order_id for r in rows])}
         unpaid = list[PayableRow]()
         for row in rows:
             order = orders.get(str(row.order_id))
             asked = row.user_id, row.amount, row.currency
             if order is None:
                 unpaid.append(row)
-            elif (order["buyerId"], order["totalFee"], order["currency"]) != asked:
+            elif (order.buyer_id, order.total_fee, order.currency) != asked:
                 self._refuse(row, OrderMismatch.code, OrderMismatch.detail)
-            elif order["status"] == OrderStatus.CANCELLED:
+            elif order.status == OrderStatus.CANCELLED:
                 self._refuse(row, OrderCancelled.code, OrderCancelled.detail)
-            elif order["status"] in _PAID:
+            elif order.is_paid:
                 self._work.paid_before.add(row.order_id)
             else:
                 unpaid.append(row)
@@ -157,6 +158,10 @@ class Replayer:
             await self._pay_row(row)
         except _Unpayable as refused:
             self._refuse(row, refused.reason, refused.detail)
+        except TOKENS_REFUSED:
+            raise
+        except Problem as refused:
+            self._refuse(row, refused.code, refused.detail)
         self._advance()
 
     def _refuse(self, row: PayableRow, reason: str, detail: str) -> None:
@@ -171,56 +176,53 @@ class Replayer:
             return
         await self._open_wallet(row)
         await self._fund(row)
-        paid = await self._client.pay(pay_order_id, row.user_id, PAY_PASSWORD)
-        if not paid.ok:
-            if paid.code == WrongPayPassword.code:
+        try:
+            await self._calling.buyer(row.user_id).pay(pay_order_id, PAY_PASSWORD)
+        except TOKENS_REFUSED:
+            raise
+        except Problem as refused:
+            if isinstance(refused, WrongPayPassword):
                 self._wallets[row.wallet] = False  # its owner has taken it over; nobody guesses
             self._work.left += row.amount
             money = f"its {row.amount} {row.currency} stay in the wallet of {row.user_id}"
-            raise _Unpayable(paid.code, f"{paid.body.get('detail', '')} {money}".strip())
+            raise _Unpayable(refused.code, f"{refused.detail} {money}".strip()) from refused
 
     async def _payable(self, row: PayableRow) -> str | None:
         """Return the pay order that can be paid now; None when it is paid already.
 
         Raises:
-            _Unpayable: it can not, or not for long enough to be funded and paid.
+            Problem: it can not. _Unpayable: not for long enough to be funded and paid.
         """
-        terms = row.order_id, row.user_id, row.amount, row.currency, row.subject
-        applied = await self._client.apply(*terms, seconds=TTL_SECONDS)
-        if not applied.ok and applied.code != AlreadyPaid.code:
-            raise _refused(applied)
-        if applied.ok:
-            expires_at = datetime.fromisoformat(applied.body["expiresAt"])
-            if expires_at < self._clock.now() + _TIME_LEFT_LEAST:
-                raise _Unpayable(PayOrderClosed.code, f"it can be paid until {rfc3339(expires_at)} only")
-        created = await self._client.create_order(*terms)
-        if not created.ok and created.code != AlreadyPaid.code:
-            raise _refused(created)
-        return str(applied.body["payOrderId"]) if applied.ok else None
+        terms, pay_order_id = (row.user_id, row.amount, row.currency, row.subject), None
+        with suppress(AlreadyPaid):
+            applied = await self._shop.apply_for_pay_order(
+                row.order_id, *terms, expires_in_seconds=TTL_SECONDS
+            )
+            if applied.expires_at < self._clock.now() + _TIME_LEFT_LEAST:
+                until = rfc3339(applied.expires_at)
+                raise _Unpayable(PayOrderClosed.code, f"it can be paid until {until} only")
+            pay_order_id = applied.id
+        with suppress(AlreadyPaid):
+            await self._shop.create_order(*terms, order_id=row.order_id)
+        return pay_order_id
 
     async def _open_wallet(self, row: PayableRow) -> None:
         if row.wallet not in self._wallets:
             async with self._opening[row.wallet]:
                 if row.wallet not in self._wallets:
-                    opened = await self._client.open_wallet(row.user_id, PAY_PASSWORD, row.currency)
-                    if opened.code == WalletExists.code:  # our own, if a first answer was lost
-                        self._wallets.update(await self._find_wallets([row.wallet]))
-                    elif opened.ok:
+                    try:
+                        await self._shop.open_wallet(row.user_id, PAY_PASSWORD, row.currency)
                         self._wallets[row.wallet] = True
-                    else:
-                        raise _refused(opened)
+                    except WalletExists:  # our own, if a first answer was lost
+                        self._wallets.update(await self._find_wallets([row.wallet]))
         if not self._wallets[row.wallet]:
             raise _of_others(row)
 
     async def _fund(self, row: PayableRow) -> None:
         """Put the order's money in, once; a key whose answer was removed says that it came."""
-        funded = await self._client.top_up(row.user_id, row.amount, row.currency, f"replay-{row.order_id}")
-        if not funded.ok and funded.code != IdempotencyKeyReused.code:
-            raise _refused(funded)
-
-
-def _refused(answer: ServiceAnswer) -> _Unpayable:
-    return _Unpayable(answer.code, str(answer.body.get("detail", "")))
+        key = f"replay-{row.order_id}"
+        with suppress(IdempotencyKeyReused):
+            await self._shop.top_up(row.user_id, row.amount, row.currency, idempotency_key=key)
 
 
 def _of_others(row: PayableRow) -> _Unpayable:

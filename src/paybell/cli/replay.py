@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 from rich.markup import escape
 from rich.table import Table
 
-from paybell.cli.client import PaybellClient
+from paybell.cli.callers import callers
 from paybell.cli.log_replay import EXPIRED, PAY_PASSWORD, REPLAYER, LogReplay, Replayer
 from paybell.cli.options import Flag
 from paybell.cli.output import announce, out, print_json
@@ -62,7 +62,7 @@ async def replay(
     work.survey()
     settings = with_secrets(read_settings())
     async with _service(settings, url, clock) as base_url:
-        opened = PaybellClient.open(
+        opened = callers(
             base_url,
             Tokens.from_settings(settings, clock),
             clock,
@@ -71,11 +71,11 @@ async def replay(
             shop=REPLAYER,
         )
         with databases(settings) as urls:
-            async with opened as client, Database.open(urls["pay"], clock, connections=2) as pay:
+            async with opened as calling, Database.open(urls["pay"], clock, connections=2) as pay:
                 wallets = WalletService(pay, Pepper(settings.pin_pepper))
                 find = partial(wallets.opened_with, REPLAYER, PAY_PASSWORD)
                 with progress(quiet=json) as bars:
-                    await Replayer(work, client, find, clock=clock, bars=bars, concurrency=concurrency).run()
+                    await Replayer(work, calling, find, clock=clock, bars=bars, concurrency=concurrency).run()
             books = await audit(urls, settings.merchant_id, clock, list(work.payable))
     _report(work, books, clock.monotonic() - started, json=json)
     return 0 if _as_expected(work, books) else 1

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from itertools import islice
 from typing import TypeVar
 
+from paybell_client import PaybellClient
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from paybell.cli.client import PaybellClient
 from paybell.cli.output import err
 from paybell.clock import Clock
 from paybell.ids import IDS_MAX
@@ -58,7 +58,7 @@ def progress(*, quiet: bool) -> Progress:
 
 
 async def wait_for_statuses(
-    client: PaybellClient,
+    shop: PaybellClient,
     expected: Mapping[int, Collection[str]],
     clock: Clock,
     arrived: Callable[[int], None],
@@ -66,7 +66,7 @@ async def wait_for_statuses(
     """Wait until the order service shows these statuses by order id.
 
     Args:
-        client: of the service.
+        shop: who may read orders.
         expected: order id to the statuses that will do.
         clock: measures the wait, which ends `STALL_SECONDS` after the last order arrived.
         arrived: is called with how many more orders have got there.
@@ -81,8 +81,8 @@ async def wait_for_statuses(
         nonlocal deadline
         there = [
             number
-            for order in await client.read_orders(order_ids)
-            if order["status"] in waiting.get(number := int(order["id"]), ())
+            for order in await shop.read_orders(order_ids)
+            if order.status in waiting.get(number := int(order.id), ())
         ]
         for number in there:
             del waiting[number]
