@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -19,7 +20,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from flask_shop import PRICE, WELCOME, create_app
 from notebook import event_members
-from serving import SECRET, Client, fresh_user
+from serving import SECRET, Client, fresh_number, fresh_user
 from support import PASSWORD, until
 
 from paybell.messaging.events import PAY_EVENTS, PAY_SUCCESS, SIGNATURE_HEADER
@@ -86,6 +87,61 @@ async def test_the_shop_in_flask_shows_nobody_anothers_order_and_gives_nobody_an
     assert (await asyncio.to_thread(visitor.get, f"/orders/{order['id']}")).status_code == 404
     form = {"name": name, "pay_password": PASSWORD}
     assert (await asyncio.to_thread(visitor.post, "/sign-up", data=form)).status_code == 409
+
+
+@asynccontextmanager
+async def fastapi_shop(pay_url: str) -> AsyncIterator[str]:
+    """Run the shop in FastAPI as its first lines say; yield its URL."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "uvicorn", "--factory", "--app-dir", ROOT / "examples", "--port", "0"),
+        *("--no-access-log", "fastapi_shop:create_app"),
+        env=os.environ
+        | {"SHOP_PAY_URL": pay_url, "SHOP_URL": "http://tea.example", "SHOP_TOKEN_SECRET": SECRET},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr
+    said = ""
+    while not (found := re.search(r"running on (http://\S+)", said)):
+        line = (await process.stderr.readline()).decode()
+        assert line, said
+        said += line
+    try:
+        yield found[1]
+    finally:
+        process.terminate()
+        _, rest = await asyncio.wait_for(process.communicate(), 30)
+        assert b"Traceback" not in rest, rest.decode()
+
+
+async def test_the_shop_in_fastapi_sells_once_waits_for_the_payment_and_gives_back_once(http: Client) -> None:
+    name, order = fresh_user(), f"/orders/{fresh_number()}"
+    account = {"name": name, "pay_password": PASSWORD}
+    async with (
+        fastapi_shop(http.url) as url,
+        httpx.AsyncClient(base_url=url, timeout=30) as visitor,
+        httpx.AsyncClient(base_url=url, timeout=30) as other,
+    ):
+        assert (await visitor.put(order)).status_code == 401
+        assert (await visitor.post("/accounts", json=account)).status_code == 201
+        assert (await other.post("/accounts", json=account)).json()["code"] == "wallet_exists"
+        first, again = [await visitor.put(order) for _ in range(2)]
+        assert first.json() | {"cashier": ""} == again.json() | {"cashier": ""}
+        cashier = urlsplit(first.json()["cashier"])
+        assert parse_qs(cashier.query) == {"returnUrl": [f"http://tea.example{order}"]}
+        assert (await visitor.post(f"{order}/return")).json()["code"] == "pay_order_not_paid"
+
+        confirmed = asyncio.create_task(visitor.get(f"{order}/confirmation"))
+        shown = (await http.get(order, cashier.fragment.removeprefix("token="))).json
+        assert (await http.pay(shown["payOrderId"], name)).status == 200
+        assert ((answer := await confirmed).status_code, answer.json()["status"]) == (200, "PAID")
+        assert await http.balance(name) == WELCOME - PRICE
+
+        nobody = await other.post("/accounts", json=account | {"name": fresh_user()})
+        assert nobody.status_code == 201
+        assert (await other.get(order)).status_code == 404
+        for _ in range(2):
+            assert (await visitor.post(f"{order}/return")).json() == {"given_back": PRICE}
+        assert await http.balance(name) == WELCOME
 
 
 @asynccontextmanager
