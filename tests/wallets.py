@@ -30,6 +30,8 @@ class Between:
         self.faults: list[str] = []
         self.seen: list[str] = []
         self.gate = asyncio.Event()
+        # Bearer tokens it takes; empty: any, and none.
+        self.tokens = set[str]()
 
     async def is_asked(self) -> bool:
         """Say whether a request has come."""
@@ -39,6 +41,8 @@ class Between:
         """Answer, faultily if that is its turn."""
         self.seen.append(f"{request.method} {request.path}")
         fault = self.faults.pop(0) if self.faults else ""
+        if self.tokens and request.headers.get("Authorization", "")[7:] not in self.tokens:
+            return INSTEAD["refused"]()
         if fault in INSTEAD:
             return INSTEAD[fault]()
         if fault == "hangs":

@@ -112,6 +112,8 @@ class Host:
         self.tokens = Tokens.from_settings(settings, clock)
         self.event_keys = EventKeys.from_settings(settings)
         self.streams = Streams()
+        # Set when files of keys may have changed: whoever has read some reads them again.
+        self.read_again = asyncio.Event()
         self.checks: dict[str, Check] = {}
         self.measures: list[Measure] = [self._measure_roles]
         self.loops: list[Loop] = []

@@ -46,6 +46,24 @@ def test_a_file_that_changed_is_read_again_and_a_broken_one_changes_nothing(tmp_
     assert ring.newest.public.fingerprint == private_key(1).public.fingerprint
 
 
+def test_a_file_may_name_its_key_so_that_both_change_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"OLD={key_pair(0).private}")
+    ring = Keyring("PAYBELL_X", f"file:{file}", PrivateKey, names_in_files=True)
+    assert [name for name, _ in ring.all] == ["OLD"]
+
+    file.write_text(f"NEW={key_pair(1).private}")
+    assert ring.refresh()
+    assert [name for name, _ in ring.all] == ["NEW"]
+
+    # Without its name the channel would not know the key.
+    file.write_text(key_pair(0).private)
+    assert not ring.refresh()
+    assert [(name, key.public.fingerprint) for name, key in ring.all] == [
+        ("NEW", private_key(1).public.fingerprint)
+    ]
+
+
 async def test_a_loop_reads_the_files_of_all_channels(tmp_path: Path) -> None:
     file = tmp_path / "key.pem"
     file.write_text(key_pair(0).private)

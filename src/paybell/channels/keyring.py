@@ -31,34 +31,38 @@ class Keyring(Generic[Key]):
     in its place, so that a rotation gone wrong stops nobody's payment.
     """
 
-    def __init__(self, setting: str, text: str, read: Callable[[str], Key]) -> None:
+    def __init__(
+        self, setting: str, text: str, read: Callable[[str], Key], *, names_in_files: bool = False
+    ) -> None:
         """Read all keys.
 
         Args:
             setting: its variable, for messages.
             text: its value; empty: there is no key.
             read: makes a key of its text; raises ValueError, with a message that does not hold the text.
+            names_in_files: a file may say ``name=key`` itself, so that the name changes with the key.
 
         Raises:
             Misconfigured: a key is of another form, or its file cannot be read.
         """
         self.setting = setting
-        self._read = read
+        self._read, self._names_in_files = read, names_in_files
         parts = [part.strip() for part in text.split(",") if part.strip()]
         if len(parts) > KEYS_MAX:
             raise Misconfigured(f"{setting}: at most {KEYS_MAX} keys are active at a time.")
-        named = [(match[1], match[2]) if (match := _NAMED.fullmatch(part)) else ("", part) for part in parts]
-        self._sources = [(name, source.strip()) for name, source in named]
+        self._sources = [(name, source.strip()) for name, source in map(_named, parts)]
         try:
             self._texts = [_text_of(source) for _, source in self._sources]
-            self._keys = [read(one) for one in self._texts]
+            self._keys = [
+                self._key(name, text) for (name, _), text in zip(self._sources, self._texts, strict=True)
+            ]
         except (OSError, ValueError) as error:
             raise Misconfigured(f"{setting}: {_reason(error)}.") from error
 
     @property
     def all(self) -> Sequence[tuple[str, Key]]:
         """All keys with their names, newest first; a key without a name has an empty one."""
-        return [(name, key) for (name, _), key in zip(self._sources, self._keys, strict=True)]
+        return list(self._keys)
 
     @property
     def newest(self) -> Key:
@@ -69,7 +73,7 @@ class Keyring(Generic[Key]):
         """
         if not self._keys:
             raise Misconfigured(f"Set {self.setting}.")
-        return self._keys[0]
+        return self._keys[0][1]
 
     def __bool__(self) -> bool:
         return bool(self._keys)
@@ -80,17 +84,24 @@ class Keyring(Generic[Key]):
     def refresh(self) -> bool:
         """Read the files again; return whether a key has changed."""
         changed = False
-        for place, (_, source) in enumerate(self._sources):
+        for place, (name, source) in enumerate(self._sources):
             if not source.startswith(_FILE):
                 continue
             try:
                 text = _text_of(source)
                 if text != self._texts[place]:
-                    self._keys[place], self._texts[place] = self._read(text), text
+                    key = self._key(name, text)
+                    if self._keys[place][0] and not key[0]:
+                        raise ValueError("the file has lost the name of its key")
+                    self._keys[place], self._texts[place] = key, text
                     changed = True
             except (OSError, ValueError) as error:
                 log.warning("channel_key_kept", setting=self.setting, reason=_reason(error))
         return changed
+
+    def _key(self, name: str, text: str) -> tuple[str, Key]:
+        inside, rest = _named(text) if self._names_in_files else ("", text)
+        return inside or name, self._read(rest.strip())
 
     def open_files(self) -> Sequence[Path]:
         """Return the files that others than their owner may read."""
@@ -110,6 +121,11 @@ class KeyFiles:
             if ring.refresh():
                 log.info("channel_key_changed", setting=ring.setting)
         return 0
+
+
+def _named(text: str) -> tuple[str, str]:
+    match = _NAMED.fullmatch(text)
+    return (match[1], match[2]) if match else ("", text)
 
 
 def _text_of(source: str) -> str:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from paybell.channels.alipay.opening import alipay_page, alipay_qr
 from paybell.channels.channel import Channel
 from paybell.channels.http import ChannelHttp
+from paybell.channels.keyring import Keyring
 from paybell.channels.legacy_wallet import LegacyWallet
 from paybell.channels.settings import ChannelSettings
 from paybell.channels.stripe.opening import stripe_cards
-from paybell.channels.wallet import RemoteWallet
+from paybell.channels.wallet import RemoteWallet, Token
 from paybell.channels.wechat.opening import wechat_qr
 from paybell.clock import Clock
 from paybell.errors import Misconfigured
@@ -21,13 +22,14 @@ def contract_wallet(settings: ChannelSettings, http: ChannelHttp) -> RemoteWalle
     """Return the user service that can be asked about each id.
 
     Raises:
-        Misconfigured: there is none, or it is one without ids.
+        Misconfigured: there is none, it is one without ids, or a token of ours cannot be read.
     """
     if not settings.wallet_url or settings.wallet_kind == "legacy":
         raise Misconfigured(
             "Set PAYBELL_WALLET_URL to a wallet by the contract; a legacy one cannot be asked."
         )
-    return RemoteWallet(http, settings.wallet_url, settings.wallet_token, settings.calls)
+    tokens = Keyring("PAYBELL_WALLET_TOKEN", settings.wallet_token, Token)
+    return RemoteWallet(http, settings.wallet_url, tokens, settings.calls)
 
 
 def remote_wallet(settings: ChannelSettings, http: ChannelHttp, clock: Clock) -> Channel | None:

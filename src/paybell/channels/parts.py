@@ -66,7 +66,9 @@ async def channels_parts(host: Host) -> Parts:
                 Loop(f"returns-{name}", sender.run_once, full=RETURNS_MAX),
             ]
     if keyrings := [ring for one in opened for ring in getattr(one, "keyrings", ())]:
-        parts.loops.append(Loop("channel-keys", KeyFiles(keyrings).run_once, idle_seconds=KEYS_SECONDS))
+        parts.loops.append(
+            Loop("channel-keys", KeyFiles(keyrings).run_once, wake=host.read_again, idle_seconds=KEYS_SECONDS)
+        )
     if "ops" in host.roles:
         outbox = await host.outbox()
         parts.routers.append(operator_routes(database, outbox, host.clock, settings.merchant_id))

@@ -1,6 +1,6 @@
 """The settings of money from elsewhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -25,8 +25,13 @@ class ChannelSettings(PaySettings, AlipaySettings, WechatSettings, StripeSetting
         ),
     ] = "contract"
     wallet_token: Annotated[
-        str, Meta(description="Bearer token that the wallet knows us by; empty: none is sent.")
-    ] = ""
+        str,
+        Meta(
+            description="Bearer tokens that the wallet knows us by, newest first, separated by commas, each "
+            "as `file:PATH` or itself. A call that is answered with 401 is made again with the next one. "
+            "Empty: none is sent."
+        ),
+    ] = field(default="", repr=False)
     wallet_refusal: Annotated[
         str,
         Meta(description="Of a legacy wallet: the exact body of an answer that means no; empty: none does."),

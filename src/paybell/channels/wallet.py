@@ -4,6 +4,9 @@ Every answer that counts is a JSON object with a ``state``. Anything else, whate
 something in between, and is no answer.
 """
 
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Literal
 
 import msgspec
@@ -34,10 +37,28 @@ from paybell.channels.channel import (
 )
 from paybell.channels.errors import ChannelUnavailable
 from paybell.channels.http import Answer, ChannelHttp
+from paybell.channels.keyring import Keyring
 
 # In a setup with a remote wallet this is what "balance" means.
 NAME = "balance"
 _SERVER_FAULT = 500
+
+
+class Token:
+    """A bearer token."""
+
+    def __init__(self, text: str) -> None:
+        """Take it.
+
+        Raises:
+            ValueError: it is empty, or has what a header cannot hold.
+        """
+        if not re.fullmatch(r"[!-~]{1,4096}", text):
+            raise ValueError("no bearer token; it is one line of visible ASCII")
+        self.bearer = f"Bearer {text}"
+
+    def __repr__(self) -> str:
+        return "Token()"
 
 
 class _State(msgspec.Struct, rename="camel"):
@@ -60,15 +81,18 @@ class RemoteWallet:
     merchant = "wallet"
 
     def __init__(
-        self, http: ChannelHttp, url: str, token: str = "", schedule: tuple[float, ...] = CALL_SCHEDULE
+        self,
+        http: ChannelHttp,
+        url: str,
+        tokens: Keyring[Token] | None = None,
+        schedule: tuple[float, ...] = CALL_SCHEDULE,
     ) -> None:
-        """Speak to the service at ``url``, with this bearer token; the schedule as in `Channel`."""
+        """Speak to the service at ``url``, with these tokens; the schedule as in `Channel`."""
         self.schedule = schedule
         self._http = http
         self._url = url.rstrip("/")
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
+        self._tokens = tokens
+        self.keyrings = (tokens,) if tokens else ()
 
     async def open(self, charge: Charge) -> OpenSaid:
         """Debit the payer."""
@@ -138,8 +162,18 @@ class RemoteWallet:
         self, method: str, path: str, body: dict[str, object] | None = None
     ) -> _State | Unknown | NotSent:
         data = None if body is None else msgspec.json.encode(body)
-        answer = await self._http.send(method, self._url + path, headers=self._headers, body=data)
+        tokens = [token for _, token in self._tokens.all] if self._tokens else [None]
+        for token in tokens:
+            answer = await self._http.send(method, self._url + path, headers=_headers(token), body=data)
+            # Nothing was done for whom it does not know: while tokens change one of two is the right one.
+            if not isinstance(answer, Answer) or answer.status != HTTPStatus.UNAUTHORIZED:
+                break
         return _read(answer) if isinstance(answer, Answer) else answer
+
+
+def _headers(token: Token | None) -> Mapping[str, str]:
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    return headers if token is None else {**headers, "Authorization": token.bearer}
 
 
 def _read(answer: Answer) -> _State | Unknown:

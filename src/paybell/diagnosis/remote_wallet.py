@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from paybell.channels.channel import Charge, NotFound, NotSent, Unknown
 from paybell.channels.http import ChannelHttp
-from paybell.channels.wallet import RemoteWallet
+from paybell.channels.openers import contract_wallet
 from paybell.clock import Clock
 from paybell.diagnosis.findings import Finding
 from paybell.settings import Settings
@@ -29,7 +29,7 @@ async def examine_wallet(settings: Settings, clock: Clock) -> AsyncIterator[Find
         return
     charge = Charge(_NOBODYS, "", "", 1, "CNY", "", clock.now() + timedelta(hours=1))
     async with ChannelHttp.open() as http:
-        said = await RemoteWallet(http, settings.wallet_url, settings.wallet_token).query(charge)
+        said = await contract_wallet(settings, http).query(charge)
     match said:
         case NotFound():
             yield Finding(_PART, "ok", "answers as the contract says")

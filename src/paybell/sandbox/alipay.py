@@ -53,7 +53,7 @@ class AlipaySimulator(Simulator):
         """Know one application with its public keys; answers are signed with the first of ours."""
         super().__init__(clock)
         self.app_id, self.seller_id = app_id, seller_id
-        self._app_keys, self._keys = app_keys, keys
+        self.app_keys, self.keys = app_keys, keys
         self._stranger: PrivateKey | None = None
 
     def routes(self) -> list[web.RouteDef]:
@@ -97,7 +97,7 @@ class AlipaySimulator(Simulator):
         if fields.get("method") not in _OPERATIONS and fields.get("method") != "alipay.trade.page.pay":
             return _invalid("isv.invalid-method")
         covered = "&".join(f"{k}={fields[k]}" for k in sorted(fields) if k != "sign" and fields[k])
-        if not any(key.verifies(fields.get("sign", ""), covered.encode()) for key in self._app_keys):
+        if not any(key.verifies(fields.get("sign", ""), covered.encode()) for key in self.app_keys):
             return _invalid("isv.invalid-signature")
         try:
             datetime.strptime(fields.get("timestamp", ""), _TIME).replace(tzinfo=_BEIJING)
@@ -257,7 +257,7 @@ class AlipaySimulator(Simulator):
     def _sign(self, text: bytes, fault: Fault | None) -> str:
         if fault is Fault.BAD_SIGNATURE:
             return base64.b64encode(secrets.token_bytes(256)).decode()
-        return self._keys[-1 if fault is Fault.OTHER_KEY else 0].sign(text)
+        return self.keys[-1 if fault is Fault.OTHER_KEY else 0].sign(text)
 
     def paid_notice(self, trade: Trade, fault: Fault | None) -> Reply:
         """Return the form of a payment."""

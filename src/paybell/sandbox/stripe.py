@@ -33,8 +33,8 @@ class StripeSimulator(Simulator):
     def __init__(self, clock: SandboxClock, *, api_keys: list[str], webhook_secrets: list[str]) -> None:
         """Take these keys; webhooks carry one ``v1`` for each secret."""
         super().__init__(clock)
-        self._bearers = {f"Bearer {key}" for key in api_keys}
-        self._secrets = webhook_secrets
+        self.bearers = {f"Bearer {key}" for key in api_keys}
+        self.secrets = webhook_secrets
         self.webhook_url = ""
         self._answers: dict[str, tuple[str, Reply, datetime]] = {}
         self._metadata: dict[str, Fields] = {}
@@ -70,7 +70,7 @@ class StripeSimulator(Simulator):
         act: Callable[[web.Request, Fields, Fault | None], Reply],
     ) -> Reply:
         """Do it once for each idempotency key; what was answered once is answered again, a fault included."""
-        if request.headers.get("Authorization") not in self._bearers:
+        if request.headers.get("Authorization") not in self.bearers:
             return _fault(401, "invalid_request_error", "")
         fields = dict(parse_qsl(body.decode() or request.query_string))
         key = request.headers.get("Idempotency-Key", "") if request.method == "POST" else ""
@@ -265,7 +265,7 @@ class StripeSimulator(Simulator):
         }
         body = json.dumps(notice).encode()
         timestamp = str(self.signing_time(fault))
-        keys = ["whsec_forged"] if fault in {Fault.BAD_SIGNATURE, Fault.UNKNOWN_KEY} else self._secrets
+        keys = ["whsec_forged"] if fault in {Fault.BAD_SIGNATURE, Fault.UNKNOWN_KEY} else self.secrets
         macs = [hmac.digest(key.encode(), f"{timestamp}.".encode() + body, "sha256").hex() for key in keys]
         header = ",".join([f"t={timestamp}", *(f"v1={mac}" for mac in macs)])
         return Reply(200, body, {} if fault is Fault.UNSIGNED else {"Stripe-Signature": header})

@@ -44,8 +44,8 @@ class WechatSimulator(Simulator):
         """Know one merchant with its public keys; sign with the first of ``keys``, each with id or serial."""
         super().__init__(clock)
         self.mchid, self.appid = mchid, appid
-        self._merchant_keys, self._keys = merchant_keys, keys
-        self._aes = AesKey(api_v3_key)
+        self.merchant_keys, self.keys = merchant_keys, keys
+        self.aes = AesKey(api_v3_key)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the paths of payments and refunds."""
@@ -90,7 +90,7 @@ class WechatSimulator(Simulator):
         lines = (request.method, request.raw_path, fields["timestamp"], fields["nonce_str"])
         text = "\n".join(lines).encode() + b"\n" + body + b"\n"
         known = fields["mchid"] == self.mchid
-        if not known or not any(key.verifies(fields["signature"], text) for key in self._merchant_keys):
+        if not known or not any(key.verifies(fields["signature"], text) for key in self.merchant_keys):
             return _fault(401, "SIGN_ERROR")
         return None
 
@@ -235,8 +235,8 @@ class WechatSimulator(Simulator):
         if fault is Fault.UNSIGNED:
             return reply
         wanted = request.headers.get("Wechatpay-Serial", "") if request is not None else ""
-        matching = [one for one in self._keys if one[0] == wanted]
-        serial, key = self._keys[-1] if fault is Fault.OTHER_KEY else (matching or self._keys)[0]
+        matching = [one for one in self.keys if one[0] == wanted]
+        serial, key = self.keys[-1] if fault is Fault.OTHER_KEY else (matching or self.keys)[0]
         timestamp, nonce = str(self.signing_time(fault)), secrets.token_hex(16)
         text = f"{timestamp}\n{nonce}\n".encode() + reply.body + b"\n"
         forged = base64.b64encode(secrets.token_bytes(256)).decode()
@@ -270,7 +270,7 @@ class WechatSimulator(Simulator):
             "resource": {
                 "original_type": about,
                 "algorithm": "AEAD_AES_256_GCM",
-                "ciphertext": self._aes.encrypted(json.dumps(content).encode(), nonce, about),
+                "ciphertext": self.aes.encrypted(json.dumps(content).encode(), nonce, about),
                 "associated_data": about,
                 "nonce": nonce,
             },

@@ -16,6 +16,7 @@ from paybell.console.settings import CashierSettings
 from paybell.runtime import Runtime, open_runtime
 from paybell.serving.application import create_app, create_metrics_app
 from paybell.serving.connections import Connections, connections_max, raise_descriptor_limit
+from paybell.serving.hangup import Terminal
 from paybell.serving.http_server import answering, serve_http
 from paybell.settings import Settings
 from paybell.web.identity import identified
@@ -43,6 +44,8 @@ async def run_server(
 ) -> None:
     """Serve until SIGTERM, SIGINT, or the end of the parent at the other side of the pipe.
 
+    SIGHUP has files of keys read again; from a terminal that was closed it is the end, too.
+
     Args:
         settings: with secrets.
         urls: of the migrated databases.
@@ -64,6 +67,7 @@ async def run_server(
         )
         if ready is not None:
             ready()
+        _read_again_on_hangup(served.runtime.host.read_again, stop)
         stopped = asyncio.create_task(stop.wait())
         refused = served.runtime.host.broker_refused
         ends: list[asyncio.Future[Any]] = [stopped, served.http, *([refused] if refused else [])]
@@ -170,6 +174,19 @@ async def _loops(runtime: Runtime) -> AsyncIterator[None]:
                 log.warning("loop_cut_off", loop=task.get_name())
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+
+def _read_again_on_hangup(read_again: asyncio.Event, stop: asyncio.Event) -> None:
+    terminal = Terminal()
+
+    def hung_up() -> None:
+        if terminal.is_gone:
+            stop.set()
+        else:
+            log.info("files_read_again")
+            read_again.set()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
 
 
 def _stop_event(parent_pipe: int | None) -> asyncio.Event:

@@ -14,6 +14,7 @@ import structlog
 
 from paybell.serving.counts_folder import counts_folder
 from paybell.serving.databases import is_embedded
+from paybell.serving.hangup import Terminal
 from paybell.settings import Settings
 from paybell.storage.embedded import used_by_children
 from paybell.telemetry.metrics import MULTIPROCESS_VARIABLE, forget_worker
@@ -35,10 +36,12 @@ class Supervisor:
         self._workers: list[subprocess.Popen[bytes]] = []
 
     def run(self, count: int) -> None:
-        """Watch the workers until SIGTERM or SIGINT."""
+        """Watch the workers until SIGTERM or SIGINT; SIGHUP is theirs, unless our terminal was closed."""
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
+        terminal = Terminal()
+        signal.signal(signal.SIGHUP, lambda *_: stop.set() if terminal.is_gone else self._read_again())
         self._workers = [self._start() for _ in range(count)]
         while not stop.wait(WATCH_SECONDS):
             for index, worker in enumerate(self._workers):
@@ -53,6 +56,10 @@ class Supervisor:
         return subprocess.Popen(  # noqa: S603 - ourselves
             self._command, env=self._environment, pass_fds=tuple(self._inherited), start_new_session=True
         )
+
+    def _read_again(self) -> None:
+        for worker in self._workers:
+            worker.send_signal(signal.SIGHUP)
 
     def _stop(self) -> None:
         deadline = time.monotonic() + STOP_SECONDS

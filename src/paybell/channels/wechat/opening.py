@@ -20,8 +20,12 @@ def wechat_api(settings: WechatSettings, http: ChannelHttp, clock: Clock) -> Wec
     """
     if not settings.wechat_mchid:
         raise Misconfigured("Set PAYBELL_WECHAT_MCHID and its keys.")
-    own_keys = Keyring("PAYBELL_WECHAT_PRIVATE_KEYS", settings.wechat_private_keys, PrivateKey)
-    wechat_keys = Keyring("PAYBELL_WECHAT_PUBLIC_KEYS", settings.wechat_public_keys, PublicKey)
+    own_keys = Keyring(
+        "PAYBELL_WECHAT_PRIVATE_KEYS", settings.wechat_private_keys, PrivateKey, names_in_files=True
+    )
+    wechat_keys = Keyring(
+        "PAYBELL_WECHAT_PUBLIC_KEYS", settings.wechat_public_keys, PublicKey, names_in_files=True
+    )
     if not all(name for name, _ in own_keys.all):
         raise Misconfigured("PAYBELL_WECHAT_PRIVATE_KEYS: write each as SERIAL=file:PATH.")
     if not all(name or key.serial for name, key in wechat_keys.all):

@@ -22,14 +22,15 @@ class WechatSettings(PaceSettings):
         str,
         Meta(
             description="The merchant's private keys, newest first, separated by commas, each as "
-            "`SERIAL=file:PATH` or `SERIAL=PEM` with the serial of its certificate. The newest signs."
+            "`SERIAL=file:PATH` or `SERIAL=PEM` with the serial of its certificate, or as a file that says "
+            "`SERIAL=PEM` itself. The newest signs."
         ),
     ] = field(default="", repr=False)
     wechat_public_keys: Annotated[
         str,
         Meta(
-            description="WeChat Pay's keys: `PUB_KEY_ID_…=file:PATH`, or certificates as `file:PATH`. Each "
-            "verifies; no other is looked for."
+            description="WeChat Pay's keys: `PUB_KEY_ID_…=file:PATH`, files that say `PUB_KEY_ID_…=PEM` "
+            "themselves, or certificates as `file:PATH`. Each verifies; no other is looked for."
         ),
     ] = ""
     wechat_api_v3_keys: Annotated[
