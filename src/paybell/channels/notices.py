@@ -8,6 +8,7 @@ from paybell.channels import disputes, store
 from paybell.channels.attempt import Attempt, Call
 from paybell.channels.channel import Heard, Notice, NoticeAnswer, NoticeRefused
 from paybell.channels.errors import ChannelNotOffered
+from paybell.channels.notice_gate import NoticeGate
 from paybell.channels.payments import Line
 from paybell.channels.recorder import Recorder
 from paybell.channels.returns import charge_of
@@ -30,6 +31,7 @@ class Notices:
         self._recorder = recorder
         self._lines = lines
         self._clock = clock
+        self._gates = {name: NoticeGate(name, clock) for name in lines}
 
     async def take(self, channel_name: str, headers: Mapping[str, str], body: bytes) -> NoticeAnswer:
         """Take a notice and return what its channel wants to read: done only when it is durable.
@@ -40,14 +42,19 @@ class Notices:
         line = self._lines.get(channel_name)
         if line is None:
             raise ChannelNotOffered
+        gate = self._gates[channel_name]
+        if not gate.admits():
+            return line.channel.answer_notice(taken=False)
         try:
             heard = line.channel.read_notice(Notice(headers, body, self._clock.now()))
         except NoticeRefused as error:
+            gate.note_refused()
             log.warning("notice_refused", channel=channel_name, detail=str(error))
             return line.channel.answer_notice(taken=False)
         try:
-            if not await store.is_taken(self._database, channel_name, heard.notice_id):
-                await self._apply(line, heard)
+            with gate.under_way():
+                if not await store.is_taken(self._database, channel_name, heard.notice_id):
+                    await self._apply(line, heard)
         except Unavailable as error:
             log.warning("notice_waits", channel=channel_name, code=error.code)
             return line.channel.answer_notice(taken=False)
