@@ -10,9 +10,9 @@ import pytest_asyncio
 from browser import DESK, PHONE, shoot, violations
 from consoles import console
 from playwright.async_api import Browser, Locator, Page, expect
-from serving import SETTINGS, Client, Service, fresh_databases, fresh_number, in_process
+from serving import SETTINGS, Client, Reply, Service, fresh_databases, fresh_number, in_process
 from support import Databases, connected
-from wallets import PASSWORD, wallet_service
+from wallets import INSTEAD, PASSWORD, Between, wallet_service
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -27,21 +27,49 @@ class Doubtful:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def doubt(postgres: Databases) -> AsyncIterator[Service]:
-    """A service whose wallet has no ids, so that everything uncertain is a person's."""
-    async with wallet_service() as (wallet, _, url):
+async def wallet() -> AsyncIterator[tuple[Between, str]]:
+    """A wallet, by what stands before it and its URL."""
+    async with wallet_service() as (wallet, between, url):
         wallet.open("alice", PASSWORD, 10_000)
-        settings = replace(SETTINGS, wallet_url=url, wallet_kind="legacy", reconcile_seconds=0)
-        async with in_process(await fresh_databases(postgres), settings=settings) as running:
-            yield running
+        yield between, url
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def doubt(postgres: Databases, wallet: tuple[Between, str]) -> AsyncIterator[Service]:
+    """A service whose wallet has no ids, so that everything uncertain is a person's."""
+    settings = replace(
+        SETTINGS,
+        wallet_url=wallet[1],
+        wallet_kind="legacy",
+        wallet_refusal=INSTEAD["refused"]().text or "",
+        reconcile_seconds=0,
+    )
+    async with in_process(await fresh_databases(postgres), settings=settings) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="session")
+async def certain(doubt: Service, wallet: tuple[Between, str]) -> None:
+    """Let the wallet say something certain first: after five doubts in a row it counts as away."""
+    wallet[0].faults = ["refused"]
+    order, reply = await asked(doubt.client, 1)
+    assert reply.status in range(400, 500), reply.content
+    await doubt.client.post(f"/pay-orders/{order['payOrderId']}/close", doubt.client.shop)
+
+
+async def asked(http: Client, amount: int) -> tuple[dict[str, Any], Reply]:
+    """Have alice pay an order; return it, and the answer."""
+    body = {"buyerId": "alice", "totalFee": amount, "orderId": str(fresh_number())}
+    order = (await http.post("/orders", http.shop, body)).json
+    path = f"/pay-orders/{order['payOrderId']}/pay"
+    return order, await http.post(path, http.token("alice"), {"payPassword": "my login"})
 
 
 async def manual(http: Client, amount: int = 1234) -> Doubtful:
     """Make a payment that has to be settled by hand."""
-    body = {"buyerId": "alice", "totalFee": amount, "orderId": str(fresh_number())}
-    order = (await http.post("/orders", http.shop, body)).json
+    order, reply = await asked(http, amount)
+    assert reply.status == 202, reply.content
     path = f"/pay-orders/{order['payOrderId']}"
-    assert (await http.post(f"{path}/pay", http.token("alice"), {"payPassword": "my login"})).status == 202
     (attempt,) = (await http.get(f"{path}/attempts", http.shop)).json["attempts"]
     return Doubtful(order["orderId"], order["payOrderId"], attempt["attemptId"])
 
