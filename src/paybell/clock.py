@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -23,6 +24,10 @@ class Clock(Protocol):
         """Wait."""
         ...
 
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait for an event, but not longer than this."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -38,6 +43,12 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait for an event, but not longer than this; every loop does it, so it makes no tasks."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
 
 
 def rfc3339(moment: datetime) -> str:

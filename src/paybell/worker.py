@@ -49,22 +49,31 @@ class Task:
 async def run_loop(loop: Loop, stop: asyncio.Event, clock: Clock) -> None:
     """Repeat a loop's step until stopped; a step that has begun is finished."""
     idle = exponential(first=BUSY_SECONDS, limit=loop.idle_seconds)
-    trouble, report = _trouble(), _Report(loop.name, clock)
-    while not stop.is_set():
-        try:
-            found = await loop.step()
-        except Exception as error:  # noqa: BLE001 - see the module: a loop never dies of its work
-            report.of(error)
-            await _pause(next(trouble), stop, None, clock)
-            continue
-        trouble = _trouble()
-        report.well()
-        if found:
-            idle = exponential(first=BUSY_SECONDS, limit=loop.idle_seconds)
-            if found < loop.full:
-                await _pause(loop.rest_seconds, stop, None, clock)
-        else:
-            await _pause(next(idle), stop, loop.wake, clock)
+    trouble: Iterator[float] | None = None
+    report = _Report(loop.name, clock)
+    wake = loop.wake or asyncio.Event()
+    stopping = asyncio.ensure_future(stop.wait())
+    stopping.add_done_callback(lambda _: wake.set())  # so that a pause waits for one event only
+    try:
+        while not stop.is_set():
+            try:
+                found = await loop.step()
+            except Exception as error:  # noqa: BLE001 - see the module: a loop never dies of its work
+                report.of(error)
+                trouble = trouble or _trouble()
+                await clock.wait(stop, next(trouble))
+                continue
+            trouble = None
+            report.well()
+            if found:
+                idle = exponential(first=BUSY_SECONDS, limit=loop.idle_seconds)
+                if found < loop.full:
+                    await clock.wait(stop, loop.rest_seconds)
+            else:
+                await clock.wait(wake, next(idle))
+                wake.clear()
+    finally:
+        stopping.cancel()
 
 
 async def run_task(task: Task, stop: asyncio.Event, clock: Clock) -> None:
@@ -80,7 +89,7 @@ async def run_task(task: Task, stop: asyncio.Event, clock: Clock) -> None:
             report.of(error)
         if clock.monotonic() - started > RETRY_MOST_SECONDS:
             trouble = _trouble()
-        await _pause(next(trouble), stop, None, clock)
+        await clock.wait(stop, next(trouble))
 
 
 def _trouble() -> Iterator[float]:
@@ -110,17 +119,3 @@ class _Report:
             log.error("loop_refused", loop=self._name, code=error.code, detail=str(error))
         else:
             log.error("loop_failed", loop=self._name, **with_traceback(error))
-
-
-async def _pause(seconds: float, stop: asyncio.Event, wake: asyncio.Event | None, clock: Clock) -> None:
-    """Wait, but not past a stop or a wake-up."""
-    ends = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(stop.wait())]
-    if wake is not None:
-        ends.append(asyncio.ensure_future(wake.wait()))
-    try:
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for end in ends:
-            end.cancel()
-    if wake is not None:
-        wake.clear()

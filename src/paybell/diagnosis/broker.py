@@ -61,7 +61,7 @@ async def _listeners(settings: Settings, broker: RabbitBroker, clock: Clock) -> 
         async with Database.open(urls["trade"], clock, connections=1, wait_seconds=2) as database:
             foreign = ForeignConsumers(database, broker, names)
             for _ in range(LOOKS):
-                found = await foreign.find()
+                found = await foreign.find({name: await broker.look_at(name) for name in names})
                 await clock.sleep(_LOOK_SECONDS)
             ours = await processes(database)
     others = {queue: count for queue, count in found.items() if count}

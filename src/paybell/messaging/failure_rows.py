@@ -25,8 +25,7 @@ TAKEN_SECONDS = 60.0
 
 async def take_due(database: Database, listener: str, now: datetime, limit: int) -> list[Arrival]:
     """Take failures that are due, so that no other process does for `TAKEN_SECONDS`."""
-    async with database.transaction() as tx:
-        rows = await tx.fetch(_SQL["take_due_failures"], listener, now, limit, TAKEN_SECONDS)
+    rows = await database.fetch(_SQL["take_due_failures"], listener, now, limit, TAKEN_SECONDS)
     return [
         Arrival(_delivery(row), row["id"], row["event_id"], row["attempts"], row["first_failed_at"])
         for row in sorted(rows, key=lambda row: int(row["id"]))

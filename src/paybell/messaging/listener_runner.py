@@ -116,7 +116,7 @@ class ListenerRunner(Generic[Event]):
         """Try failures that are due once more; return how many were taken.
 
         Raises:
-            DatabaseUnavailable: none was taken.
+            DatabaseUnavailable: what may have been taken is due again after a while.
         """
         now = self._clock.now()
         due = await failure_rows.take_due(self._database, self._listener.name, now, RETRY_BATCH_MAX)

@@ -4,11 +4,13 @@ While somebody holds an old snapshot (a dump, `paybell verify`), PostgreSQL keep
 place in the index, and who looks for the lowest ids walks over all of them. From the floor on there are few.
 """
 
-from paybell.storage import Database, load_queries
+from collections.abc import Sequence
+
+from paybell.storage import Database, Record, load_queries
 
 _SQL = load_queries(__package__)
 # What is published in twice this time is walked over by each claim.
-FLOOR_IDLE_SECONDS = 0.25
+FLOOR_REST_SECONDS = 0.25
 # Each change leaves a version of the floor's own row behind under an old snapshot.
 STEP = 1_000
 
@@ -26,17 +28,15 @@ class OutboxFloor:
         self._writers: frozenset[str] | None = None
 
     async def run_once(self) -> int:
-        """Raise it to what is decided, look what to wait for next; return 0, so that the loop stays slow."""
-        if self._writers is not None:
-            if self._writers & await self._writing():
-                return 0
-            await self._database.fetch(_SQL["raise_floor"], self._newest, STEP)
-        # In this order: who takes a lower id has the lock already.
-        row = await self._database.fetch_one(_SQL["newest_id"])
+        """Raise it to what is decided, remember what to wait for next; return 1 while events come or go."""
+        row = await self._database.fetch_one(_SQL["look_at_outbox"])
         assert row is not None
-        self._newest = row["newest"]
-        self._writers = await self._writing()
-        return 0
-
-    async def _writing(self) -> frozenset[str]:
-        return frozenset(row["writer"] for row in await self._database.fetch(_SQL["outbox_writers"]))
+        newest, writers = row["newest"], frozenset(row["writers"])
+        raised: Sequence[Record] = ()
+        if self._writers is not None:
+            if self._writers & writers:
+                return 1
+            raised = await self._database.fetch(_SQL["raise_floor"], self._newest, STEP)
+        moved = newest > self._newest or bool(raised)
+        self._newest, self._writers = newest, writers
+        return int(moved)

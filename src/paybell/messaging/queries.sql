@@ -142,14 +142,18 @@ SELECT (SELECT count(*) FROM waiting) AS pending,
        coalesce(extract(epoch FROM clock_timestamp()
                         - (SELECT occurred_at FROM waiting ORDER BY id LIMIT 1)), 0)::float8 AS oldest_age_seconds;
 
--- name: newest_id
-SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('outbox', 'id')::regclass), 0) AS newest;
-
--- name: outbox_writers
--- The transactions that may have taken an id and not decided yet whether its row is there.
-SELECT virtualtransaction AS writer FROM pg_locks
-WHERE relation = 'outbox'::regclass AND mode = 'RowExclusiveLock'
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+-- name: look_at_outbox
+-- The newest id, and the transactions that may have taken one up to it and not decided yet whether its row is there:
+-- looked for after it, since who takes a lower id has the lock already.
+WITH newest AS MATERIALIZED (
+    SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('outbox', 'id')::regclass), 0) AS id
+)
+SELECT id AS newest, ARRAY(
+    SELECT virtualtransaction FROM pg_locks
+    WHERE newest.id >= 0 AND relation = 'outbox'::regclass AND mode = 'RowExclusiveLock'
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+) AS writers
+FROM newest;
 
 -- name: raise_floor
 -- To the lowest row there is, or past $1, up to which all is decided; not for less than $2.
@@ -160,7 +164,8 @@ FROM (
         WHERE id >= coalesce((SELECT id FROM outbox_floor), 0) AND id <= $1 ORDER BY id LIMIT 1
     ) AS first
 ) AS lowest
-WHERE lowest.id >= outbox_floor.id + $2;
+WHERE lowest.id >= outbox_floor.id + $2
+RETURNING outbox_floor.id;
 
 -- name: remember_events
 -- The inbox: answers only the ids this listener has never applied.

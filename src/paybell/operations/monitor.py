@@ -18,6 +18,8 @@ class Monitor:
         self._take = take
         self._history: deque[Sample] = deque(maxlen=KEPT)
         self._changed = asyncio.Condition()
+        self._followers = 0
+        self._rested = True
 
     @property
     def history(self) -> Sequence[Sample]:
@@ -25,7 +27,10 @@ class Monitor:
         return list(self._history)
 
     async def look(self) -> int:
-        """Take a sample; return 0, so that the loop stays slow."""
+        """Take a sample, every other time while nobody watches; return 0, so that the loop stays slow."""
+        self._rested = not self._rested and not self._followers
+        if self._rested:
+            return 0
         sample = await self._take()
         async with self._changed:
             self._history.append(sample)
@@ -34,8 +39,12 @@ class Monitor:
 
     async def follow(self, limit: int | None = None) -> AsyncGenerator[tuple[str, object], None]:
         """Yield what is kept as ``history``, then ``limit`` new ones (None: for ever), each as ``sample``."""
-        yield "history", self.history
-        for _ in count() if limit is None else range(limit):
-            async with self._changed:
-                await self._changed.wait()
-            yield "sample", self._history[-1]
+        self._followers += 1
+        try:
+            yield "history", self.history
+            for _ in count() if limit is None else range(limit):
+                async with self._changed:
+                    await self._changed.wait()
+                yield "sample", self._history[-1]
+        finally:
+            self._followers -= 1

@@ -1,4 +1,4 @@
-"""How everything stands, looked at every two seconds from the two databases and the broker.
+"""How everything stands, looked at every two seconds, or four, from the two databases and the broker.
 
 From the databases, because they are the same whichever processes run; a look costs a few milliseconds,
 however many payments are made meanwhile.
@@ -151,11 +151,11 @@ class Sampler:
     async def _queues(self) -> list[QueueSample] | None:
         if self._broker is None or self._foreign is None:
             return None
+        states = {name: await self._broker.look_at(name) for name in QUEUES}
         try:
-            foreign = await self._foreign.find()
+            foreign = await self._foreign.find(states)
         except Outage:  # of the database, which has been named
             foreign = {}
-        states = {name: await self._broker.look_at(name) for name in QUEUES}
         return [
             QueueSample(name, state.ready, state.consumers, foreign.get(name, 0))
             if state

@@ -18,9 +18,6 @@ from paybell.storage.retention import CLEAN_IDLE_SECONDS, Cleaner
 from paybell.wallet.pay_password import Pepper
 from paybell.worker import Loop, Task
 
-# Buyers see an order close; what falls due together is worked off in batches without a pause.
-_CLOSER_IDLE_SECONDS = 0.5
-
 
 async def pay_parts(host: Host) -> Parts:
     """Return them for the roles of this process."""
@@ -67,7 +64,7 @@ async def _add_background(host: Host, parts: Parts) -> None:
     closer = OverdueCloser(database, outbox)
     rules = retention_rules(idempotency_days=settings.idempotency_days, inbox_days=settings.inbox_days)
     parts.loops += [
-        Loop("overdue-closer", closer.run_once, idle_seconds=_CLOSER_IDLE_SECONDS),
+        Loop("overdue-closer", closer.run_once),
         Loop("pay-cleaner", Cleaner(database, rules).run_once, idle_seconds=CLEAN_IDLE_SECONDS),
     ]
     parts.checks["broker"] = host.check_broker

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from paybell.messaging.events import relay_topology
 from paybell.messaging.handover import Handover
 from paybell.messaging.outbox import Outbox
-from paybell.messaging.outbox_floor import FLOOR_IDLE_SECONDS, OutboxFloor
+from paybell.messaging.outbox_floor import FLOOR_REST_SECONDS, OutboxFloor
 from paybell.messaging.publishing import Publishing
 from paybell.messaging.refused import RefusedEvents
 from paybell.messaging.relay import Relay, Retrier
@@ -39,7 +39,7 @@ async def add_relay(host: Host, parts: Parts, database: Database, outbox: Outbox
     parts.loops += _lanes(outbox, "relay", relay.run_once, settings.relay_batch_max)
     parts.loops += [
         Loop("refused-events", retrier.run_once),
-        Loop("outbox-floor", OutboxFloor(database).run_once, idle_seconds=FLOOR_IDLE_SECONDS),
+        Loop("outbox-floor", OutboxFloor(database).run_once, full=2, rest_seconds=FLOOR_REST_SECONDS),
     ]
 
 

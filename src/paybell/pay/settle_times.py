@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from paybell.storage import Database, Transaction, load_queries
+from paybell.storage import Database, load_queries
 from paybell.storage.process_rows import ProcessRows
 
 _SQL = load_queries(__package__)
@@ -14,8 +14,8 @@ class SettleTimes(ProcessRows):
     """The row of one process; ``settled`` returns both figures, counted since the process began."""
 
     def __init__(self, database: Database, settled: Callable[[], tuple[float, float]]) -> None:
-        async def write(tx: Transaction, process: int) -> None:
+        async def write(database: Database, process: int) -> None:
             settlements, seconds = settled()
-            await tx.execute(_SQL["say_settle_time"], process, int(settlements), seconds)
+            await database.fetch(_SQL["say_settle_time"], process, int(settlements), seconds)
 
         super().__init__(database, write, _SQL["forget_settle_times"], period_seconds=BEAT_SECONDS)

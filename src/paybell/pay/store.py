@@ -164,6 +164,11 @@ async def find_refunds(database: Database, pay_order_id: int, limit: int) -> lis
     return [Refund(**{**row, "status": RefundStatus(row["status"])}) for row in rows]
 
 
+async def any_due(database: Database) -> bool:
+    """Say whether a deadline has passed."""
+    return await database.fetch_one(_SQL["find_due_deadline"], database.now) is not None
+
+
 async def take_due(tx: Transaction, limit: int) -> list[int]:
     """Take the deadlines that have passed, oldest first; return their pay orders' ids."""
     return [row["pay_order_id"] for row in await tx.fetch(_SQL["take_due_deadlines"], tx.now, limit)]

@@ -113,8 +113,7 @@ class PayBooks:
 
     async def take_turn(self, name: str, period_seconds: float) -> bool:
         """Say whether this process is to do this work now; it is due again after the period."""
-        async with self._database.transaction() as tx:
-            return await tx.fetch_one(_SQL["take_turn"], name, period_seconds) is not None
+        return await self._database.fetch_one(_SQL["take_turn"], name, period_seconds) is not None
 
     async def note_found(self, name: str, found: int, listed: Sequence[Difference]) -> None:
         """Write down how much this work has found, and those of it that operators can list."""

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import cast
 
@@ -16,8 +16,8 @@ from paybell.web.error_handlers import cut_off
 
 # Longer than clients keep idle connections (aiohttp: 15 s), so that none is closed under a request.
 KEEP_ALIVE_SECONDS = 75
-# uvicorn's own clock ticks ten times a second.
-_TICKS_PER_CHECK = 10
+# How often connections are looked at: whether their clients read and send what they should.
+_CHECK_SECONDS = 1.0
 
 
 class _Server(uvicorn.Server):
@@ -26,17 +26,27 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listens = asyncio.Event()
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Accept nothing more, and answer what is in flight."""
+        self.should_exit = True
+        self._ending.set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listens.set()
 
-    async def on_tick(self, counter: int) -> bool:
-        if counter % _TICKS_PER_CHECK == 0:
+    async def main_loop(self) -> None:
+        """Look once a second; uvicorn's own wakes ten times as often, to see whether it should end."""
+        await self.on_tick(0)
+        while not self._ending.is_set():
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
                 cast("BoundedConnection", connection).check(now)
-        return await super().on_tick(counter)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CHECK_SECONDS):
+                    await self._ending.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -92,5 +102,5 @@ async def serve_http(
         listens.cancel()
         yield task
     finally:
-        server.should_exit = True
+        server.end()
         await task

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from paybell.errors import PaybellError
-from paybell.storage.database import Database, Transaction
+from paybell.storage.database import Database
 from paybell.storage.queries import Query
 
 
@@ -16,7 +16,7 @@ class ProcessRows:
     def __init__(
         self,
         database: Database,
-        write: Callable[[Transaction, int], Awaitable[object]],
+        write: Callable[[Database, int], Awaitable[object]],
         forget: Query,
         *,
         period_seconds: float,
@@ -36,12 +36,10 @@ class ProcessRows:
         """
         try:
             while not stop.is_set():
-                async with self._database.transaction() as tx:
-                    await self._write(tx, self._process)
+                await self._write(self._database, self._process)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._period_seconds):
                         await stop.wait()
         finally:
             with suppress(PaybellError):  # they go stale by themselves
-                async with self._database.transaction() as tx:
-                    await tx.execute(self._forget, self._process)
+                await self._database.fetch(self._forget, self._process)

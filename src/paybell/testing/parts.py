@@ -28,6 +28,15 @@ class FrozenClock:
         self.advance(seconds)
         await asyncio.sleep(0)
 
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Sleep, unless the event comes before."""
+        ends = [asyncio.ensure_future(self.sleep(seconds)), asyncio.ensure_future(event.wait())]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+
     def advance(self, seconds: float) -> None:
         """Move time on."""
         self._now += timedelta(seconds=seconds)

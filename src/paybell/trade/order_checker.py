@@ -52,8 +52,10 @@ class OrderChecker:
         Raises:
             PayServiceUnavailable: nobody knows; the same checks are due again when their lease is over.
         """
+        due = await store.take_due_checks(self._database, LEASE_SECONDS, IDS_MAX)
+        if not due:
+            return 0
         async with self._database.transaction() as tx:
-            due = await store.take_due_checks(tx, LEASE_SECONDS, IDS_MAX)
             found = await store.find(tx, list(due))
             unpaid = {number: due[number] for number in due if found[number].status is OrderStatus.UNPAID}
             await store.drop_checks(tx, list(due.keys() - unpaid.keys()))

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from paybell.messaging.broker import Queues
-from paybell.storage import Database, Transaction, load_queries
+from paybell.messaging.broker import Queues, QueueState
+from paybell.storage import Database, load_queries
 from paybell.storage.process_rows import ProcessRows
 
 log = structlog.get_logger()
@@ -25,8 +25,8 @@ class Presence(ProcessRows):
     """The rows of one process: the queues it listens on."""
 
     def __init__(self, database: Database, queues: Sequence[str]) -> None:
-        async def write(tx: Transaction, process: int) -> None:
-            await tx.execute(_SQL["beat"], process, queues)
+        async def write(database: Database, process: int) -> None:
+            await database.fetch(_SQL["beat"], process, queues)
 
         super().__init__(database, write, _SQL["forget_process"], period_seconds=BEAT_SECONDS)
 
@@ -51,16 +51,15 @@ class ForeignConsumers:
         self._seen: dict[str, list[int]] = {queue: [] for queue in queues}
         self._said: dict[str, int] = dict.fromkeys(queues, 0)
 
-    async def find(self) -> Mapping[str, int]:
-        """Look once; return how many were there at each of the last looks, for each queue that we listen on.
+    async def find(self, states: Mapping[str, QueueState | None]) -> Mapping[str, int]:
+        """Return how many were there at each of the last looks, this one included, for each of its queues.
 
         Raises:
-            DatabaseUnavailable, BrokerUnavailable: one of them cannot be asked.
+            DatabaseUnavailable: it cannot be asked who we are.
         """
         ours = await processes(self._database)
         found = {}
-        for queue in self._queues:
-            state = await self._broker.look_at(queue)
+        for queue, state in states.items():
             others = state.consumers - ours[queue] if state and queue in ours else 0
             looks = self._seen[queue] = [*self._seen[queue], others][-LOOKS:]
             found[queue] = max(0, min(looks)) if len(looks) == LOOKS else 0
@@ -68,7 +67,8 @@ class ForeignConsumers:
 
     async def look(self) -> int:
         """Look once, and log what has changed; return 0, so that the loop stays slow."""
-        for queue, others in (await self.find()).items():
+        states = {queue: await self._broker.look_at(queue) for queue in self._queues}
+        for queue, others in (await self.find(states)).items():
             if others != self._said[queue]:
                 self._said[queue] = others
                 log.warning(

@@ -33,8 +33,7 @@ class RefundSender:
         Raises:
             PayServiceUnavailable: nobody knows; they are due again after their wait.
         """
-        async with self._database.transaction() as tx:
-            due = await store.take_owed_refunds(tx, FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS, OWED_MAX)
+        due = await store.take_owed_refunds(self._database, FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS, OWED_MAX)
         states = await self._pay.states_of(due) if due else {}
         for order_id in due:
             if state := states.get(order_id):

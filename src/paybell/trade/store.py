@@ -80,10 +80,12 @@ async def note_paid_though_cancelled(tx: Transaction, order_ids: Sequence[int]) 
 
 
 async def take_owed_refunds(
-    tx: Transaction, first_wait_seconds: float, most_wait_seconds: float, limit: int
+    database: Database, first_wait_seconds: float, most_wait_seconds: float, limit: int
 ) -> list[int]:
     """Take debts that are due; each is due again after a wait that doubles."""
-    rows = await tx.fetch(_SQL["take_owed_refunds"], tx.now, first_wait_seconds, most_wait_seconds, limit)
+    rows = await database.fetch(
+        _SQL["take_owed_refunds"], database.now, first_wait_seconds, most_wait_seconds, limit
+    )
     return [row["order_id"] for row in rows]
 
 
@@ -92,9 +94,9 @@ async def drop_owed_refunds(tx: Transaction, order_ids: Sequence[int]) -> None:
     await tx.execute(_SQL["drop_owed_refunds"], order_ids)
 
 
-async def take_due_checks(tx: Transaction, lease_seconds: float, limit: int) -> dict[int, int]:
+async def take_due_checks(database: Database, lease_seconds: float, limit: int) -> dict[int, int]:
     """Take checks that are due; return how often pay has answered about each order."""
-    rows = await tx.fetch(_SQL["take_due_checks"], tx.now, lease_seconds, limit)
+    rows = await database.fetch(_SQL["take_due_checks"], database.now, lease_seconds, limit)
     return {row["order_id"]: row["asked"] for row in rows}
 
 

@@ -194,8 +194,7 @@ class BalancePoster:
 
     async def run_once(self) -> int:
         """Look at one bounded batch; return how many postings it had."""
-        async with self._database.transaction() as tx:
-            row = await tx.fetch_one(_SQL["post_to_balances"], POST_MAX, self._last_id)
+        row = await self._database.fetch_one(_SQL["post_to_balances"], POST_MAX, self._last_id)
         assert row is not None
         self._last_id = row["last_id"] if row["postings"] == POST_MAX else 0
         self._report(frozenset(row["full_accounts"]))

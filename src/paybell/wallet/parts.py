@@ -15,7 +15,8 @@ from paybell.wallet.statement_routes import statement_routes
 from paybell.wallet.statements import Statements
 from paybell.worker import Loop
 
-_POST_IDLE_SECONDS = 0.2
+# Nothing waits for a posting: whoever needs a merchant's balance posts what is pending first.
+_POST_IDLE_SECONDS = 1.0
 # Between looks that find nothing to seal; each block is up to a second's transfers.
 _SEAL_IDLE_SECONDS = 1.0
 
