@@ -34,12 +34,14 @@ from paybell.channels.channel import (
 )
 from paybell.channels.chaser import Chaser
 from paybell.channels.circuit import Circuit
+from paybell.channels.lines import Line
 from paybell.channels.notices import Notices
-from paybell.channels.payments import AttemptService, Line
+from paybell.channels.payments import AttemptService
 from paybell.channels.recorder import Recorder
 from paybell.channels.returns import ReturnSender
 from paybell.channels.settling import Settling
 from paybell.channels.wallet import NAME
+from paybell.channels.windows import WindowCloser
 from paybell.errors import PaybellError
 from paybell.pay.model import PayOrder
 from paybell.storage import Database
@@ -224,6 +226,7 @@ async def opened_shop(
         for channel in channels:
             circuit = Circuit(clock)
             lines[channel.name] = Line(channel, circuit, Chaser(database, recorder, channel, circuit, clock))
+        side.releasing.append(WindowCloser(database, lines).close)
         yield Shop(
             side,
             clock,

@@ -15,6 +15,7 @@ from paybell.errors import PaybellError
 from paybell.idempotency.keys import IdempotencyKey
 from paybell.ids import new_traceparent
 from paybell.messaging.outbox import Outbox
+from paybell.parts import Release
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.refund_routes import refunded
 from paybell.pay.refunds import RefundRequest, RefundService
@@ -76,9 +77,12 @@ class PaySide:
         """Build the real services; pay orders count from ``first_id``."""
         self.database = database
         self.outbox = Outbox(database)
+        self.releasing: list[Release] = []
         self.wallets = WalletService(database, PEPPER)
         ids = SequentialIds(first_id)
-        self.pay = PayService(database, self.outbox, PEPPER, ids, Observer(), batch_max=batch_max)
+        self.pay = PayService(
+            database, self.outbox, PEPPER, ids, Observer(), batch_max=batch_max, releasing=self.releasing
+        )
         self.refunds = RefundService(database, self.outbox, ids)
 
     async def fund(self, user_id: str, amount: int, currency: str = "CNY") -> None:

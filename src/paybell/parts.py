@@ -29,6 +29,8 @@ from paybell.web.refusals import ProblemTypes
 from paybell.worker import Loop, Task
 
 Check = Callable[[], Awaitable[None]]
+# Has what holds a pay order let go of it, as far as that is certain.
+Release = Callable[[int], Awaitable[None]]
 Measure = Callable[[], Awaitable[Sequence[Measured]]]
 Opened = TypeVar("Opened")
 Service = TypeVar("Service")
@@ -118,6 +120,8 @@ class Host:
         self.measures: list[Measure] = [self._measure_roles]
         self.loops: list[Loop] = []
         self.tasks: list[Task] = []
+        # What is asked to let go of a pay order that is to be closed.
+        self.releasing: list[Release] = []
         self._urls = urls
         self._stack = stack
         self._databases: dict[str, Database] = {}

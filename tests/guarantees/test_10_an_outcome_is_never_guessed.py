@@ -123,10 +123,10 @@ async def test_a_window_is_closed_at_its_end_and_only_then_its_order(shop: Shop)
     attempt = await shop.open(order)
     assert (attempt.state, attempt.qr_code) == (AttemptState.OPEN, f"pay:{attempt.id}")
     assert (await shop.open(order)).id == attempt.id
+    windows_of(shop).deaf = True
     with pytest.raises(AttemptNotFinal):
         await shop.close(order)
     closer = OverdueCloser(shop.side.database, shop.side.outbox)
-    windows_of(shop).deaf = True
 
     await shop.chase(3600)
     assert await closer.run_once() == 0

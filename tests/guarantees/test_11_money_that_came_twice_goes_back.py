@@ -12,7 +12,7 @@ from paybell.channels import store
 from paybell.channels.attempt import Attempt
 from paybell.channels.payments import prepare
 from paybell.channels.recorder import hold
-from paybell.errors import PaybellError
+from paybell.errors import AlreadyPaid, AttemptNotFinal, PaybellError
 from paybell.pay import store as pay_orders
 from paybell.pay.model import PayOrder
 from paybell.pay.status import PayStatus
@@ -211,3 +211,38 @@ async def dies_before_it_is_sent(shop: Shop, order: PayOrder) -> Attempt:
         await store.insert(tx, one)
         await hold(tx, order, {}, {one.id: one})
     return one
+
+
+async def test_an_order_that_is_closed_closes_its_windows_first(shop: Shop) -> None:
+    order = await shop.order(1)
+    attempt = await shop.open(order)
+
+    assert (await shop.close(order)).status is PayStatus.TRADE_CLOSED
+
+    assert await shop.states(order) == ["CLOSED"]
+    assert not windows_of(shop).buyer_pays(attempt)
+
+
+async def test_an_order_whose_window_was_paid_a_moment_ago_is_paid_and_not_closed(shop: Shop) -> None:
+    order = await shop.order(1)
+    windows_of(shop).buyer_pays(await shop.open(order))
+
+    with pytest.raises(AlreadyPaid):
+        await shop.close(order)
+
+    assert (await shop.read(order)).status is PayStatus.TRADE_SUCCESS
+    assert await shop.faults() == []
+
+
+async def test_an_order_whose_channel_does_not_confirm_the_close_stays_open(shop: Shop) -> None:
+    order = await shop.order(1)
+    attempt = await shop.open(order)
+    windows_of(shop).deaf = True
+
+    with pytest.raises(AttemptNotFinal):
+        await shop.close(order)
+
+    windows_of(shop).deaf = False
+    assert windows_of(shop).buyer_pays(attempt)
+    await shop.notify(attempt)
+    assert (await shop.read(order)).status is PayStatus.TRADE_SUCCESS

@@ -8,8 +8,8 @@ from paybell.channels import disputes, store
 from paybell.channels.attempt import Attempt, Call
 from paybell.channels.channel import Heard, Notice, NoticeAnswer, NoticeRefused
 from paybell.channels.errors import ChannelNotOffered
+from paybell.channels.lines import Line
 from paybell.channels.notice_gate import NoticeGate
-from paybell.channels.payments import Line
 from paybell.channels.recorder import Recorder
 from paybell.channels.returns import charge_of
 from paybell.clock import Clock

@@ -1,23 +1,24 @@
 """What money from elsewhere adds to a process: attempts and notices over HTTP; queries and returns behind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from paybell.channels import store
-from paybell.channels.channel import Channel, Kind
-from paybell.channels.chaser import CHASE_MAX, Chaser
-from paybell.channels.circuit import Circuit
+from paybell.channels.channel import Kind
+from paybell.channels.chaser import CHASE_MAX
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import KEYS_SECONDS, KeyFiles
+from paybell.channels.lines import lines_of
 from paybell.channels.notices import Notices
 from paybell.channels.openers import OPENERS
 from paybell.channels.operator_routes import operator_routes
-from paybell.channels.payments import AttemptService, Line
+from paybell.channels.payments import AttemptService
 from paybell.channels.problems import PROBLEMS
 from paybell.channels.recorder import Recorder
 from paybell.channels.returns import RETURNS_MAX, ReturnSender
 from paybell.channels.routes import attempt_routes, notice_routes, wallet_payment_routes
 from paybell.channels.settings import ChannelSettings
+from paybell.channels.windows import WindowCloser
 from paybell.parts import Host, Parts
 from paybell.storage import Database
 from paybell.telemetry.metrics import Measured
@@ -35,7 +36,8 @@ async def channels_parts(host: Host) -> Parts:
     recorder = Recorder(
         database, await host.outbox(), {one.name: one for one in opened}, margin=settings.deadline_margin
     )
-    lines = _lines(host, database, recorder, opened)
+    lines = lines_of(database, recorder, opened, host.clock)
+    host.releasing.append(WindowCloser(database, lines).close)
     if "api" in host.roles:
         ids = await host.ids("pay")
         service = AttemptService(
@@ -80,12 +82,3 @@ async def _measure_attempts(database: Database) -> Sequence[Measured]:
         Measured("attempts", count, (channel, state))
         for channel, state, count in await store.count_live(database)
     ]
-
-
-def _lines(host: Host, database: Database, recorder: Recorder, channels: list[Channel]) -> Mapping[str, Line]:
-    lines = {}
-    for channel in channels:
-        circuit = Circuit(host.clock)
-        chaser = Chaser(database, recorder, channel, circuit, host.clock)
-        lines[channel.name] = Line(channel, circuit, chaser)
-    return lines

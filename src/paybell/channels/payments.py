@@ -2,20 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-import structlog
 
 from paybell.channels import store
 from paybell.channels.attempt import Attempt, AttemptState, Call
 from paybell.channels.channel import Channel, Kind, NotSent, OpenSaid
-from paybell.channels.chaser import Chaser
-from paybell.channels.circuit import Circuit
 from paybell.channels.errors import ChannelNotOffered, ChannelRefused, ChannelUnavailable
+from paybell.channels.lines import Line
 from paybell.channels.methods import WINDOW_MARGIN, Method, end_of_attempt, methods_of
 from paybell.channels.recorder import Recorder, hold
 from paybell.channels.returns import charge_of
+from paybell.channels.windows import WindowCloser
 from paybell.errors import AlreadyPaid, AttemptNotFinal, PaybellError
 from paybell.ids import Ids
 from paybell.pay import store as pay_orders
@@ -28,7 +25,6 @@ from paybell.storage import Database
 from paybell.tokens import Principal
 from paybell.wallet.errors import InsufficientBalance, PayPasswordLocked, WalletNotFound, WrongPayPassword
 
-log = structlog.get_logger()
 # While somebody looks at a window its channel is asked this often, besides its schedule.
 _LOOKED_AT_SECONDS = 3.0
 # More tries of one order are nobody's who wants to pay.
@@ -40,15 +36,6 @@ _REFUSALS: Mapping[str, type[PaybellError]] = {
     "NO_WALLET": WalletNotFound,
     "not_sent": ChannelUnavailable,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A channel with what this process has of it: its circuit, and who queries and closes."""
-
-    channel: Channel
-    circuit: Circuit
-    chaser: Chaser
 
 
 class AttemptService:
@@ -82,6 +69,7 @@ class AttemptService:
         self._recorder = recorder
         self._ids = ids
         self._lines = lines
+        self._windows = WindowCloser(database, lines)
         self._now = now
         self._notify_url = notify_url.rstrip("/")
         self._return_url = return_url or f"{self._notify_url}/cashier/{{order}}"
@@ -180,14 +168,9 @@ class AttemptService:
 
     async def _close_others(self, pay_order_id: int, payer_id: str, channel_name: str) -> None:
         """Close the windows of other channels; where that stays in doubt, both live."""
-        for other in await store.of_pay_order(self._database, pay_order_id):
-            if other.kind is Kind.WINDOW and other.live and other.channel != channel_name:
-                order = await pay_orders.find(self._database, pay_order_id)
-                if order is not None and order.payer_id == payer_id and other.channel in self._lines:
-                    try:
-                        await self._lines[other.channel].chaser.close(other, charge_of(other, order))
-                    except ChannelUnavailable:
-                        log.warning("window_stays_open", attempt_id=other.id, channel=other.channel)
+        order = await pay_orders.find(self._database, pay_order_id)
+        if order is not None and order.payer_id == payer_id:
+            await self._windows.close_but(order, channel_name)
 
     async def _prepare(
         self, pay_order_id: int, payer_id: str, channel: Channel, traceparent: str

@@ -1,11 +1,12 @@
 """What operators do to one payment: refund, close, publish its event again; each is written down with it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from paybell.idempotency.keys import KeptAnswer
 from paybell.ids import Ids
 from paybell.messaging.outbox import Outbox
 from paybell.operations.errors import NothingToPublish
+from paybell.parts import Release
 from paybell.pay import store
 from paybell.pay.closing import Closer, Closing
 from paybell.pay.errors import PayOrderNotFound
@@ -28,6 +29,7 @@ class PaymentActions:
         books: PayBooks,
         trade: TradeBooks,
         merchant_id: str,
+        releasing: Sequence[Release],
     ) -> None:
         """Act on every merchant's payments; ``merchant_id``'s orders are those at trade."""
         self._database = database
@@ -35,7 +37,7 @@ class PaymentActions:
         self._trade = trade
         self._merchant_id = merchant_id
         self._refunds = RefundService(database, outbox, ids)
-        self._closer = Closer(database, outbox)
+        self._closer = Closer(database, outbox, releasing)
 
     async def refund(
         self, request: RefundRequest, show: Callable[[tuple[Refund, PayOrder]], KeptAnswer]

@@ -26,6 +26,7 @@ async def payment_routers(host: Host, pay_books: PayBooks, trade_books: TradeBoo
         books=pay_books,
         trade=trade_books,
         merchant_id=merchant_id,
+        releasing=host.releasing,
     )
     return [
         payment_routes(

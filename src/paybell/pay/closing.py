@@ -1,9 +1,12 @@
 """Closing an unpaid pay order: by its merchant, or by an operator, who is written down."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from paybell.errors import AttemptNotFinal
 from paybell.messaging.events import PAY_CLOSED
 from paybell.messaging.outbox import Outbox
+from paybell.parts import Release
 from paybell.pay import store
 from paybell.pay.errors import PayOrderNotFound
 from paybell.pay.model import PayOrder
@@ -24,16 +27,26 @@ class Closing:
 class Closer:
     """Closes pay orders one by one: status and event in one transaction."""
 
-    def __init__(self, database: Database, outbox: Outbox) -> None:
+    def __init__(self, database: Database, outbox: Outbox, releasing: Sequence[Release] = ()) -> None:
+        """Work on the pay database; ``releasing`` are asked to let go of an order that is held."""
         self._database = database
         self._outbox = outbox
+        self._releasing = releasing
 
     async def close(self, wanted: Closing) -> PayOrder:
         """Close an unpaid order; again, and the answer is the same.
 
         Raises:
             PayOrderNotFound, AlreadyPaid, Busy.
+            AttemptNotFinal: money from elsewhere may still come, though it was asked to be stopped.
         """
+        try:
+            return await self._database.until_free(lambda: self._close(wanted))
+        except AttemptNotFinal:
+            if not self._releasing:
+                raise
+        for release in self._releasing:
+            await release(wanted.pay_order_id)
         return await self._database.until_free(lambda: self._close(wanted))
 
     async def _close(self, wanted: Closing) -> PayOrder:

@@ -40,6 +40,7 @@ async def _add_api(host: Host, parts: Parts) -> None:
         ids,
         host.observer,
         batch_max=settings.settle_batch_max,
+        releasing=host.releasing,
     )
     refunds = RefundService(database, outbox, ids)
     parts.services += [pay, refunds]

@@ -8,6 +8,7 @@ from paybell.errors import Busy
 from paybell.ids import Ids
 from paybell.messaging.events import PAY_SUCCESS
 from paybell.messaging.outbox import Outbox
+from paybell.parts import Release
 from paybell.pay import store
 from paybell.pay.closing import Closer, Closing
 from paybell.pay.errors import NotThePayer, PayOrderNotFound
@@ -36,14 +37,18 @@ class PayService:
         observer: SettlementObserver,
         *,
         batch_max: int,
+        releasing: Sequence[Release] = (),
     ) -> None:
-        """Work on the pay database; ``batch_max`` payments share a transaction at most."""
+        """Work on the pay database.
+
+        ``batch_max`` payments share a transaction at most; ``releasing`` as in `Closer`.
+        """
         self._database = database
         self._outbox = outbox
         self._pepper = pepper
         self._ids = ids
         self._observer = observer
-        self._closer = Closer(database, outbox)
+        self._closer = Closer(database, outbox, releasing)
         self._payments = Batcher(self.settle_batch, batch_max=batch_max)
         self._applications = Batcher(self._apply_batch, batch_max=batch_max)
 
