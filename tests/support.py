@@ -24,6 +24,7 @@ from paybell.pay.settlement import PaymentRequest
 from paybell.storage import Database
 from paybell.telemetry.observers import Observer
 from paybell.testing import SequentialIds
+from paybell.wallet import ledger
 from paybell.wallet.pay_password import Pepper
 from paybell.wallet.routes import topped_up
 from paybell.wallet.service import WalletService
@@ -90,6 +91,11 @@ class PaySide:
         await self.wallets.open(user_id, PASSWORD, currency)
         if amount:
             await self.top_up(user_id, amount, currency, currency)
+
+    async def open_merchant(self) -> None:
+        """Open merchant 1's account, so that its first application takes no second id."""
+        async with self.database.transaction() as tx:
+            await ledger.system_accounts(tx, "merchant", {("1", "CNY")})
 
     async def top_up(self, user_id: str, amount: int, number: str, currency: str = "CNY") -> None:
         """Put money into a wallet, once for each number."""

@@ -72,6 +72,7 @@ async def test_the_two_successful_pay_orders_whose_orders_stayed_unpaid(
         books = Books(both)
         side = both.pay
         await side.fund("7", 2 * PRICE)
+        await side.open_merchant()
         for number, pay_order_id in enumerate(CLASSIC, 1):
             one = PaySide(pay_database, first_id=pay_order_id)
             order = await one.order(number, "7", PRICE)

@@ -130,6 +130,7 @@ async def test_payments_match_by_the_merchants_order_numbers_too(pay_database: D
     """Also where a number of an order is the id of another pay order; under both names it is twice."""
     side = PaySide(pay_database, first_id=5)
     await side.fund("7", 1_000)
+    await side.open_merchant()
     orders = [(await pay(side, number))[0] for number in (6, 7, 8)]
 
     by_number = await match(pay_database, *(f",{order.biz_order_no},100,CNY\n" for order in orders))
