@@ -2,17 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from support import Databases, admin, connected
+from support import TEMPLATES, Databases, admin, made_from
 
 from paybell.clock import SystemClock
 from paybell.serving.databases import SCHEMAS
 from paybell.storage import Database
 from paybell.storage.embedded import embedded_postgres, remove_data, temporary_home
 from paybell.storage.migrate import migrate
-from paybell.storage.schema import Schema
 
 # Whoever runs the tests as root agrees to programs that are missing being installed.
 os.environ.setdefault("CI", "1")
@@ -37,34 +36,33 @@ def postgres() -> Iterator[Databases]:
             # Nothing here has to outlive a power cut; a killed server recovers without it as well.
             await admin(pay, "ALTER SYSTEM SET fsync = off")
             await admin(pay, "SELECT pg_reload_conf()")
+            for name, url in (("pay", pay), ("trade", trade)):
+                await admin(url, f"CREATE DATABASE {TEMPLATES[name]}")
+                for schema in SCHEMAS[name]:
+                    await migrate(url.replace(f"/paybell_{name}", f"/{TEMPLATES[name]}", 1), schema)
 
         asyncio.run(prepare())
         yield Databases(pay, trade)
 
 
-async def _fresh(url: str, schemas: Sequence[Schema]) -> str:
-    """Empty a database to the last trigger and constraint; cheaper than making one from a template."""
-    async with connected(url) as connection:
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    for schema in schemas:
-        await migrate(url, schema)
+async def _fresh(url: str, name: str) -> str:
+    """Make a database anew from its template; all who are still connected to it are thrown out."""
+    await admin(
+        url, f"DROP DATABASE IF EXISTS paybell_{name} WITH (FORCE)", made_from(f"paybell_{name}", name)
+    )
     return url
 
 
 @pytest.fixture
 async def pay_url(postgres: Databases) -> str:
     """An empty pay database of this test alone."""
-    return await _fresh(postgres.pay, SCHEMAS["pay"])
+    return await _fresh(postgres.pay, "pay")
 
 
 @pytest.fixture
 async def trade_url(postgres: Databases) -> str:
     """An empty trade database of this test alone."""
-    return await _fresh(postgres.trade, SCHEMAS["trade"])
+    return await _fresh(postgres.trade, "trade")
 
 
 @pytest.fixture

@@ -17,14 +17,12 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 from litestar import Litestar
-from support import PASSWORD, Databases, admin, connected, until
+from support import PASSWORD, Databases, admin, connected, made_from, until
 
 from paybell.clock import SystemClock
 from paybell.serving.application import create_app
-from paybell.serving.databases import SCHEMAS
 from paybell.serving.process import Served, serving
 from paybell.settings import ROLES, Settings
-from paybell.storage.migrate import migrate
 from paybell.tokens import Tokens
 
 SECRET = "test secret with at least 64 bytes, so that no algorithm calls it short"
@@ -67,10 +65,8 @@ async def fresh_databases(server: Databases) -> dict[str, str]:
     urls = {}
     for name, beside in (("pay", server.pay), ("trade", server.trade)):
         database = f"serving_{name}_{next(_numbers)}"
-        await admin(beside, f"CREATE DATABASE {database}")
+        await admin(beside, made_from(database, name))
         urls[name] = beside.replace(f"/paybell_{name}", f"/{database}", 1)
-        for schema in SCHEMAS[name]:
-            await migrate(urls[name], schema)
     return urls
 
 

@@ -41,14 +41,24 @@ class Databases:
     trade: str
 
 
-async def admin(url: str, statement: str) -> None:
-    """Run a statement that no transaction may surround."""
+# Databases with the newest schema, to make others from.
+TEMPLATES = {"pay": "template_pay", "trade": "template_trade"}
+
+
+def made_from(database: str, name: str) -> str:
+    """Return the statement that makes a database with the schema of ``pay`` or ``trade``."""
+    return f"CREATE DATABASE {database} TEMPLATE {TEMPLATES[name]} STRATEGY file_copy"
+
+
+async def admin(url: str, *statements: str) -> None:
+    """Run statements that no transaction may surround."""
     server, _, rest = url.partition("/paybell_")
     del rest
     query = url[url.index("?") :] if "?" in url else ""
     connection = await asyncpg.connect(f"{server}/postgres{query}")
     try:
-        await connection.execute(statement)
+        for statement in statements:
+            await connection.execute(statement)
     finally:
         await connection.close()
 

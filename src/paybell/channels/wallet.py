@@ -162,10 +162,11 @@ class RemoteWallet:
         self, method: str, path: str, body: dict[str, object] | None = None
     ) -> _State | Unknown | NotSent:
         data = None if body is None else msgspec.json.encode(body)
-        tokens = [token for _, token in self._tokens.all] if self._tokens else [None]
-        for token in tokens:
+        tokens: list[Token | None] = [token for _, token in self._tokens.all] if self._tokens else []
+        # The newest once more at the end: it may have become the right one since it was tried.
+        for token in [*tokens, *tokens[:1]] or [None]:
             answer = await self._http.send(method, self._url + path, headers=_headers(token), body=data)
-            # Nothing was done for whom it does not know: while tokens change one of two is the right one.
+            # Nothing was done for whom it does not know: while tokens change one of them is the right one.
             if not isinstance(answer, Answer) or answer.status != HTTPStatus.UNAUTHORIZED:
                 break
         return _read(answer) if isinstance(answer, Answer) else answer
