@@ -1,12 +1,12 @@
-"""Transactions and queries on one database.
+"""One database: opens transactions and snapshots, and runs queries by themselves.
 
 Whoever opens the transaction is the service; everything that takes a `Transaction` joins it
 and never commits.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
@@ -15,57 +15,19 @@ import asyncpg
 
 from paybell.backoff import exponential
 from paybell.clock import Clock
-from paybell.errors import Busy, DatabaseUnavailable, Outage, OutcomeUnknown
-from paybell.storage.driver_errors import LOST, in_words, is_gone, translated
+from paybell.errors import Busy, DatabaseUnavailable, Outage
+from paybell.storage.driver_errors import in_words, is_gone, translated
 from paybell.storage.pool import Connection, SessionPool
 from paybell.storage.queries import Query, load_queries
 from paybell.storage.session_limits import KNOWS_TRANSACTION_TIMEOUT, SERVING, Limits
+from paybell.storage.transaction import Record, Transaction, commit, committing, roll_back
 
-Record = asyncpg.Record
 Done = TypeVar("Done")
-# PostgreSQL's class of warnings; of a COMMIT: the wait for a standby was ended by somebody.
-_WARNING = "01000"
 # After the last refusal a full disk counts as full for so long; loops that write try it every second.
 _DISK_FULL_SECONDS = 10.0
 # A row that another process of ours holds is free after some milliseconds; all tries take two seconds.
 _BUSY_FIRST_SECONDS, _BUSY_MOST_SECONDS, _BUSY_TRIES = 0.005, 0.25, 13
 _SQL = load_queries(__package__)
-
-
-class Transaction:
-    """One open transaction. ``now`` is the time all its rows carry."""
-
-    def __init__(self, connection: Connection, now: datetime) -> None:
-        """Made by `Database.transaction` only."""
-        self._connection = connection
-        self.now = now
-        self._after_commit: list[Callable[[], object]] = []
-
-    async def fetch(self, query: Query, *arguments: object) -> list[Record]:
-        """Run a query and return all rows."""
-        with translated():
-            return await self._connection.fetch(query, *arguments)
-
-    async def fetch_one(self, query: Query, *arguments: object) -> Record | None:
-        """Run a query and return its first row, if any."""
-        with translated():
-            return await self._connection.fetchrow(query, *arguments)
-
-    async def execute(self, query: Query, *arguments: object) -> int:
-        """Run a statement and return how many rows it touched."""
-        with translated():
-            tag = await self._connection.execute(query, *arguments)
-        count = tag.rpartition(" ")[2]
-        return int(count) if count.isdigit() else 0
-
-    def after_commit(self, callback: Callable[[], object]) -> None:
-        """Call this once the transaction is committed, and never otherwise."""
-        self._after_commit.append(callback)
-
-    def committed(self) -> None:
-        """Run what was asked for after the commit."""
-        for callback in self._after_commit:
-            callback()
 
 
 class Database:
@@ -118,9 +80,9 @@ class Database:
                 yield tx
             except BaseException as error:
                 if not is_gone(error):
-                    await _roll_back(block)
+                    await roll_back(block)
                 raise
-            await _commit(connection, block)
+            await commit(connection, block)
         tx.committed()
 
     @asynccontextmanager
@@ -141,7 +103,7 @@ class Database:
             try:
                 yield Transaction(connection, self._clock.now())
             finally:
-                await _roll_back(block)
+                await roll_back(block)
 
     @property
     def now(self) -> datetime:
@@ -167,7 +129,7 @@ class Database:
             DatabaseUnavailable: no connection. OutcomeUnknown: it was lost before the answer.
         """
         async with self._connection() as connection:
-            with _committing(connection):
+            with committing(connection):
                 return await connection.fetch(query, *arguments)
 
     async def until_free(self, work: Callable[[], Awaitable[Done]]) -> Done:
@@ -229,39 +191,3 @@ class Database:
         finally:
             # To its end, also when nobody waits for it any more: the driver's own task would complain.
             await asyncio.shield(self._sessions.release(connection))
-
-
-async def _commit(connection: Connection, block: "asyncpg.transaction.Transaction") -> None:
-    with _committing(connection):
-        await block.commit()
-
-
-@contextmanager
-def _committing(connection: Connection) -> Iterator[None]:
-    cut_short: list[asyncpg.PostgresLogMessage] = []
-
-    def note(_: object, message: asyncpg.PostgresLogMessage) -> None:
-        # Somebody has ended the wait for a standby: it is committed here, and may be lost with this server.
-        if message.sqlstate == _WARNING:
-            cut_short.append(message)
-
-    connection.add_log_listener(note)
-    try:
-        with translated():
-            yield
-    except Outage as error:
-        if is_gone(error):
-            raise OutcomeUnknown from error.__cause__
-        raise
-    finally:
-        with suppress(asyncpg.InterfaceError):  # it is gone, and its listeners with it
-            connection.remove_log_listener(note)
-    if cut_short:
-        raise OutcomeUnknown from asyncpg.PostgresError(str(cut_short[0].message))
-
-
-async def _roll_back(block: "asyncpg.transaction.Transaction") -> None:
-    try:
-        await block.rollback()
-    except (*LOST, asyncpg.PostgresError):
-        return  # the connection is gone, and the server rolls back by itself

@@ -14,8 +14,9 @@ from typing import Generic, TypeVar
 from paybell.clock import Clock, micros_of, moment_of
 from paybell.errors import InvalidRequest
 from paybell.ids import ID_MAX, first_id
-from paybell.storage.database import Database, Record, Transaction
+from paybell.storage.database import Database
 from paybell.storage.queries import load_queries
+from paybell.storage.transaction import Record, Transaction
 
 _SQL = load_queries(__package__, "listing.sql")
 # Pieces are as long as the queries say; after this long no other one is begun for a page.

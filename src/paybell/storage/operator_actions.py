@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from paybell.storage.database import Database, Transaction
+from paybell.storage.database import Database
 from paybell.storage.queries import load_queries
+from paybell.storage.transaction import Transaction
 
 _SQL = load_queries(__package__, "operator_actions.sql")
 
