@@ -69,6 +69,7 @@ class Windows:
     deaf: bool = False
     answers_lost: int = 0
     gate: asyncio.Event | None = None
+    closing: asyncio.Event | None = None
     amounts: dict[str, int] = field(default_factory=dict)
 
     async def open(self, charge: Charge) -> OpenSaid:
@@ -91,6 +92,8 @@ class Windows:
 
     async def close(self, charge: Charge) -> CloseSaid:
         """Close what is not paid."""
+        if self.closing is not None:
+            await self.closing.wait()
         if self.deaf:
             return Unknown("deaf")
         if charge.attempt_id in self.paid:

@@ -120,7 +120,7 @@ class Host:
         self.measures: list[Measure] = [self._measure_roles]
         self.loops: list[Loop] = []
         self.tasks: list[Task] = []
-        # What is asked to let go of a pay order that is to be closed.
+        # What is asked to let go of a pay order that is to be closed, or paid by balance.
         self.releasing: list[Release] = []
         self._urls = urls
         self._stack = stack

@@ -4,7 +4,7 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
-from elsewhere import Shop, opened_shop
+from elsewhere import BUYER, Shop, opened_shop
 from stages import STAGES, Stage
 from support import seeded
 
@@ -109,6 +109,18 @@ async def test_an_order_that_nobody_paid_is_closed_there_too(counter: Counter) -
 
     assert await counter.shop.states(order) == ["CLOSED"]
     assert not counter.pay(attempt)
+
+
+async def test_who_pays_by_balance_cannot_pay_there_any_more(counter: Counter) -> None:
+    await counter.shop.side.fund(BUYER, 2000)
+    order = await counter.order(1)
+    attempt = await counter.open(order)
+    counter.scan(attempt)
+    assert isinstance(await counter.shop.side.attempt(order.id, BUYER), PayOrder)
+
+    assert await counter.shop.states(order) == ["CLOSED"]
+    assert not counter.pay(attempt)
+    assert (await counter.shop.read(order)).channel == "balance"
 
 
 async def test_a_buyer_who_pays_while_the_order_ends_gets_it_or_the_money_back(counter: Counter) -> None:

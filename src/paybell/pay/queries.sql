@@ -56,20 +56,23 @@ SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
 FROM pay_orders WHERE id = $1;
 
 -- name: lock_pay_orders
--- Those that nobody else holds.
+-- Those that nobody else has locked. moves_money: of what is under way at channels for it; null where nothing is.
 SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
-           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END AS channel
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END AS channel,
+       (SELECT moves_money FROM pay_order_holds WHERE pay_order_id = pay_orders.id) AS moves_money
 FROM pay_orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: find_pay_order_ids
 SELECT id FROM pay_orders WHERE id = ANY($1::bigint[]);
 
 -- name: mark_succeeded
--- The optimistic lock of the article is kept as a second net: the rows are locked already.
+-- The optimistic lock of the article is kept as a second net: the rows are locked already. $3: those whose open
+-- windows do not matter.
 UPDATE pay_orders
 SET status = 3, version = version + 1, succeeded_at = $2
 WHERE id = ANY($1::bigint[]) AND status IN (0, 1)
-  AND NOT EXISTS (SELECT FROM pay_order_holds WHERE pay_order_id = pay_orders.id AND moves_money);
+  AND NOT EXISTS (SELECT FROM pay_order_holds
+                  WHERE pay_order_id = pay_orders.id AND (moves_money OR pay_order_id <> ALL($3::bigint[])));
 
 -- name: mark_received
 -- Paid with money that has come from elsewhere, whatever else is on its way.

@@ -1,10 +1,11 @@
 """What one can do with a pay order. Every write is a batch in one transaction."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import compress
 
 from paybell.batching import Batcher, bisect, is_no_outage
-from paybell.errors import Busy
+from paybell.errors import AttemptNotFinal, Busy
 from paybell.ids import Ids
 from paybell.messaging.events import PAY_SUCCESS
 from paybell.messaging.outbox import Outbox
@@ -13,6 +14,7 @@ from paybell.pay import store
 from paybell.pay.closing import Closer, Closing
 from paybell.pay.errors import NotThePayer, PayOrderNotFound
 from paybell.pay.model import Application, PayOrder
+from paybell.pay.releasing import Releasing
 from paybell.pay.settlement import PaymentRequest, settle
 from paybell.pay.status import OPEN
 from paybell.storage import Database
@@ -49,6 +51,7 @@ class PayService:
         self._ids = ids
         self._observer = observer
         self._closer = Closer(database, outbox, releasing)
+        self._releasing = Releasing(releasing)
         self._payments = Batcher(self.settle_batch, batch_max=batch_max)
         self._applications = Batcher(self._apply_batch, batch_max=batch_max)
 
@@ -70,6 +73,9 @@ class PayService:
     async def pay(self, request: PaymentRequest) -> PayOrder:
         """Pay an order out of its payer's balance; again, and the answer is the same.
 
+        Windows of it that are open at channels are closed there first, when nothing else is in the way of the
+        payment; what a channel does not close in time stays open, and a second success goes back by itself.
+
         Raises:
             PayOrderNotFound, NotThePayer, PayOrderClosed, WalletNotFound, PayPasswordLocked,
             WrongPayPassword, InsufficientBalance: in this order of precedence.
@@ -77,6 +83,13 @@ class PayService:
             Busy: somebody else holds the order or the wallet; nothing was changed.
             DatabaseUnavailable: nothing was changed. OutcomeUnknown: try again to find out.
         """
+        try:
+            return await self._pay(request)
+        except AttemptNotFinal:
+            await self._releasing.ask(request.pay_order_id)
+        return await self._pay(replace(request, windows_asked=True))
+
+    async def _pay(self, request: PaymentRequest) -> PayOrder:
         try:
             return await self._database.until_free(lambda: self._payments.submit(request))
         except Busy:
@@ -97,17 +110,19 @@ class PayService:
 
     async def _settle(self, requests: Sequence[PaymentRequest]) -> Sequence[PayOrder | Exception]:
         async with self._database.transaction() as tx:
-            orders, busy_orders = await store.lock_free(tx, {request.pay_order_id for request in requests})
+            numbers = {request.pay_order_id for request in requests}
+            orders, busy_orders, held = await store.lock_to_pay(tx, numbers)
             paying = [_wallet_of(request, orders) for request in requests]
             wallets, busy_wallets = await ledger.lock_free_wallets(tx, {one for one in paying if one})
             free = [
                 request.pay_order_id not in busy_orders and wallet not in busy_wallets
                 for request, wallet in zip(requests, paying, strict=True)
             ]
-            settled = settle(list(compress(requests, free)), orders, wallets, self._pepper, tx.now)
+            settled = settle(list(compress(requests, free)), orders, wallets, self._pepper, tx.now, held=held)
             await ledger.write_pay_passwords(tx, settled.tries)
             await ledger.post(tx, settled.transfers)
-            await store.mark_succeeded(tx, [order for order, _ in settled.paid])
+            asked = {request.pay_order_id for request in requests if request.windows_asked}
+            await store.mark_succeeded(tx, [order for order, _ in settled.paid], though_open=asked)
             events = [order.event(PAY_SUCCESS, tx.now, trace) for order, trace in settled.paid]
             await self._outbox.append(tx, events)
         decided = iter(settled.outcomes)

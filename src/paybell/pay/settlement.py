@@ -3,20 +3,22 @@
 Each request is looked at in the order it came, against what the earlier ones of the batch
 left. Refusals have one order of precedence, so that every request has exactly one answer:
 no such order, another payer, (paid already: the same success again), closed or expired, no
-wallet, password locked, wrong password, not enough balance.
+wallet, password locked, wrong password, not enough balance, paid at a channel perhaps.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from paybell.errors import Refused
+from paybell.errors import AttemptNotFinal, Refused
 from paybell.pay.errors import NotThePayer, PayOrderNotFound
 from paybell.pay.model import PayOrder
 from paybell.pay.status import PayStatus
 from paybell.wallet.errors import InsufficientBalance, WalletNotFound
 from paybell.wallet.ledger import Transfer, TransferKind, WalletAccount
 from paybell.wallet.pay_password import PayPassword, Pepper
+
+_NOTHING: Mapping[int, bool] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class PaymentRequest:
     payer_id: str
     pay_password: str = field(repr=False)
     traceparent: str
+    windows_asked: bool = False  # the channels of its open windows have been asked to close them
 
 
 @dataclass(slots=True)
@@ -45,9 +48,20 @@ def settle(
     wallets: Mapping[tuple[str, str], WalletAccount],
     pepper: Pepper,
     now: datetime,
+    *,
+    held: Mapping[int, bool] = _NOTHING,
 ) -> Settlement:
-    """Decide a batch. ``orders`` and ``wallets`` are locked rows; missing ones do not exist."""
-    batch = _Batch(orders, wallets, pepper, now)
+    """Decide a batch.
+
+    Args:
+        requests: in the order they came.
+        orders: locked rows; a missing one does not exist. ``wallets``: the same.
+        wallets: by user and currency.
+        pepper: of pay passwords.
+        now: by which orders expire.
+        held: orders with something under way at channels, and whether that may be moving money.
+    """
+    batch = _Batch(orders, wallets, pepper, now, held)
     for request in requests:
         batch.settlement.outcomes.append(batch.decide(request))
     return batch.settlement
@@ -62,7 +76,9 @@ class _Batch:
         wallets: Mapping[tuple[str, str], WalletAccount],
         pepper: Pepper,
         now: datetime,
+        held: Mapping[int, bool],
     ) -> None:
+        self._held = held
         self.settlement = Settlement()
         self._orders = dict(orders)
         self._wallets = wallets
@@ -96,6 +112,9 @@ class _Batch:
         spent = self._spent.get(wallet.account_id, 0) + order.amount
         if spent > wallet.balance:
             return InsufficientBalance()
+        moves_money = self._held.get(order.id)
+        if moves_money or (moves_money is False and not request.windows_asked):
+            return AttemptNotFinal()
         self._spent[wallet.account_id] = spent
         paid = self._orders[order.id] = order.pay(self._now)
         self.settlement.transfers.append(
