@@ -17,13 +17,9 @@ from pika.adapters.utils.io_services_utils import _AsyncTransportBase
 from pika.connection import Connection
 
 from paybell.messaging.broker import MESSAGE_BODY_MAX, Confirm, Delivery, Message
-from paybell.messaging.rabbitmq.frames import (
-    Incomplete,
-    cut_frame,
-    read_answer,
-    read_delivery,
-    write_message,
-)
+from paybell.messaging.rabbitmq.frame_reader import read_answer, read_delivery
+from paybell.messaging.rabbitmq.frame_writer import write_message
+from paybell.messaging.rabbitmq.frames import Incomplete, cut_frame
 
 FRAME_MAX = 131_072
 SHORT = st.text(max_size=60)

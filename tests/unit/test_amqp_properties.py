@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paybell.messaging.broker import Message
-from paybell.messaging.rabbitmq.frames import encode_properties
+from paybell.messaging.rabbitmq.frame_writer import encode_properties
 
 SHORT = st.text(max_size=60)
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001

@@ -12,8 +12,9 @@ from functools import partial
 
 from paybell.errors import BrokerUnavailable
 from paybell.messaging.broker import Answer, Consumer, Delivery, Message, QueueState, Topology
+from paybell.messaging.rabbitmq.channel import NOT_FOUND, Channel, ChannelRefused
 from paybell.messaging.rabbitmq.connection import parse_url
-from paybell.messaging.rabbitmq.link import ALARM, NOT_FOUND, Channel, ChannelRefused, Link
+from paybell.messaging.rabbitmq.link import ALARM, Link
 from paybell.messaging.rabbitmq.publisher import ChannelEnded, Publisher, publish_around
 from paybell.messaging.rabbitmq.topology import declare, look_for
 
@@ -75,7 +76,7 @@ class RabbitBroker:
     @asynccontextmanager
     async def consume(self, queue: str, prefetch: int) -> AsyncIterator[Consumer]:
         """Subscribe on a channel of its own; see `Broker.consume`."""
-        consumer = _RabbitConsumer(await (await self._open_consuming()).channel(), queue)
+        consumer = _RabbitConsumer(await Channel.open(await self._open_consuming()), queue)
         try:
             await consumer.start(prefetch)
             yield consumer
@@ -84,7 +85,7 @@ class RabbitBroker:
 
     async def look_at(self, queue: str) -> QueueState | None:
         """Ask on a channel of its own, which a missing queue ends; see `Queues.look_at`."""
-        channel = await (await self._open_consuming()).channel()
+        channel = await Channel.open(await self._open_consuming())
         try:
             return await channel.look_at(queue)
         except ChannelRefused as refusal:

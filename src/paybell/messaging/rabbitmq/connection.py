@@ -14,15 +14,9 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from paybell.errors import Misconfigured
 from paybell.messaging.broker import Message
 from paybell.messaging.broker_url import broker_places
-from paybell.messaging.rabbitmq.frames import (
-    Incomplete,
-    OnAnswer,
-    OnDelivery,
-    cut_frame,
-    read_answer,
-    read_delivery,
-    write_message,
-)
+from paybell.messaging.rabbitmq.frame_reader import OnAnswer, OnDelivery, read_answer, read_delivery
+from paybell.messaging.rabbitmq.frame_writer import write_message
+from paybell.messaging.rabbitmq.frames import Incomplete, cut_frame
 
 # For each step of connecting and declaring; a broker nearby takes milliseconds.
 ANSWER_TIMEOUT_SECONDS = 5.0

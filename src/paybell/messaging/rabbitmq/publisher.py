@@ -12,8 +12,9 @@ from typing import Any
 
 from paybell.batching import bisect
 from paybell.messaging.broker import Answer, Confirm, Denied, Message, Route
+from paybell.messaging.rabbitmq.channel import ACCESS_REFUSED, NOT_FOUND, Channel, ChannelRefused
 from paybell.messaging.rabbitmq.confirms import ConfirmLedger
-from paybell.messaging.rabbitmq.link import ACCESS_REFUSED, NOT_FOUND, Channel, ChannelRefused, Link
+from paybell.messaging.rabbitmq.link import Link
 
 
 class ChannelEnded(Exception):
@@ -41,7 +42,7 @@ class Publisher:
         Raises:
             BrokerUnavailable: the connection is gone.
         """
-        publisher = cls(await link.channel())
+        publisher = cls(await Channel.open(link))
         await publisher._channel.confirm(publisher._ledger.answer, publisher._ledger.take_back)
         return publisher
 

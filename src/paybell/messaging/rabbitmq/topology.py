@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable
 
 from paybell.errors import BrokerUnavailable, Misconfigured
 from paybell.messaging.broker import Binding, Exchange, Topology
-from paybell.messaging.rabbitmq.link import ACCESS_REFUSED, NOT_FOUND, Channel, ChannelRefused, Link
+from paybell.messaging.rabbitmq.channel import ACCESS_REFUSED, NOT_FOUND, Channel, ChannelRefused
+from paybell.messaging.rabbitmq.link import Link
 
 # What an operator has to change (AMQP 0-9-1, 1.7: access-refused, resource-locked, precondition-failed);
 # everything else passes, such as the home node of a queue that is down.
@@ -39,7 +40,7 @@ async def look_for(link: Link, topology: Topology) -> None:
 async def _look_for(
     link: Link, what: str, look: Callable[[Channel, str], Awaitable[object]], name: str
 ) -> None:
-    channel = await link.channel()
+    channel = await Channel.open(link)
     try:
         await look(channel, name)
     except ChannelRefused as refusal:
@@ -81,7 +82,7 @@ async def _on_a_channel(
     link: Link, what: str, make: Callable[[Channel], Awaitable[None]], remedy: str
 ) -> None:
     """Declare on a channel of its own, because RabbitMQ closes the channel of a refused one."""
-    channel = await link.channel()
+    channel = await Channel.open(link)
     try:
         await make(channel)
     except ChannelRefused as refusal:
