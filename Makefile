@@ -11,7 +11,7 @@ json := $(if $(JSON),--json)
 SECONDS ?= 60
 CASES ?= 0
 # Each has its own PostgreSQL and RabbitMQ; a broker that is lent to the tests can only serve one.
-TEST_PROCESSES ?= $(if $(PAYBELL_TEST_AMQP_URL),0,3)
+TEST_PROCESSES ?= $(if $(PAYBELL_TEST_AMQP_URL),0,4)
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
 .PHONY: help demo serve replay test check torture fuzz bench docs screenshots format lock clean

@@ -91,9 +91,9 @@ async def dies_at(step: int, opened: Opened, *arguments: object) -> bool:
 async def every_step(opened: Opened, *arguments: object, most: int = 2_000) -> AsyncIterator[int]:
     """Kill the work at its first step, its second and so on, until it finishes; yield after each.
 
-    At each step with ``make test THOROUGH=1``; else at one in three, others in each run.
+    At each step with ``make test THOROUGH=1``; else at one in four, others in each run.
     """
-    stride = 1 if os.environ.get("THOROUGH") else 3
+    stride = 1 if os.environ.get("THOROUGH") else 4
     for step in range(seeded().randint(1, stride), most, stride):
         died = await dies_at(step, opened, step, *arguments)
         yield step

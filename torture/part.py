@@ -19,7 +19,7 @@ from paybell.cli import main
 from paybell.clock import SystemClock
 from paybell.storage import Transaction
 from paybell.trade import store
-from torture.stack import DEADLY
+from torture.stack import DEADLY, died_of_it
 
 _PR_SET_PDEATHSIG = 1
 
@@ -45,6 +45,7 @@ def die_of_an_event(deadly: Path) -> None:
 
     async def killing(tx: Transaction, order_ids: Sequence[int]) -> set[int]:
         if deadly.exists() and _victim(deadly, order_ids[0]) in order_ids:  # noqa: ASYNC240 - a test's marker
+            died_of_it(deadly, os.getpid()).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return await mark_paid(tx, order_ids)
 

@@ -39,6 +39,11 @@ _STOP_SECONDS = 15.0
 _QUEUE = f'rabbit_misc:r(<<"/">>, queue, <<"{TRADE_QUEUE}">>)'
 
 
+def died_of_it(deadly: Path, process: int) -> Path:
+    """Return the file that a process leaves when it dies of the event."""
+    return deadly.with_suffix(f".died-{process}")
+
+
 @dataclass(slots=True)
 class Part:
     """One Paybell process, started as often as it dies."""
@@ -194,7 +199,7 @@ class Stack:
         while True:
             for part in self.parts.values():
                 if part.wanted and not part.runs:
-                    if part.role == "trade" and self.deadly.exists():
+                    if part.process and died_of_it(self.deadly, part.process.pid).exists():
                         self.killed += 1
                     elif part.served():  # while starting it may give up on an outage, never afterwards
                         self.deaths.append(part.name)

@@ -36,12 +36,12 @@ async def fuzz(*arguments: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 async def test_every_answer_is_one_that_the_openapi_document_describes() -> None:
-    assert (await fuzz("--only", "requests", "--seconds", "1", "--cases", "100"))["requests"] >= 100
+    assert (await fuzz("--only", "requests", "--seconds", "1", "--cases", "40"))["requests"] >= 40
 
 
 @pytest.mark.slow
 async def test_payments_go_on_beside_a_thousand_hostile_connections() -> None:
     """How much of their rate they keep is for ``make fuzz`` on a quiet machine."""
-    result = await fuzz("--only", "connections", "--seconds", "12", "--rate-least", "0.1")
+    result = await fuzz("--only", "connections", "--seconds", "6", "--rate-least", "0.1")
 
     assert set(result["kept"]) == {"slow", "unread", "odd"}

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from support import seeded
 
-SECONDS = 30
+SECONDS = 20
 # Fewer than `make torture` has: the other tests run beside it.
 CLIENTS = 48
 # Starting the stack, healing it, waiting for quiet and reading the books on a machine out of breath.

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import pytest
 from shop import shop, signed
-from support import PaySide, codes, connected, seeded, until, waiting_for_locks
+from support import PaySide, cases, codes, connected, seeded, until, waiting_for_locks
 
 from paybell.errors import AlreadyPaid, PaybellError, PayOrderClosed
 from paybell.ids import new_traceparent
@@ -20,7 +20,7 @@ from paybell.trade.model import Order
 from paybell.verification.ledger_check import trial_balance
 
 MERCHANT = Principal("shop", frozenset(), "1")
-RACES, AT_ONCE = 1_000, 50
+RACES, RACES_OF_BOTH, AT_ONCE = 1_000, cases(2_000), 50
 Act = Callable[[PaySide, int], Awaitable[PayOrder | PaybellError]]
 
 
@@ -181,8 +181,8 @@ async def test_cancelling_and_paying_at_once_leave_one_outcome(
     """Across both services: a cancelled order's money never moved, a paid order is not cancelled."""
     rng = seeded()
     async with shop(pay_database, trade_database) as both:
-        await both.pay.fund("7", RACES)
-        orders = await asyncio.gather(*(both.order(number, "7", 1) for number in range(1, RACES + 1)))
+        await both.pay.fund("7", RACES_OF_BOTH)
+        orders = await asyncio.gather(*(both.order(number, "7", 1) for number in range(1, RACES_OF_BOTH + 1)))
 
         async def race(order: Order) -> str:
             assert order.pay_order_id is not None
@@ -199,7 +199,7 @@ async def test_cancelling_and_paying_at_once_leave_one_outcome(
             return "CANCELLED"
 
         outcomes: dict[int, str] = {}
-        for start in range(0, RACES, AT_ONCE):
+        for start in range(0, RACES_OF_BOTH, AT_ONCE):
             racing = orders[start : start + AT_ONCE]
             ended = await asyncio.gather(*map(race, racing))
             outcomes |= {order.id: outcome for order, outcome in zip(racing, ended, strict=True)}
@@ -216,8 +216,8 @@ async def test_cancelling_and_the_success_message_at_once_leave_one_outcome(
     """An order service that cancels without asking pay: the order is paid, or its money goes back."""
     rng = seeded()
     async with shop(pay_database, trade_database) as both:
-        await both.pay.fund("7", RACES)
-        orders = await asyncio.gather(*(both.order(number, "7", 1) for number in range(1, RACES + 1)))
+        await both.pay.fund("7", RACES_OF_BOTH)
+        orders = await asyncio.gather(*(both.order(number, "7", 1) for number in range(1, RACES_OF_BOTH + 1)))
         paid = await asyncio.gather(*(both.pay.attempt(order.pay_order_id or 0, "7") for order in orders))
         assert set(codes(paid)) == {"paid"}
         told = await both.told()
@@ -226,7 +226,7 @@ async def test_cancelling_and_the_success_message_at_once_leave_one_outcome(
             async with trade_database.transaction() as tx:
                 await store.mark_cancelled(tx, number)
 
-        for start in range(0, RACES, AT_ONCE):
+        for start in range(0, RACES_OF_BOTH, AT_ONCE):
             acts = [both.take(one) for one in told[start : start + AT_ONCE]]
             acts += [cancel(order.id) for order in orders[start : start + AT_ONCE]]
             rng.shuffle(acts)
@@ -236,7 +236,7 @@ async def test_cancelling_and_the_success_message_at_once_leave_one_outcome(
 
         statuses = list((await both.statuses()).values())
         cancelled = statuses.count("CANCELLED")
-        assert statuses.count("PAID") == RACES - cancelled
+        assert statuses.count("PAID") == RACES_OF_BOTH - cancelled
         assert await both.pay.balance("7") == cancelled
         assert await both.kept() == []
         assert await trial_balance(pay_database)

@@ -22,7 +22,7 @@ from paybell.storage import Database, Query
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 
-MESSAGES, WARM, CHUNK = cases(100_000), 10_000, 5_000
+MESSAGES, WARM, CHUNK = cases(100_000), 4_000, 2_000
 MEBIBYTE = 1 << 20
 GROWTH_MOST_BYTES = 64 * MEBIBYTE
 FIRST_NUMBER, STEP = 10**9, 7_919

@@ -80,6 +80,8 @@ async def serve_http(
     """Answer requests until the block ends, and those in flight for the grace after it."""
     # Accepted connections inherit it; Linux grants twice as much.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD_BYTES_MAX)
+    # An answer is a header and a body: with Nagle's algorithm (RFC 896) the second waits for a delayed ACK.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = _Server(
         uvicorn.Config(
             app,
