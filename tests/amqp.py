@@ -7,11 +7,13 @@ import struct
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import pika
 
-from paybell.messaging.broker import Topology
+from paybell.messaging.broker import Binding, Confirm, Exchange, Message, Queue, Topology
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 
 
@@ -198,3 +200,36 @@ async def line(url: str, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# A queue of these tests' own -----------------------------------------------------------------------
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+EXCHANGE = Exchange(unique("direct"))
+QUEUE = Queue(unique("queue"))
+TOPOLOGY = Topology([EXCHANGE], [Binding(QUEUE, EXCHANGE, "paid")])
+ids = count(1)
+
+
+def message(body: bytes = b"1") -> Message:
+    return Message(EXCHANGE.name, "paid", body, f"message-{next(ids)}", "text/plain", "pay.success", NOON)
+
+
+async def everything(broker: RabbitBroker) -> list[bytes]:
+    """Consume all that waits; the last of it is a message published for the purpose."""
+    last, bodies = unique("last").encode(), list[bytes]()
+    assert await broker.publish([message(last)], 10) == [Confirm.CONFIRMED]
+    async with asyncio.timeout(20), broker.consume(QUEUE.name, 1_000) as consumer:
+        while last not in bodies:
+            deliveries = await consumer.receive(1_000)
+            bodies += [delivery.body for delivery in deliveries]
+            await consumer.acknowledge(deliveries)
+    return bodies[:-1]
+
+
+def at(url: str, **changes: str) -> str:
+    """Change parts of an AMQP URL."""
+    parts = pika.URLParameters(url)
+    user = changes.get("user", parts.credentials.username)
+    password = changes.get("password", parts.credentials.password)
+    return f"amqp://{user}:{password}@{parts.host}:{parts.port}/{changes.get('vhost', '%2f')}"

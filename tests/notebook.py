@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from support import connected
 
+from paybell.backoff import LISTENER_RETRY_SECONDS
 from paybell.clock import Clock
 from paybell.messaging import Binding, Exchange, PaymentSucceeded, Queue, Rejected, listener
 from paybell.messaging.broker import Broker, Delivery, Message
@@ -15,6 +16,7 @@ from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.local import LocalBroker
 from paybell.storage import Database, Query, Record, Transaction
 from paybell.telemetry.observers import Observer
+from paybell.testing import FrozenClock
 
 BINDING = Binding(Queue("notebook"), Exchange("pay.direct"), "pay.success")
 
@@ -149,3 +151,10 @@ def event_members(event_id: str) -> dict[str, object]:
         "id": event_id, "type": "pay.success", "time": moment, "subject": "5001", "data": data,
         "traceparent": "", "source": "/paybell/pay", "specversion": "1.0",
     }  # fmt: skip
+
+
+async def exhaust(book: Notebook, clock: FrozenClock) -> None:
+    """Let every retry come due and fail."""
+    for wait in LISTENER_RETRY_SECONDS:
+        clock.advance(wait)
+        await book.runner.retry_once()

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 import zxingcpp
 from browser import DESK, PHONE, SMALL, page_of, shifted, shoot, violations, watch_shifts
+from cashier import phase
 from playwright.async_api import Browser, Page, expect
 from serving import SETTINGS, Client, fresh_databases, fresh_user, in_process
 from support import PASSWORD, Databases, until
@@ -83,11 +84,6 @@ async def remote(postgres: Databases) -> AsyncIterator[Remote]:
         settings = replace(SETTINGS, wallet_url=url)
         async with in_process(await fresh_databases(postgres), settings=settings) as running:
             yield Remote(running.client, wallet, between)
-
-
-def phase(page: Page, name: str) -> Any:
-    """Expect the page to get there."""
-    return expect(page.locator("#card")).to_have_attribute("data-phase", name)
 
 
 async def open_cashier(page: Page, http: Client, *, balance: int = 5000, buyer: str = "") -> dict[str, Any]:

@@ -1,43 +1,41 @@
 """RabbitMQ on a bad day: what our adapter says then is true, and it recovers by itself."""
 
 import asyncio
-import ssl
 import struct
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
-from itertools import count
-from pathlib import Path
+from contextlib import suppress
 
 import pika
 import pytest
-import uvloop
-from amqp import Raw, line, nested, rabbit, stranger, unique
+from amqp import (
+    EXCHANGE,
+    NOON,
+    QUEUE,
+    TOPOLOGY,
+    Raw,
+    at,
+    everything,
+    line,
+    message,
+    nested,
+    rabbit,
+    stranger,
+    unique,
+)
 from notebook import BINDING, bare, notebook
 from support import until
 
 from paybell.clock import SystemClock
-from paybell.errors import BrokerUnavailable, Misconfigured, Unavailable
+from paybell.errors import BrokerUnavailable, Unavailable
 from paybell.messaging.broker import Answer, Binding, Confirm, Exchange, Message, Queue, Topology
 from paybell.messaging.rabbitmq import broker as rabbit_broker
-from paybell.messaging.rabbitmq import connection, link
+from paybell.messaging.rabbitmq import link
 from paybell.messaging.rabbitmq.broker import RabbitBroker
 from paybell.testing.rabbitmq_install import ensure_installed
 from paybell.testing.rabbitmq_node import Alarm, RabbitmqNode
 from paybell.worker import Task, run_task
 
 pytestmark = pytest.mark.rabbitmq
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-EXCHANGE = Exchange(unique("direct"))
-QUEUE = Queue(unique("queue"))
-TOPOLOGY = Topology([EXCHANGE], [Binding(QUEUE, EXCHANGE, "paid")])
-ids = count(1)
-
-
-def message(body: bytes = b"1") -> Message:
-    return Message(EXCHANGE.name, "paid", body, f"message-{next(ids)}", "text/plain", "pay.success", NOON)
 
 
 @pytest.fixture
@@ -59,151 +57,6 @@ def node() -> Iterator[RabbitmqNode]:
             other.channel.queue_bind(QUEUE.name, EXCHANGE.name, "paid")
         started.settle()
         yield started
-
-
-async def everything(broker: RabbitBroker) -> list[bytes]:
-    """Consume all that waits; the last of it is a message published for the purpose."""
-    last, bodies = unique("last").encode(), list[bytes]()
-    assert await broker.publish([message(last)], 10) == [Confirm.CONFIRMED]
-    async with asyncio.timeout(20), broker.consume(QUEUE.name, 1_000) as consumer:
-        while last not in bodies:
-            deliveries = await consumer.receive(1_000)
-            bodies += [delivery.body for delivery in deliveries]
-            await consumer.acknowledge(deliveries)
-    return bodies[:-1]
-
-
-# Connecting --------------------------------------------------------------------------------------
-
-
-def at(url: str, **changes: str) -> str:
-    """Change parts of an AMQP URL."""
-    parts = pika.URLParameters(url)
-    user = changes.get("user", parts.credentials.username)
-    password = changes.get("password", parts.credentials.password)
-    return f"amqp://{user}:{password}@{parts.host}:{parts.port}/{changes.get('vhost', '%2f')}"
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"password": "no-secret"}, {"user": "nobody"}, {"vhost": "nowhere"}], ids=str
-)
-async def test_who_is_refused_hears_what_to_correct(rabbitmq_url: str, wrong: dict[str, str]) -> None:
-    """Without the password in the message."""
-    broker = RabbitBroker(at(rabbitmq_url, **wrong))
-
-    with pytest.raises(Misconfigured, match="PAYBELL_BROKER_URL") as refused:
-        await broker.declare(TOPOLOGY)
-    assert "no-secret" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["", "guest@localhost", "http://localhost", "amqp://localhost:port", "amqp://localhost,amqp://h:99999"],
-)
-async def test_a_url_that_is_none_is_the_operators_to_correct(url: str) -> None:
-    with pytest.raises(Misconfigured, match="PAYBELL_BROKER_URL"):
-        RabbitBroker(url)
-
-
-@asynccontextmanager
-async def impostor(says: bytes | None) -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """Listen without being a broker; yields the URL and whether every client has left again."""
-    left = asyncio.Event()
-
-    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if says is not None:
-            writer.write(says)
-            writer.close()
-        with suppress(ConnectionError):
-            await reader.read()
-        left.set()
-        writer.close()
-
-    server = await asyncio.start_server(meet, "127.0.0.1", 0)
-    yield f"amqp://guest:guest@127.0.0.1:{server.sockets[0].getsockname()[1]}/%2f", left
-    server.close()
-
-
-@pytest.mark.parametrize(
-    "says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", None], ids=["bye", "http", "nothing"]
-)
-async def test_what_does_not_answer_as_a_broker_is_away(
-    says: bytes | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever listens there, the wait is bounded and no connection stays behind."""
-    monkeypatch.setattr(connection, "ANSWER_TIMEOUT_SECONDS", 0.2)
-    async with asyncio.timeout(5), impostor(says) as (url, left):
-        with pytest.raises(BrokerUnavailable, match="PAYBELL_BROKER_URL"):
-            await RabbitBroker(url).declare(TOPOLOGY)
-        await left.wait()
-
-
-async def test_a_deadline_bounds_the_connecting_too() -> None:
-    """And leaves no connection behind."""
-    async with asyncio.timeout(4), impostor(None) as (url, left):
-        with pytest.raises(BrokerUnavailable):
-            await RabbitBroker(url).publish([message()], 0.1)
-        await left.wait()
-
-
-async def test_a_host_that_is_unknown_is_away() -> None:
-    with pytest.raises(BrokerUnavailable, match=r"no-such-host\.invalid:5672"):
-        await RabbitBroker("amqp://no-such-host.invalid").publish([message()], 10)
-
-
-async def test_of_several_hosts_the_one_that_answers_is_taken(rabbitmq_url: str) -> None:
-    """Whichever it is; six dead ones make it unlikely to be met first by luck."""
-    dead = ["amqp://127.0.0.1:1"] * 6
-    async with rabbit(rabbitmq_url, through=",".join([*dead[:3], rabbitmq_url, *dead[3:]])) as broker:
-        await broker.declare(TOPOLOGY)
-
-        assert await broker.publish([message()], 10) == [Confirm.CONFIRMED]
-        assert broker.connected
-
-
-async def test_tls_is_verified_and_carries_large_batches(
-    rabbitmq_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=test"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*make.split(), *names], check=True, capture_output=True)  # noqa: ASYNC221, S603
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate, key)
-    async with line(rabbitmq_url, tls=tls) as proxy:
-        url = proxy.url.replace("amqp://", "amqps://")
-        with pytest.raises(BrokerUnavailable, match="certificate"):
-            await RabbitBroker(url).declare(TOPOLOGY)
-
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        async with rabbit(rabbitmq_url, through=url) as broker:
-            await broker.declare(TOPOLOGY)
-            messages = [message(b"%d" % number * 1_000) for number in range(2_000)]
-            assert await broker.publish(messages, 20) == [Confirm.CONFIRMED] * 2_000
-            assert await everything(broker) == [one.body for one in messages]
-
-
-async def test_closing_lets_go_of_both_connections(rabbitmq_url: str) -> None:
-    async with line(rabbitmq_url) as proxy, rabbit(rabbitmq_url, through=proxy.url) as broker:
-        await broker.declare(TOPOLOGY)
-        async with broker.consume(QUEUE.name, 10):
-            assert proxy.open == 2
-
-        await broker.close()
-
-        assert not broker.connected
-        await until(proxy.idle)
-
-
-def test_it_works_on_the_loop_that_servers_use(rabbitmq_url: str) -> None:
-    async def run() -> None:
-        async with rabbit(rabbitmq_url) as broker:
-            await broker.declare(TOPOLOGY)
-            messages = [message(str(number).encode()) for number in range(1_000)]
-            assert await broker.publish(messages, 10) == [Confirm.CONFIRMED] * 1_000
-            assert await everything(broker) == [one.body for one in messages]
-
-    uvloop.run(run())
 
 
 # Publishing --------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from paybell.messaging.outbox import Publication
 from paybell.messaging.publishing import Outcome
 from paybell.messaging.rabbitmq.link import Link
 from paybell.messaging.refused import RefusedEvents, wait_seconds
-from paybell.storage import Database, Query
+from paybell.storage import Query
 from paybell.testing import FaultyBroker, FrozenClock
 from paybell.testing.rabbitmq_install import ensure_installed
 from paybell.testing.rabbitmq_node import RabbitmqNode
@@ -29,14 +29,6 @@ TYPED = (PAY_EVENTS.name, PAY_SUCCESS)
 BARE = (PAY_DIRECT.name, PAY_SUCCESS)
 WAIT_IS_OVER = Query("UPDATE refused_routes SET due_at = clock_timestamp()")
 INNOCENT, FULL = "innocent", "full"
-
-
-@pytest.fixture
-async def side(pay_database: Database) -> PaySide:
-    """The pay service, and a user 7 with money."""
-    side = PaySide(pay_database)
-    await side.fund("7", 1_000_000)
-    return side
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Promise 3: an event is never lost, whatever dies."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Literal
 from uuid import uuid4
@@ -28,14 +28,13 @@ from support import PaySide, connected, seeded, until
 from paybell.clock import SystemClock
 from paybell.errors import BrokerUnavailable, DatabaseUnavailable
 from paybell.ids import new_traceparent
-from paybell.messaging.broker import Broker, Confirm, Message, Topology
+from paybell.messaging.broker import Broker, Confirm, Topology
 from paybell.messaging.events import PAY_CLOSED, PAY_DIRECT, PAY_EVENTS, PAY_SUCCESS, topology
 from paybell.messaging.handover import Handover
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.outbox import Outbox, Publication
 from paybell.storage import Database
 from paybell.telemetry.observers import RelayObserver
-from paybell.testing import FaultyBroker
 from paybell.testing.rabbitmq_install import ensure_installed
 from paybell.testing.rabbitmq_node import RabbitmqNode
 
@@ -57,14 +56,6 @@ async def broker(request: pytest.FixtureRequest) -> AsyncIterator[MeanwhileBroke
         yield MeanwhileBroker(working)
     with stranger(url) as other:
         other.forget(names)
-
-
-@pytest.fixture
-async def side(pay_database: Database) -> PaySide:
-    """The pay service, and a user 7 with money."""
-    side = PaySide(pay_database)
-    await side.fund("7", 1_000_000)
-    return side
 
 
 @pytest.fixture
@@ -280,69 +271,6 @@ async def test_an_event_whose_confirm_was_lost_is_published_again(
     await wrote(book, 5001)
 
 
-class Answering(FaultyBroker):
-    """Publishes nothing and answers in turn."""
-
-    answers: Iterator[Confirm]
-
-    async def publish(self, messages: Sequence[Message], deadline_seconds: float) -> Sequence[Confirm]:
-        """Answer for each message."""
-        del deadline_seconds
-        return [next(self.answers) for _ in messages]
-
-
-@pytest.mark.parametrize("first", Confirm)
-@pytest.mark.parametrize("second", Confirm)
-async def test_only_a_confirm_of_both_messages_removes_an_event(
-    side: PaySide, first: Confirm, second: Confirm
-) -> None:
-    """Every other pair of answers keeps it, whichever of the two it concerns."""
-    await pay(side, 5001)
-    broker = Answering(LocalBroker())
-    broker.answers = iter((first, second))
-    said = Said()
-
-    assert await relay(side.outbox, broker, said).run_once() == 1
-
-    assert said.confirms == [first, second]
-    assert await pending(side) == (0 if first is second is Confirm.CONFIRMED else 1)
-
-
-@pytest.mark.parametrize("answer", [Confirm.RETURNED, Confirm.REFUSED])
-async def test_an_event_that_came_back_is_set_aside_and_tried_again(
-    side: PaySide, pay_url: str, answer: Confirm
-) -> None:
-    """Others are not held up by it."""
-    await pay(side, 5001)
-    broker = FaultyBroker(LocalBroker())
-    running = relay(side.outbox, broker)
-    broker.answer = answer
-    assert await running.run_once() == 1
-    await pay(side, 5002)
-    broker.answer = Confirm.CONFIRMED
-    assert await running.run_once() == 1
-    assert (await running.retry_once(), await pending(side)) == (0, 1)
-
-    await expire_leases(pay_url)
-    assert await running.retry_once() == 1
-    assert await pending(side) == 0
-
-
-async def test_of_a_batch_exactly_the_confirmed_events_are_removed(side: PaySide, pay_url: str) -> None:
-    """One that came back does not keep its neighbours, nor they take it along."""
-    random, broker = seeded(), Answering(LocalBroker())
-    await pay(side, *range(5001, 5101))
-    async with connected(pay_url) as rows:
-        ids = [row["id"] for row in await rows.fetch("SELECT id FROM outbox ORDER BY id")]
-        answers = [random.choices(list(Confirm), weights=[8, 1, 1, 1], k=2) for _ in ids]
-        broker.answers = (answer for pair in answers for answer in pair)
-        await relay(side.outbox, broker).run_once()
-        left = [row["id"] for row in await rows.fetch("SELECT id FROM unpublished_events ORDER BY id")]
-
-    confirmed = [Confirm.CONFIRMED] * 2
-    assert left == [row for row, pair in zip(ids, answers, strict=True) if pair != confirmed]
-
-
 async def test_a_broker_that_is_down_uses_up_nothing(
     side: PaySide, pay_url: str, book: Notebook, broker: MeanwhileBroker
 ) -> None:
@@ -360,25 +288,6 @@ async def test_a_broker_that_is_down_uses_up_nothing(
     broker.down = False
     assert await running.run_once() == len(numbers)
     await wrote(book, *numbers)
-
-
-async def test_a_broker_that_goes_down_under_the_relay_keeps_no_lease(side: PaySide) -> None:
-    """What was claimed by then can be claimed again at once."""
-
-    class Dropping(FaultyBroker):
-        @property
-        def connected(self) -> bool:
-            return True
-
-    broker = Dropping(LocalBroker())
-    running = relay(side.outbox, broker)
-    await running.run_once()  # it has declared and goes straight to publishing
-    await pay(side, 5001)
-    broker.down = True
-    with pytest.raises(BrokerUnavailable):
-        await running.run_once()
-
-    assert len(await side.outbox.claim(uuid4(), 30, 500)) == 1
 
 
 @pytest.mark.slow

@@ -1,48 +1,24 @@
-"""Promise 8: what nobody can process ends in the dead letters with its reason, and can be replayed."""
+"""Promise 8: what nobody can process ends in the dead letters with its reason, and stops nothing else."""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Self
+from dataclasses import replace
 
-import msgspec
 import pytest
-from notebook import BINDING, Notebook, bare, deliveries, event_members, notebook
+from notebook import BINDING, bare, deliveries, exhaust, notebook
 from structlog.testing import capture_logs
-from support import connected, seeded, until
+from support import connected
 
 from paybell.backoff import LISTENER_RETRY_SECONDS
-from paybell.messaging import Binding, PayOrderEvent, Queue, Rejected, listener
-from paybell.messaging.broker import MESSAGE_BODY_MAX, Confirm, Delivery, Topology
-from paybell.messaging.events import PAY_EVENTS, PaymentSucceeded
-from paybell.messaging.failure_rows import TAKEN_SECONDS
+from paybell.messaging import Rejected
+from paybell.messaging.broker import Confirm, Topology
+from paybell.messaging.events import PaymentSucceeded
 from paybell.messaging.failures import Chosen
 from paybell.messaging.listener import Verdicts
-from paybell.messaging.listener_runner import RETRY_BATCH_MAX, ListenerRunner
 from paybell.messaging.local import LocalBroker
-from paybell.storage import Database, Query, Transaction
-from paybell.telemetry.observers import Observer
+from paybell.storage import Query
 from paybell.testing import FrozenClock
 from paybell.trade.errors import PayServiceUnavailable
-
-JAVA_LONG = bytes.fromhex(
-    "aced00057372000e6a6176612e6c616e672e4c6f6e673b8be490cc8f23df0200014a000576616c7565"
-    "787200106a6176612e6c616e672e4e756d62657286ac951d0b94e08b0200007870"
-)
-
-
-async def waits_at(barrier: asyncio.Barrier) -> bool:
-    """Say whether somebody has come to a barrier."""
-    return barrier.n_waiting > 0
-
-
-async def exhaust(book: Notebook, clock: FrozenClock) -> None:
-    """Let every retry come due and fail."""
-    for wait in LISTENER_RETRY_SECONDS:
-        clock.advance(wait)
-        await book.runner.retry_once()
 
 
 async def test_one_poisonous_event_among_five_hundred(trade_url: str) -> None:
@@ -112,61 +88,6 @@ async def test_a_failure_is_in_the_log_with_its_trace(trade_url: str) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"abc",
-        b"0",
-        b"-1",
-        b"+1",
-        b"1.0",
-        b"1e3",
-        b"0x10",
-        b"9223372036854775808",
-        b"1" * 20,
-        b'"5001',
-        b"1 2",
-        b"null",
-        b"[5001]",
-        b'{"bizOrderNo": 5001}',
-        b"\0",
-        b"5001\0",
-        b"\xff\xfe5\x000\x00",
-        "\N{FULLWIDTH DIGIT FIVE}".encode(),
-        JAVA_LONG + bytes(8),
-        JAVA_LONG + (-5).to_bytes(8, "big", signed=True),
-        JAVA_LONG + (5001).to_bytes(8, "big") + b"\0",
-        JAVA_LONG,
-    ],
-    ids=lambda body: ascii(body[-24:]),
-)
-async def test_an_unreadable_delivery_is_dead_at_once(trade_url: str, body: bytes) -> None:
-    """Trying again cannot mend it; its neighbours are applied, and the body is kept as it came."""
-    clock = FrozenClock()
-    async with notebook(trade_url, clock) as book:
-        await book.runner.apply(deliveries(1, body, 2))
-        clock.advance(1_000_000)
-
-        assert await book.runner.retry_once() == 0
-        assert await book.written() == [1, 2]
-        (row,) = await book.kept()
-        assert (row["state"], row["reason"], row["attempts"]) == ("dead", "unreadable", 1)
-        assert row["body"] == body
-
-
-async def test_a_body_that_was_cut_is_not_read(trade_url: str) -> None:
-    """What is left of an oversized body may look like an order number."""
-    async with notebook(trade_url, FrozenClock()) as book:
-        (whole,) = deliveries(b"5001")
-        await book.runner.apply([replace(whole, cut=True)])
-
-        (row,) = await book.kept()
-        assert (row["state"], row["reason"]) == ("dead", "unreadable")
-        assert str(MESSAGE_BODY_MAX) in row["error"]
-        assert await book.written() == []
-
-
 async def test_an_outage_of_the_database_uses_up_no_attempt(trade_url: str) -> None:
     """The connection dies under the listener again and again; the events wait and are applied."""
     clock = FrozenClock()
@@ -179,23 +100,6 @@ async def test_an_outage_of_the_database_uses_up_no_attempt(trade_url: str) -> N
         assert await book.kept() == []
         assert book.tried == [[1, 2, 3]] * 3
         assert clock.now() > began  # it waited in between
-
-
-async def test_an_outage_during_a_retry_uses_up_no_attempt(trade_url: str) -> None:
-    clock = FrozenClock()
-    async with notebook(trade_url, clock) as book:
-        book.fails[1] = RuntimeError("not yet")
-        await book.runner.apply(deliveries(1))
-        clock.advance(5)
-        book.dies = [1, 1]
-        await book.runner.retry_once()
-
-        (row,) = await book.kept()
-        assert (row["state"], row["attempts"], row["reason"]) == ("retry", 2, "listener_failed")
-        clock.advance(30)
-        book.dies, book.fails = [1, 1], {}
-        assert await book.runner.retry_once() == 1
-        assert (await book.written(), await book.kept()) == ([1], [])
 
 
 @pytest.mark.parametrize(
@@ -256,24 +160,6 @@ async def test_a_failure_of_the_listeners_own_is_no_outage_of_the_database(
         assert row["error"].startswith(type(error).__name__)
 
 
-async def test_one_failing_retry_does_not_hold_up_the_others(trade_url: str) -> None:
-    """Also when what fails is a statement, and its transaction with it."""
-    clock = FrozenClock()
-    async with notebook(trade_url, clock) as book:
-        book.fails = {number: RuntimeError("not yet") for number in range(1, 6)}
-        await book.runner.apply(deliveries(*range(1, 6)))
-        book.fails = {2: RuntimeError("still not")}
-        book.runs = {4: Query("SELECT 1 / 0")}
-        clock.advance(5)
-
-        assert await book.runner.retry_once() == 5
-        assert await book.written() == await book.remembered() == [1, 3, 5]
-        assert [(row["event_id"], row["attempts"]) for row in await book.kept()] == [
-            ("pay.success:2", 2),
-            ("pay.success:4", 2),
-        ]
-
-
 async def test_a_rejected_event_is_dead_at_once(trade_url: str) -> None:
     """The listener knows that trying again is no use, the first time or at a retry."""
     clock = FrozenClock()
@@ -290,271 +176,6 @@ async def test_a_rejected_event_is_dead_at_once(trade_url: str) -> None:
             ("pay.success:1", "dead", "not_wanted"),
             ("pay.success:2", "dead", "not_wanted"),
         ]
-
-
-async def test_the_same_failure_again_is_only_counted(trade_url: str) -> None:
-    """A redelivery neither multiplies rows nor starts the attempts anew, waiting or dead."""
-    clock = FrozenClock()
-    async with notebook(trade_url, clock) as book:
-        book.fails[1] = RuntimeError("poison")
-        await book.runner.apply(deliveries(1, b"junk"))
-        (waiting, _) = await book.kept()
-        clock.advance(1)
-        await book.runner.apply(deliveries(1, b"junk"))
-        (still_waiting, junk) = await book.kept()
-        await exhaust(book, clock)
-        await book.runner.apply(deliveries(1))
-        (dead, _) = await book.kept()
-
-        assert (still_waiting["received"], still_waiting["attempts"]) == (2, 1)
-        assert still_waiting["due_at"] == waiting["due_at"]
-        assert (junk["received"], junk["state"]) == (2, "dead")
-        assert (dead["received"], dead["attempts"], dead["state"]) == (3, 5, "dead")
-        assert dead["first_failed_at"] < dead["last_failed_at"]
-
-
-async def test_a_replay_applies_once_under_the_same_event_id(trade_url: str) -> None:
-    """Replaying twice, and by two people at once, is replaying once; so is retrying by two processes."""
-    clock, meeting = FrozenClock(), 0
-    both_have_taken_them = asyncio.Barrier(2)
-
-    async def screen(events: Sequence[PaymentSucceeded]) -> Verdicts:
-        nonlocal meeting
-        del events
-        if meeting:
-            meeting -= 1
-            await both_have_taken_them.wait()
-        return {}
-
-    async with (
-        notebook(trade_url, clock, screen=screen) as book,
-        notebook(trade_url, clock, screen=screen) as other,
-    ):
-        book.fails = {number: RuntimeError("poison") for number in (1, 2, 3)}
-        await book.runner.apply(deliveries(1, 2, 3))
-        await exhaust(book, clock)
-        book.fails = {}
-
-        replayed = await asyncio.gather(*(one.failures.replay(Chosen(), "operator") for one in (book, other)))
-        assert sum(replayed) == 3
-        assert await book.failures.replay(Chosen(), "operator") == 0
-        meeting = 2
-        slow = asyncio.create_task(book.runner.retry_once())
-        await until(lambda: waits_at(both_have_taken_them))
-        assert await other.runner.retry_once() == 0  # they are in hand, until it has been too long
-        clock.advance(TAKEN_SECONDS)
-        assert await other.runner.retry_once() == await slow == 3  # each was applied by one
-
-        assert await book.written() == await book.remembered() == [1, 2, 3]
-        assert await book.kept() == []
-        assert await book.failures.replay(Chosen(), "operator") == 0
-        assert await book.runner.retry_once() == 0
-        await book.runner.apply(deliveries(1, 2, 3))
-        assert await book.written() == [1, 2, 3]
-
-
-async def test_a_thousand_replayed_twice_and_interrupted_are_applied_once_each(trade_url: str) -> None:
-    """Replays that race, replays of what waits already, and a retry that is cut off half way and resumed."""
-    rng, clock = seeded(), FrozenClock()
-    async with notebook(trade_url, clock) as book, notebook(trade_url, clock) as other:
-        numbers = list(range(1, 1_001))
-        book.rejects = dict.fromkeys(numbers, "not_wanted")
-        await book.runner.apply(deliveries(*numbers))
-        book.rejects = {}
-
-        replayed = await asyncio.gather(
-            *(one.failures.replay(Chosen(), "operator") for one in (book, other, book, other))
-        )
-        assert sum(replayed) == len(numbers)
-        other.dies = rng.sample(numbers, 10)  # its connection is lost in the middle of a batch
-        retrying = asyncio.create_task(other.runner.retry_once())
-        await asyncio.sleep(0)
-        retrying.cancel()
-        await asyncio.gather(retrying, return_exceptions=True)
-        while (await book.failures.counts())["retry"]:
-            assert await book.failures.replay(Chosen(), "operator") == 0
-            await asyncio.gather(book.runner.retry_once(), other.runner.retry_once())
-            clock.advance(LISTENER_RETRY_SECONDS[-1])
-
-        assert await book.written() == await book.remembered() == numbers
-        assert await book.kept() == []
-
-
-async def test_a_replay_takes_what_was_asked_for_and_nothing_else(trade_url: str) -> None:
-    clock = FrozenClock()
-    async with notebook(trade_url, clock) as book:
-        book.rejects = {1: "one_reason", 2: "another", 3: "another"}
-        book.fails[4] = RuntimeError("waiting anyway")
-        await book.runner.apply(deliveries(1, 2, 3, 4))
-        ids = {row["event_id"]: row["id"] for row in await book.kept()}
-
-        assert (
-            await book.failures.replay(
-                Chosen(ids=[ids["pay.success:2"], ids["pay.success:4"], 99_999]), "operator"
-            )
-            == 1
-        )
-        assert await book.failures.replay(Chosen(reason="one_reason"), "operator") == 1
-        assert await book.failures.counts() == {"retry": 3, "dead": 1}
-        assert await book.failures.replay(Chosen(ids=[]), "operator") == 0
-        assert [one.event_id for one in await book.failures.list(Chosen(reason="another"))] == [
-            "pay.success:3"
-        ]
-
-
-async def test_a_replay_that_fails_again_is_bounded_again(trade_url: str) -> None:
-    clock = FrozenClock()
-    async with notebook(trade_url, clock) as book:
-        book.fails[1] = RuntimeError("poison")
-        await book.runner.apply(deliveries(1))
-        await exhaust(book, clock)
-        await book.failures.replay(Chosen(), "operator")
-        for _ in range(20):
-            await book.runner.retry_once()
-            clock.advance(1_000_000)
-
-        (row,) = await book.kept()
-        assert (row["state"], row["attempts"]) == ("dead", 5)
-        assert book.tried.count([1]) == 5 + 4
-
-
-async def test_what_was_applied_meanwhile_is_not_applied_by_its_retry(trade_url: str) -> None:
-    """The sender repeated it and it worked; its failure is forgotten without doing it twice."""
-    clock = FrozenClock()
-    async with notebook(trade_url, clock) as book:
-        book.fails = {1: RuntimeError("not yet")}
-        book.rejects = {2: "not_wanted"}
-        await book.runner.apply(deliveries(1, 2))
-        book.fails, book.rejects = {}, {}
-        await book.runner.apply(deliveries(1, 2))
-        await book.failures.replay(Chosen(), "operator")
-        clock.advance(5)
-
-        assert await book.runner.retry_once() == 2
-        assert await book.written() == [1, 2]
-        assert await book.kept() == []
-
-
-async def test_a_thousand_failures_are_retried_in_bounded_batches(trade_url: str) -> None:
-    """A backlog neither makes one endless transaction nor starves."""
-    clock = FrozenClock()
-    async with notebook(trade_url, clock) as book:
-        numbers = list(range(1, 2 * RETRY_BATCH_MAX + 51))
-        book.rejects = dict.fromkeys(numbers, "not_wanted")
-        await book.runner.apply(deliveries(*numbers))
-        book.rejects = {}
-        assert await book.failures.replay(Chosen(), "operator") == len(numbers)
-
-        assert [await book.runner.retry_once() for _ in range(4)] == [RETRY_BATCH_MAX, RETRY_BATCH_MAX, 50, 0]
-        assert await book.written() == numbers
-
-
-HOSTILE = {
-    "nul\0name": "nul\0value",
-    "lone surrogate \ud800": "\udfff",
-    "\N{PILE OF POO}" * 200: "x" * 100_000,
-    "bytes": b"\x00\xff",
-    "nested": {"table": [1, {"deep": b"\0"}]},
-    "time": datetime(2026, 1, 1, tzinfo=UTC),
-    "decimal": Decimal("1.5"),
-    "not a number": float("nan"),
-    "largest": 2**64 - 1,
-    "smallest": -(2**63),
-    "yes": True,
-    "none": None,
-    "'; DROP TABLE inbox; --": "$1",
-}
-
-
-async def test_hostile_headers_and_keys_are_kept_safely(trade_url: str) -> None:
-    """Whatever a stranger sends can be stored, shown and replayed, and stops nobody else."""
-    clock = FrozenClock()
-    async with notebook(trade_url, clock) as book:
-        book.fails[5] = RuntimeError("nul \0 and surrogate \ud800 and " + "x" * 1_000_000)
-        hostile = Delivery(
-            1, "ex\0change\ud800" * 50, "key\0" * 500, b"\0junk", "type\0\udc80", "id\0\ud800" * 99, HOSTILE
-        )
-        await book.runner.apply([hostile, replace(hostile, tag=2, body=b"5"), *deliveries(6)])
-        clock.advance(5)
-        await book.runner.retry_once()
-
-        assert await book.written() == [6]
-        poison, junk = await book.kept()
-        assert (junk["state"], junk["body"]) == ("dead", b"\0junk")
-        assert (poison["state"], poison["attempts"]) == ("retry", 2)
-        assert len(poison["error"]) <= 2_000
-        headers = msgspec.json.decode(junk["headers"])
-        assert len(headers) == len(HOSTILE)
-        assert (headers["largest"], headers["yes"], headers["none"]) == (2**64 - 1, True, None)
-        assert headers["nul\ufffdname"] == "nul\ufffdvalue"
-
-        assert await book.failures.replay(Chosen(), "operator") == 1
-        del book.fails[5]
-        clock.advance(30)
-        assert await book.runner.retry_once() == 2
-        assert await book.written() == [5, 6]
-        assert [row["reason"] for row in await book.kept()] == ["unreadable"]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        msgspec.json.encode(event_members("")),
-        msgspec.json.encode(event_members("x" * 256)),
-        msgspec.json.encode(event_members("nul\0")),
-        msgspec.json.encode(event_members("id")).replace(b'"5001"', b'"\xff"'),
-        msgspec.json.encode(event_members("id")).replace(b'"id"', b'"\\ud800"'),
-        b'{"deep":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
-        b"{}",
-        b"5001",
-    ],
-    ids=["no id", "long id", "nul in id", "not utf-8", "surrogate", "deep", "empty", "number"],
-)
-async def test_a_typed_event_nobody_can_store_is_dead_at_once(trade_database: Database, body: bytes) -> None:
-    """An id the inbox cannot hold, or a body the reader chokes on, must not come again forever."""
-    heard: list[str] = []
-
-    @listener(Binding(Queue("typed"), PAY_EVENTS, "pay.#"), verify=False)
-    async def hear(events: Sequence[PayOrderEvent], tx: Transaction) -> None:
-        del tx
-        heard.extend(event.event_id for event in events)
-
-    runner: ListenerRunner[PayOrderEvent] = ListenerRunner(
-        hear, LocalBroker(), trade_database, FrozenClock(), Observer(), batch_max=10
-    )
-    good = [msgspec.json.encode(event_members(f"10{number}-2")) for number in (1, 2)]
-    await runner.apply(deliveries(good[0], body, good[1]))
-
-    assert heard == ["101-2", "102-2"]
-    rows = await trade_database.fetch(Query("SELECT state, reason, body FROM failed_deliveries"))
-    assert [tuple(row) for row in rows] == [("dead", "unreadable", body)]
-
-
-async def test_a_reader_that_breaks_does_not_bring_its_message_again_forever(
-    trade_database: Database,
-) -> None:
-    """A bug in somebody's event class is the message's end, not the listener's."""
-
-    @dataclass(frozen=True)
-    class Fragile:
-        event_id: str
-
-        @classmethod
-        def from_delivery(cls, delivery: Delivery) -> Self:
-            return cls({b"1": "one"}[delivery.body])
-
-    @listener(BINDING)
-    async def hear(events: Sequence[Fragile], tx: Transaction) -> None:
-        del events, tx
-
-    runner: ListenerRunner[Fragile] = ListenerRunner(
-        hear, LocalBroker(), trade_database, FrozenClock(), Observer(), batch_max=10
-    )
-    await runner.apply(deliveries(1, 2))
-
-    assert [row["event_id"] for row in await trade_database.fetch(Query("SELECT * FROM inbox"))] == ["one"]
-    rows = await trade_database.fetch(Query("SELECT state, reason, error FROM failed_deliveries"))
-    assert [tuple(row) for row in rows] == [("dead", "unreadable", "KeyError: b'2'")]
 
 
 async def test_a_screen_that_breaks_uses_up_attempts(trade_url: str) -> None:
