@@ -45,6 +45,7 @@ from paybell.channels.windows import WindowCloser
 from paybell.errors import PaybellError
 from paybell.pay.model import PayOrder
 from paybell.storage import Database
+from paybell.telemetry.observers import NoticeObserver, Observer
 from paybell.testing import FrozenClock, SequentialIds
 from paybell.tokens import Principal
 from paybell.verification.ledger_check import verify
@@ -219,6 +220,7 @@ async def opened_shop(
     first_id: int = 1001,
     notify_url: str = "",
     make: Callable[[Database], PaySide] | None = None,
+    observer: NoticeObserver | None = None,
 ) -> AsyncIterator[Shop]:
     """Open the pay service with these channels."""
     clock = clock or FrozenClock()
@@ -236,7 +238,7 @@ async def opened_shop(
             AttemptService(
                 database, recorder, SequentialIds(first_id + 500_000), lines, clock.now, notify_url=notify_url
             ),
-            Notices(database, recorder, lines, clock),
+            Notices(database, recorder, lines, clock, observer or Observer()),
             Settling(database, side.outbox),
             lines,
             [ReturnSender(database, side.outbox, one.channel, one.circuit) for one in lines.values()],

@@ -41,6 +41,14 @@ ROLES = ("api", "background", "trade", "ops")
 LEASE_SECONDS = 3.0
 CONNECTIONS = 32
 Series = Mapping[str, float]
+# A channel whose notices may be sent; nobody pays by it.
+CARDS = {
+    "stripe_account": "acct_1",
+    "stripe_api_keys": "sk_test_" + "a" * 24,
+    "stripe_webhook_secrets": "whsec_" + "a" * 24,
+    "stripe_url": "http://127.0.0.1:9",
+    "notify_url": "http://127.0.0.1:9",
+}
 
 
 @dataclass
@@ -73,6 +81,8 @@ class Layout:
             }
             if role != "api":  # with a broker it would publish what it writes itself, whatever the relay does
                 settings["broker_url"] = self.broker
+            if role == "api":
+                settings |= CARDS
             if role == "trade":
                 settings["pay_url"] = self.addresses["api"]
             opened = process("serve", "--role", role, log=self.folder / f"{role}.log", **settings)
@@ -367,6 +377,36 @@ async def test_a_payment_that_no_channel_can_explain(layout: Layout) -> None:
 
         await rows.execute("UPDATE attempts SET state = 'REFUSED' WHERE id = $1", attempt)
     assert found == {"PaybellAttemptsManual"}
+
+
+async def test_a_payment_that_is_disputed(layout: Layout) -> None:
+    order = await layout.order(fresh_user())
+    async with connected(layout.urls["pay"]) as rows:
+        await rows.execute(
+            "WITH late AS (INSERT INTO attempts SELECT id + 1, id, 'stripe', 'window', 'LATE_SUCCESS', "
+            "amount, currency, 'w', created_at, expires_at, created_at, NULL, 1, '', '', '', 'pi_1', '', '', "
+            "'' FROM pay_orders WHERE id = $1 RETURNING id) INSERT INTO channel_disputes "
+            "SELECT 'stripe', 'dp_1', id, 1, 'CNY', '', 'needs_response', now() FROM late",
+            int(order["payOrderId"]),
+        )
+        found = await layout.firing(lambda: asyncio.sleep(0.1))
+
+        await rows.execute("UPDATE channel_disputes SET closed_at = now()")
+    assert found == {"PaybellDisputes"}
+
+
+async def test_a_flood_of_notices_that_nobody_has_signed(layout: Layout) -> None:
+    async def flood() -> None:
+        notice = f"{layout.addresses['api']}/channels/stripe/notices"
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=8)) as session:
+
+            async def send() -> int:
+                async with session.post(notice, data=b"{}") as response:
+                    return response.status
+
+            assert 200 not in await asyncio.gather(*(send() for _ in range(200)))
+
+    assert await layout.firing(flood) == {"PaybellNoticesTurnedAway"}
 
 
 async def test_a_process_that_takes_no_more_connections(layout: Layout) -> None:

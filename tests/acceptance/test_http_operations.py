@@ -151,6 +151,8 @@ _EXPECTED = (
     "paybell_listener_events_total[duplicate]",
     "paybell_listener_events_total[failed]",
     "paybell_listener_events_total[dead]",
+    "paybell_channel_notices_total[taken]",
+    "paybell_channel_notices_total[turned_away]",
     "paybell_failed_deliveries[dead]",
     "paybell_failed_deliveries[retry]",
 )

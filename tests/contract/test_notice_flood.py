@@ -1,6 +1,7 @@
 """A flood of notices is turned away as its channel expects, and costs nobody else anything."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 
 from elsewhere import Windows, opened_shop
@@ -9,6 +10,7 @@ from support import payment
 from paybell.channels.channel import Heard, Notice, NoticeAnswer
 from paybell.channels.notice_gate import REFUSED_MAX, UNDER_WAY_MAX
 from paybell.pay.status import PayStatus
+from paybell.telemetry.observers import NoticeObserver
 from paybell.testing import FrozenClock
 
 FLOOD = 2_000
@@ -26,11 +28,23 @@ class Counting(Windows):
         return super().read_notice(notice)
 
 
+class Counted(NoticeObserver):
+    """Counts what was done with notices."""
+
+    def __init__(self) -> None:
+        self.notices: Counter[str] = Counter()
+
+    def noticed(self, outcome: str) -> None:
+        """Count one."""
+        self.notices[outcome] += 1
+
+
 async def test_beside_a_flood_of_unsigned_notices_orders_are_paid_and_real_notices_come_through(
     pay_url: str,
 ) -> None:
     clock, flooded, other = FrozenClock(), Counting(), Windows(name="other")
-    async with opened_shop(pay_url, [flooded, other], clock=clock) as shop:
+    counted = Counted()
+    async with opened_shop(pay_url, [flooded, other], clock=clock, observer=counted) as shop:
         await shop.side.fund("alice", 1000)
         orders = [await shop.order(number) for number in range(1, 4)]
         first, second = await shop.open(orders[0]), await shop.open(orders[1], "other")
@@ -47,6 +61,7 @@ async def test_beside_a_flood_of_unsigned_notices_orders_are_paid_and_real_notic
         assert flooded.verified == REFUSED_MAX
         # A real one within the flood's second is turned away as well, and comes again.
         assert await shop.notify(first) == COMES_AGAIN
+        assert counted.notices == {"refused": REFUSED_MAX, "turned_away": FLOOD - REFUSED_MAX + 1, "taken": 1}
         clock.advance(1)
         assert await shop.notify(first) == TAKEN
         assert [(await shop.read(order)).status for order in orders] == [PayStatus.TRADE_SUCCESS] * 3

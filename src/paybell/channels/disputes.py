@@ -1,5 +1,7 @@
 """What buyers dispute after they have paid: written down as the channel tells of it; nothing is booked."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from paybell.channels import store
@@ -36,3 +38,8 @@ async def record(database: Database, channel: str, notice_id: str, said: Dispute
     tell = log.warning if said.closed else log.error
     tell("channel_dispute", **names, dispute=said.number, reason=said.reason, status=said.status)
     return True
+
+
+async def count_open(database: Database) -> Sequence[tuple[str, int]]:
+    """Return how many disputes are to be answered at each channel."""
+    return [(row["channel"], row["disputes"]) for row in await database.fetch(_SQL["count_open"])]

@@ -17,6 +17,7 @@ from paybell.errors import InvalidId, Unavailable
 from paybell.ids import parse_id
 from paybell.pay import store as pay_orders
 from paybell.storage import Database
+from paybell.telemetry.observers import NoticeObserver
 
 log = structlog.get_logger()
 
@@ -25,12 +26,18 @@ class Notices:
     """Takes notices; one that comes twice changes nothing the second time."""
 
     def __init__(
-        self, database: Database, recorder: Recorder, lines: Mapping[str, Line], clock: Clock
+        self,
+        database: Database,
+        recorder: Recorder,
+        lines: Mapping[str, Line],
+        clock: Clock,
+        observer: NoticeObserver,
     ) -> None:
         self._database = database
         self._recorder = recorder
         self._lines = lines
         self._clock = clock
+        self._observer = observer
         self._gates = {name: NoticeGate(name, clock) for name in lines}
 
     async def take(self, channel_name: str, headers: Mapping[str, str], body: bytes) -> NoticeAnswer:
@@ -44,11 +51,13 @@ class Notices:
             raise ChannelNotOffered
         gate = self._gates[channel_name]
         if not gate.admits():
+            self._observer.noticed("turned_away")
             return line.channel.answer_notice(taken=False)
         try:
             heard = line.channel.read_notice(Notice(headers, body, self._clock.now()))
         except NoticeRefused as error:
             gate.note_refused()
+            self._observer.noticed("refused")
             log.warning("notice_refused", channel=channel_name, detail=str(error))
             return line.channel.answer_notice(taken=False)
         try:
@@ -57,7 +66,9 @@ class Notices:
                     await self._apply(line, heard)
         except Unavailable as error:
             log.warning("notice_waits", channel=channel_name, code=error.code)
+            self._observer.noticed("waits")
             return line.channel.answer_notice(taken=False)
+        self._observer.noticed("taken")
         return line.channel.answer_notice(taken=True)
 
     async def _apply(self, line: Line, heard: Heard) -> None:

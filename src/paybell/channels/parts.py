@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-from paybell.channels import store
+from paybell.channels import disputes, store
 from paybell.channels.channel import Kind
 from paybell.channels.chaser import CHASE_MAX
 from paybell.channels.http import ChannelHttp
@@ -50,10 +50,11 @@ async def channels_parts(host: Host) -> Parts:
             return_url=settings.return_url,
             window_margin=settings.window_margin,
         )
+        notices = Notices(database, recorder, lines, host.clock, host.observer)
         parts.services.append(service)
         parts.routers.append(attempt_routes(service))
         parts.cashier |= {"more-methods" for one in opened if one.kind is Kind.WINDOW}
-        parts.open_routers.append(notice_routes(Notices(database, recorder, lines, host.clock)))
+        parts.open_routers.append(notice_routes(notices))
         if settings.wallet_url:
             parts.routers.append(wallet_payment_routes(service))
             parts.cashier.add("remote-wallet")
@@ -78,7 +79,8 @@ async def channels_parts(host: Host) -> Parts:
 
 
 async def _measure_attempts(database: Database) -> Sequence[Measured]:
+    live, open_disputes = await store.count_live(database), await disputes.count_open(database)
     return [
-        Measured("attempts", count, (channel, state))
-        for channel, state, count in await store.count_live(database)
+        *(Measured("attempts", count, (channel, state)) for channel, state, count in live),
+        *(Measured("disputes", count, (channel,)) for channel, count in open_disputes),
     ]

@@ -31,6 +31,7 @@ _PAYMENTS = (
 )
 _CONFIRMS = ("confirmed", "returned", "refused", "unknown")
 _APPLIED = ("applied", "duplicate", "ignored", "failed", "dead")
+_NOTICES = ("taken", "refused", "waits", "turned_away")
 # Why a connection is ended from our side; the codes of `paybell.web.errors`, and a client that reads nothing.
 _CONNECTIONS_REFUSED = (
     "malformed_request",
@@ -52,6 +53,7 @@ _MEASURED = {
         ("exchange", "routing_key"),
     ),
     "attempts": ("Attempts to pay by a channel that are not final.", ("channel", "state")),
+    "disputes": ("Payments that their buyers dispute, to be answered at the channel.", ("channel",)),
     "database_ready": ("1 while a database takes payments.", ("database",)),
     "oldest_snapshot_seconds": ("How long the oldest snapshot of a database is held.", ("database",)),
     "failed_deliveries": ("Deliveries that could not be applied (at most 100,000 of each).", ("state",)),
@@ -89,6 +91,9 @@ class Metrics(Observer):
         )
         self.listener_batch = self._histogram(
             "listener_batch_size", "Deliveries applied at once.", _BATCH_SIZES
+        )
+        self.notices = self._counter(
+            "channel_notices", "Notices of channels, by what was done with them.", outcome=_NOTICES
         )
         self.connections = self._gauge("http_connections", "Clients connected.")
         self.connections_refused = self._counter(
@@ -183,6 +188,10 @@ class Metrics(Observer):
     def failed(self, *, dead: bool) -> None:
         """Count one failure."""
         self.listened.labels("dead" if dead else "failed").inc()
+
+    def noticed(self, outcome: str) -> None:
+        """Count one notice."""
+        self.notices.labels(outcome).inc()
 
 
 class _Shown(Collector):

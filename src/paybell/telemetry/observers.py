@@ -1,4 +1,4 @@
-"""What the parts report of their work, in plain values; metrics and traces observe the same three points."""
+"""What the parts report of their work, in plain values; metrics and traces observe the same points."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -53,8 +53,16 @@ class ListenerObserver(Protocol):
         return
 
 
-class Observer(SettlementObserver, RelayObserver, ListenerObserver):
-    """An observer of all three points; this one looks away, and is what others begin with."""
+class NoticeObserver(Protocol):
+    """Watches the notices that channels send."""
+
+    def noticed(self, outcome: str) -> None:
+        """Count one: ``taken``, ``refused`` (no channel's), ``waits``, or ``turned_away`` unread."""
+        return
+
+
+class Observer(SettlementObserver, RelayObserver, ListenerObserver, NoticeObserver):
+    """An observer of all points; this one looks away, and is what others begin with."""
 
 
 class Observers(Observer):
@@ -104,6 +112,11 @@ class Observers(Observer):
         """Report it to all."""
         for one in self._observers:
             one.failed(dead=dead)
+
+    def noticed(self, outcome: str) -> None:
+        """Report it to all."""
+        for one in self._observers:
+            one.noticed(outcome)
 
 
 @contextmanager
