@@ -1,26 +1,18 @@
 """What one payment costs where there are few: no batch shares the work then, and most shops are that shop."""
 
 import asyncio
-from dataclasses import dataclass
+from functools import partial
 
-from benchmarks.paying import Pressure, Site, check_paid, drive, load_generator, paybell
+from benchmarks.paying import Pressure, check_paid, drive, load_generator, paybell
 from benchmarks.peers import bare
-from benchmarks.processes import cpu_seconds, family, postgres_cpu
+from benchmarks.processes import Spent, family
 from benchmarks.servers import Servers
 from benchmarks.stock import PAY, TRADE
 
 # Payments offered a second.
 RATES = (50, 300, 1_000)
-_MICROS = 1e6
-
-
-@dataclass(frozen=True, slots=True)
-class _Spent:
-    """CPU seconds so far."""
-
-    python: float
-    postgres: float
-    broker: float
+# It has just started.
+_SETTLED_SECONDS = 5.0
 
 
 async def few(servers: Servers, pressure: Pressure) -> dict[str, float]:
@@ -29,8 +21,7 @@ async def few(servers: Servers, pressure: Pressure) -> dict[str, float]:
     Returns:
         For each rate CPU for each payment in microseconds (``few50Micros``; Python, PostgreSQL and RabbitMQ
         also apart), the bare program's (``bare50Micros``), and the 99th percentiles from the answer to PAID
-        (``few50PaidP99``) and from commit to commit (``bare50P99``) in milliseconds; ``idleShare``: of one
-        core, by Python and PostgreSQL, while nobody asks anything.
+        (``few50PaidP99``) and from commit to commit (``bare50P99``) in milliseconds.
 
     Raises:
         BooksWrong: something was lost or doubled.
@@ -39,16 +30,12 @@ async def few(servers: Servers, pressure: Pressure) -> dict[str, float]:
     parts = 2 * len(RATES)
     async with servers.fresh(PAY) as pay, servers.fresh(TRADE) as trade:
         async with load_generator() as load, paybell(servers, pay, trade) as site:
-            found["idleShare"] = await _idle(servers, site, pressure.seconds)
-            count = 0
+            spent, count = partial(servers.spent, family(site.pid)), 0
             for nth, rate in enumerate(RATES):
-                before = _spent(servers, site)
-                driven = await drive(load, site, pressure, part=(2 * nth, parts), rate=rate, refusals=True)
-                after = _spent(servers, site)
-                found |= _micros(rate, before, after, driven.paid)
-                watched = await drive(
-                    load, site, pressure, part=(2 * nth + 1, parts), rate=rate, refusals=True, watch_every=5
-                )
+                offer = partial(drive, load, site, pressure, rate=rate, refusals=True)
+                driven = await offer(part=(2 * nth, parts), spent=spent)
+                found |= _micros(rate, driven.micros)
+                watched = await offer(part=(2 * nth + 1, parts), watch=site.port)
                 found[f"few{rate}PaidP99"] = watched.report["toPaidMs"]["p99"]
                 count += driven.paid + watched.paid
         await check_paid(servers, pay, trade, count)
@@ -58,34 +45,21 @@ async def few(servers: Servers, pressure: Pressure) -> dict[str, float]:
     return found
 
 
-async def _idle(servers: Servers, site: Site, seconds: float) -> float:
-    await asyncio.sleep(seconds)  # it has just started
-    before = _spent(servers, site)
-    await asyncio.sleep(seconds)
-    after = _spent(servers, site)
-    return (after.python + after.postgres - before.python - before.postgres) / seconds
+async def idle(servers: Servers, seconds: float) -> dict[str, float]:
+    """Return which share of a core Python and PostgreSQL use while nobody asks anything (``idleShare``)."""
+    async with servers.fresh(PAY) as pay, servers.fresh(TRADE) as trade, paybell(servers, pay, trade) as site:
+        await asyncio.sleep(_SETTLED_SECONDS)
+        pids = family(site.pid)
+        before = servers.spent(pids)
+        await asyncio.sleep(seconds)
+        after = servers.spent(pids)
+    return {"idleShare": (after.python + after.postgres - before.python - before.postgres) / seconds}
 
 
-def _spent(servers: Servers, site: Site) -> _Spent:
-    return _Spent(
-        cpu_seconds(family(site.pid)),
-        sum(postgres_cpu(servers.postmaster).values()),
-        cpu_seconds([servers.rabbitmq.pid]),
-    )
-
-
-def _micros(rate: int, before: _Spent, after: _Spent, paid: int) -> dict[str, float]:
-    python, postgres, broker = (
-        _MICROS * (later - earlier) / paid
-        for later, earlier in (
-            (after.python, before.python),
-            (after.postgres, before.postgres),
-            (after.broker, before.broker),
-        )
-    )
+def _micros(rate: int, micros: Spent) -> dict[str, float]:
     return {
-        f"few{rate}Micros": python + postgres + broker,
-        f"few{rate}PythonMicros": python,
-        f"few{rate}PostgresMicros": postgres,
-        f"few{rate}BrokerMicros": broker,
+        f"few{rate}Micros": micros.total,
+        f"few{rate}PythonMicros": micros.python,
+        f"few{rate}PostgresMicros": micros.postgres,
+        f"few{rate}BrokerMicros": micros.broker,
     }

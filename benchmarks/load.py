@@ -12,19 +12,16 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
-import asyncpg
 import uvloop
 
 from benchmarks.child import Meter, ready, serve
+from benchmarks.watching import Watch, chosen
 
 _TICK_SECONDS = 0.001
-# Each look is a query on the same two cores.
-_WATCH_SECONDS = 0.003
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = b"content-length: "
 _WARMUP_SECONDS = 10.0
-_ARRIVAL_SECONDS = 30.0
-_PAID = "SELECT id FROM orders WHERE id = ANY($1::bigint[]) AND status = 'PAID'"
+_OK = 200
 
 
 class Load:
@@ -34,6 +31,7 @@ class Load:
         """Render every request before the first one leaves."""
         tokens = {buyer: f"Bearer {token}" for buyer, token in spec["tokens"].items()}
         body = spec["body"]
+        self._tokens, self._buyers = tokens, [buyer for _, buyer in spec["requests"]]
         self.requests = [
             (
                 f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: {tokens[buyer]}\r\n"
@@ -49,12 +47,17 @@ class Load:
         self.refill_until = 0.0
         self._done = asyncio.Event()
 
+    def token_of(self, index: int) -> str:
+        """Return the credentials with which a request is sent."""
+        return self._tokens[self._buyers[index]]
+
     def answered(self, connection: "Connection", status: int) -> None:
         """Take an answer down; send the connection's next request if there is to be one."""
         now = time.monotonic()
         self.statuses[status] = self.statuses.get(status, 0) + 1
         self.latencies[connection.index] = now - connection.since
-        self.answered_at[connection.index] = now
+        if status == _OK:
+            self.answered_at[connection.index] = now
         self.answers += 1
         if self.sent < self.most and now < self.refill_until:
             self._send(connection, now)
@@ -145,33 +148,6 @@ class Connection(asyncio.Protocol):
         self._load.lost(self)
 
 
-class Watch:
-    """Looks at every nth order from its answer on until trade shows it paid."""
-
-    def __init__(self, load: Load, spec: dict[str, Any]) -> None:
-        """Watch orders by the ids in ``spec``."""
-        self._load = load
-        self._spec = spec
-        self.seconds: list[float] = []
-
-    async def run(self, first: int, ended: asyncio.Event) -> None:
-        """Watch the requests from ``first`` on; what is seen is late by up to a tick and a query."""
-        connection = await asyncpg.connect(self._spec["url"])
-        every, answered_at = self._spec["every"], self._load.answered_at
-        waiting: dict[int, int] = {}
-        while waiting or not ended.is_set():
-            while first < self._load.sent:
-                waiting[self._spec["orders"][first]] = first
-                first += every
-            asked = [order for order, index in waiting.items() if answered_at[index]]
-            if asked:
-                rows = await connection.fetch(_PAID, asked)
-                now = time.monotonic()
-                self.seconds += [now - answered_at[waiting.pop(row["id"])] for row in rows]
-            await asyncio.sleep(_WATCH_SECONDS)
-        await connection.close()
-
-
 async def main(spec: dict[str, Any]) -> dict[str, object]:
     """Connect, warm up, wait for the word, send, report."""
     load, loop = Load(spec), asyncio.get_running_loop()
@@ -181,20 +157,21 @@ async def main(spec: dict[str, Any]) -> dict[str, object]:
         await asyncio.sleep(_TICK_SECONDS)
     if spec["warmup"]:
         await load.closed(spec["warmup"], _WARMUP_SECONDS)
-    first, load.statuses = load.sent, {}
+    first, load.statuses, watch = load.sent, {}, Watch()
+    if "watch" in spec:
+        orders = spec["watch"]["orders"]
+        most = min(int(spec["rate"] * spec["seconds"]), len(orders) - first)
+        watched = {index: (orders[index], load.token_of(index)) for index in chosen(first, most)}
+        await watch.open(spec["watch"]["port"], watched)
     await ready()
-    meter, ended = Meter(), asyncio.Event()
-    watch = Watch(load, spec["watch"]) if "watch" in spec else None
-    watching = asyncio.create_task(watch.run(first, ended)) if watch else None
+    meter = Meter()
     if "rate" in spec:
         await load.open(spec["rate"], spec["seconds"])
     else:
         await load.closed(len(load.requests), spec["seconds"])
     report = meter.report(statuses={str(status): count for status, count in load.statuses.items()})
-    ended.set()
-    if watch and watching:
-        await asyncio.wait_for(watching, _ARRIVAL_SECONDS)
-        report["toPaidMs"] = spread(watch.seconds)
+    if "watch" in spec:
+        report["toPaidMs"] = spread(await watch.delays(load.answered_at))
     for connection in load.idle:
         connection.transport.close()
     return report | {"warm": first, "answerMs": spread(load.latencies[first : load.sent])}

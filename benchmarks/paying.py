@@ -1,18 +1,22 @@
 """Measurements over HTTP: a whole service under load, from the request to the order marked paid."""
 
 import asyncio
+import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.books import BooksWrong, agree, check_pay, check_trade
 from benchmarks.parts import JWT_SECRET
-from benchmarks.processes import Child, child, server, together
+from benchmarks.processes import Child, Spent, child, family, nothing_spent, server, together
 from benchmarks.servers import Servers, connected
 from benchmarks.stock import PASSWORD, PAY, PEPPER, TRADE, biz_order_no, pay_order_id, payer_of
 from paybell.clock import SystemClock
+from paybell.environment.reading import variable_of
 from paybell.testing.ports import free_port
 from paybell.tokens import Tokens
 
@@ -43,7 +47,7 @@ class Pressure:
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """What load came to: payments answered 200, and when; times on the monotonic clock."""
+    """What load came to: payments answered 200, and when; times on the monotonic clock; CPU for each."""
 
     paid: int
     warm: int
@@ -51,6 +55,7 @@ class Driven:
     answered_at: float
     arrived_at: float
     report: Mapping[str, Any]
+    micros: Spent
 
     @property
     def answered_rate(self) -> float:
@@ -80,7 +85,8 @@ async def drive(
     *,
     part: tuple[int, int] = (0, 1),
     rate: float = 0,
-    watch_every: int = 0,
+    watch: int = 0,
+    spent: Callable[[], Spent] = nothing_spent,
     arrives: bool = True,
     refusals: bool = False,
 ) -> Driven:
@@ -92,7 +98,8 @@ async def drive(
         pressure: how many orders, for how long, how many at the same time.
         part: (0, 3) is the first third of the orders.
         rate: how many leave a second; 0: as many as are answered.
-        watch_every: every how-manieth order is watched until it is paid; 0: none.
+        watch: port of trade, where some of the orders are watched until they are paid; 0: none are.
+        spent: the CPU that is to be told for each payment.
         arrives: wait until the order service has marked all paid.
         refusals: other answers than 200 are part of the measurement; there is no warm-up then.
 
@@ -116,23 +123,37 @@ async def drive(
     }
     if rate:
         spec["rate"] = rate
-    if watch_every:
-        orders = [biz_order_no(n) for n in numbers]
-        spec["watch"] = {"url": site.trade_url, "orders": orders, "every": watch_every}
-    before = await _count_paid(site)
+    if watch:
+        spec["watch"] = {"port": watch, "orders": [biz_order_no(n) for n in numbers]}
+    before = await count_paid(site)
     await load.prepare(spec)
     if arrives:
         await until_paid(site, before + warmup)
+    cpu = spent()
     report = await load.run()
     paid = report["statuses"].get("200", 0)
     if not refusals:
         agree("load", answers=(report["statuses"], {"200": paid}))
     warm, ended = report["warm"], report["ended"]
     arrived = await until_paid(site, before + warm + paid) if arrives else ended
-    return Driven(paid, warm, report["started"], ended, arrived, report)
+    micros = spent().micros(cpu, max(1, paid))
+    return Driven(paid, warm, report["started"], ended, arrived, report, micros)
 
 
-async def _count_paid(site: Site) -> int:
+def middle_ratio(blocks: Sequence[float]) -> float:
+    """Return the median ratio of every second block to the mean of those before and after it.
+
+    Two kinds of block in turn, beginning and ending with the kind that is divided by: a machine that changes
+    its pace changes both.
+    """
+    others, ends = blocks[1::2], blocks[::2]
+    return statistics.median(
+        one / statistics.mean(around) for one, around in zip(others, pairwise(ends), strict=True)
+    )
+
+
+async def count_paid(site: Site) -> int:
+    """Return how many orders are marked paid."""
     async with connected(site.trade_url) as connection:
         return int(await connection.fetchval(site.paid_query))
 
@@ -154,11 +175,18 @@ async def until_paid(site: Site, count: int) -> float:
 
 @asynccontextmanager
 async def paybell(
-    servers: Servers, pay: str, trade: str, *roles: str, workers: int = 1, port: int = 0, pay_url: str = ""
+    servers: Servers,
+    pay: str,
+    trade: str,
+    *roles: str,
+    workers: int = 1,
+    port: int = 0,
+    pay_url: str = "",
+    channels: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Site]:
-    """Run ``paybell serve`` as it comes, on these databases and the private RabbitMQ."""
+    """Run ``paybell serve`` on these databases and the private RabbitMQ, as it comes, or with channels."""
     port = port or free_port()
-    user = f"bench_{roles[0]}" if roles else "postgres"
+    user = f"bench_{roles[0]}" if roles else "bench_all"
     environment = {
         "PAYBELL_PORT": str(port),
         "PAYBELL_DATABASE_URL": servers.url(pay, user),
@@ -168,6 +196,7 @@ async def paybell(
         "PAYBELL_JWT_SECRET": JWT_SECRET,
         "PAYBELL_PIN_PEPPER": PEPPER,
     }
+    environment |= {variable_of(name): value for name, value in (channels or {}).items()}
     command = ["-m", "paybell", "serve", "--workers", str(workers)]
     command += [word for role in roles for word in ("--role", role)]
     async with server(command, environment, started="service_started", times=workers) as pid:
@@ -191,17 +220,19 @@ async def http(servers: Servers, pressure: Pressure, *, workers: int, offered: f
         port = free_port()
         behind = paybell(servers, pay, trade, "relay", "trade", "ops", pay_url=f"http://127.0.0.1:{port}")
         api = paybell(servers, pay, trade, "api", workers=workers, port=port)
-        async with load_generator() as load, together(api, behind) as (site, _):
-            driven = await drive(load, site, pressure, part=(0, 2))
+        async with load_generator() as load, together(api, behind) as (site, trading):
+            spent = partial(servers.spent, [*family(site.pid), *family(trading.pid)])
+            driven = await drive(load, site, pressure, part=(0, 2), spent=spent)
             count = driven.warm + driven.paid
             found = {
                 "httpPaid": driven.arrived_rate,
                 "httpAnswered": driven.answered_rate,
                 "loadShare": driven.load_share,
+                "httpMicros": driven.micros.total,
             }
             if offered:
                 rate = max(20.0, min(offered, driven.arrived_rate * 0.8 // 10 * 10))
-                timed = await drive(load, site, pressure, part=(1, 2), rate=rate, watch_every=5)
+                timed = await drive(load, site, pressure, part=(1, 2), rate=rate, watch=trading.port)
                 count += timed.warm + timed.paid
                 found |= _latency(timed) | {"latencyOffered": rate}
         await check_paid(servers, pay, trade, count)

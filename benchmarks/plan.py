@@ -27,6 +27,9 @@ class Plan:
         many_merchants: beside one merchant for all.
         grown: what the grown database holds.
         few_seconds: how long each of few payments a second are offered.
+        idle_seconds: how long a service with nothing to do is looked at.
+        block_seconds: of one block of whole purchases, or of the payments beside them.
+        hanging_seconds: of one block beside a channel that hangs; 0: not measured.
         backlog_seconds: how long a whole service works the grown backlog off.
         listed: pay orders of the list whose pages are timed.
         list_pages: pages of each filter.
@@ -49,6 +52,9 @@ class Plan:
     many_merchants: int
     grown: Grown
     few_seconds: float
+    idle_seconds: float
+    block_seconds: float
+    hanging_seconds: float
     backlog_seconds: float
     listed: int
     list_pages: int
@@ -72,6 +78,9 @@ FULL = Plan(
     many_merchants=10_000,
     grown=Grown(5_000_000, 1_000_000),
     few_seconds=8.0,
+    idle_seconds=60.0,
+    block_seconds=3.0,
+    hanging_seconds=4.0,
     backlog_seconds=15.0,
     listed=5_000_000,
     list_pages=200,
@@ -94,6 +103,9 @@ QUICK = Plan(
     many_merchants=4_000,
     grown=Grown(40_000, 16_000),
     few_seconds=3.0,
+    idle_seconds=10.0,
+    block_seconds=1.5,
+    hanging_seconds=0.0,
     backlog_seconds=1.0,
     listed=40_000,
     list_pages=10,

@@ -75,6 +75,10 @@ def _ratio(above: str, below: str) -> Callable[[Results], Sequence[float]]:
     return lambda results: results.ratios(above, below)
 
 
+def _values(name: str) -> Callable[[Results], Sequence[float]]:
+    return lambda results: results.all(name)
+
+
 def _worst(*pairs: tuple[str, str]) -> Callable[[Results], Sequence[float]]:
     return lambda results: [
         min(together) for together in zip(*(results.ratios(*pair) for pair in pairs), strict=False)
@@ -86,9 +90,21 @@ RATIOS = (
     Goal(
         "httpToPgbench", "paid over HTTP, everything on ÷ pgbench (a)", _ratio("httpPaid", "pgbench"), 0.5, 1
     ),
+    Goal(
+        "cpuToPgbench",
+        "CPU of a payment at saturation ÷ CPU of one pgbench transaction (a)",
+        _ratio("httpMicros", "pgbenchMicros"),
+        1,
+        0.7,
+        lower_is_better=True,
+    ),
     Goal("httpToArticle", "the same ÷ the article's after (c)", _ratio("httpPaid", "articlePaid"), 15, 30),
     Goal(
-        "purchasesToPayments", "whole purchases ÷ payments alone", _ratio("purchases", "httpPaid"), 0.4, 0.6
+        "purchasesToPayments",
+        "whole purchases ÷ payments alone, blocks in turn",
+        _values("purchasesToPayments"),
+        0.4,
+        0.6,
     ),
     Goal(
         "purchasesToArticle",
@@ -128,6 +144,21 @@ RATIOS = (
         0.9,
         1,
     ),
+    *(
+        Goal(
+            name,
+            f"payments by balance beside a channel that hangs ÷ beside one that is well, {what}",
+            _values(name),
+            least,
+            1,
+            lower_is_better=lower,
+        )
+        for name, what, least, lower in (
+            ("hangRate", "rate", 0.95, False),
+            ("hangP50", "p50 of the answer", 1.1, True),
+            ("hangP99", "p99 of the answer", 1.3, True),
+        )
+    ),
 )
 FEW = (
     *(
@@ -155,7 +186,7 @@ FEW = (
     Goal(
         "idle",
         "idle CPU of a whole service, Python and PostgreSQL, share of a core",
-        lambda r: r.all("idleShare"),
+        _values("idleShare"),
         0.01,
         0.005,
         lower_is_better=True,
@@ -166,7 +197,7 @@ GOALS = (
     Goal(
         "p99",
         "answered 200 → order PAID, p99",
-        lambda r: r.all("paidP99"),
+        _values("paidP99"),
         25,
         10,
         "ms",
@@ -176,7 +207,7 @@ GOALS = (
     Goal(
         "listP99",
         "a page of the list of pay orders, the slowest filter's p99",
-        lambda r: r.all("listSlowest"),
+        _values("listSlowest"),
         100,
         50,
         "ms",
@@ -185,7 +216,7 @@ GOALS = (
     Goal(
         "memoryMb",
         "most memory of one process, backlog run",
-        lambda r: r.all("backlogPeakMb"),
+        _values("backlogPeakMb"),
         200,
         120,
         "MB",

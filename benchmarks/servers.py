@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -11,13 +11,15 @@ from typing import Any
 import asyncpg
 import pika
 
+from benchmarks.processes import Spent, cpu_seconds, postgres_cpu
 from paybell.messaging.events import TRADE_QUEUE
 from paybell.storage.embedded import PAY_DATABASE, embedded_postgres, temporary_home
 from paybell.testing.rabbitmq_install import ensure_installed
 from paybell.testing.rabbitmq_node import RabbitmqNode
 
-# Each connects as a user of its own, so that the CPU of its backends can be told apart.
-ROLES = ("bench_api", "bench_relay", "bench_trade", "bench_ops")
+# Each connects as a user of its own, so that the CPU of its backends can be told apart, also from that of the
+# harness, which is PostgreSQL's own user.
+ROLES = ("bench_api", "bench_relay", "bench_trade", "bench_ops", "bench_all")
 
 
 @dataclass(slots=True)
@@ -34,6 +36,12 @@ class Servers:
         return self._url.replace("//postgres:", f"//{user}:", 1).replace(
             f"/{PAY_DATABASE}?", f"/{database}?", 1
         )
+
+    def spent(self, pids: Iterable[int]) -> Spent:
+        """Return the CPU so far of these processes and of both servers, without what the harness asked."""
+        backends = postgres_cpu(self.postmaster)
+        backends.pop("postgres", None)
+        return Spent(cpu_seconds(pids), sum(backends.values()), cpu_seconds([self.rabbitmq.pid]))
 
     @property
     def socket_folder(self) -> str:

@@ -51,6 +51,11 @@ class Purchases:
         """Let a shopper in."""
         self._shoppers[shopper.ordering] = self._shoppers[shopper.paying] = shopper
 
+    def leave(self) -> None:
+        """Close every connection."""
+        for connection in self._shoppers:
+            connection.transport.close()
+
     async def buy(self, most: int, seconds: float) -> None:
         """Let every shopper buy again and again for so long, or up to a number of purchases in all."""
         self._done.clear()
@@ -115,7 +120,9 @@ async def main(spec: dict[str, Any]) -> dict[str, object]:
     await ready()
     meter = Meter()
     await purchases.buy(spec["most"], spec["seconds"])
-    return meter.report(paid=purchases.paid, warm=warm, refused=purchases.refused)
+    report = meter.report(paid=purchases.paid, warm=warm, refused=purchases.refused)
+    purchases.leave()
+    return report
 
 
 if __name__ == "__main__":

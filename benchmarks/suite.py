@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from benchmarks import buying, few, growing, lists, outage, paying, settling, stock
+from benchmarks import buying, few, growing, hanging, lists, outage, paying, settling, stock
 from benchmarks.books import BooksWrong
 from benchmarks.paying import Pressure
 from benchmarks.peers import article, article_after, article_before, faststream_outbox, pgbench, raw_amqp
@@ -63,7 +63,10 @@ class Suite:
         async with self._parts:
             await self._rounds(time.monotonic())
         await self._measure(0, "backlog", self._backlog)
+        await self._measure(0, "nothing to do", lambda _: few.idle(self._servers, self._plan.idle_seconds))
         await self._measure(0, "lists", self._lists)
+        if self._plan.hanging_seconds:
+            await self._measure(0, "a channel that hangs", self._hanging)
         return self.results
 
     async def _rounds(self, started: float) -> None:
@@ -104,13 +107,16 @@ class Suite:
             "FastStream": lambda _: faststream_outbox.measure(servers, plan.faststream_events),
             "HTTP": lambda _: self._best_workers(partial(self._http, pressure), "httpPaid"),
             "few payments": lambda _: few.few(
-                servers, Pressure(plan.http_orders, plan.connections, plan.few_seconds)
+                servers,
+                Pressure(plan.http_orders, plan.connections, plan.few_seconds),
             ),
             "the article, after": lambda _: self._best_workers(
                 partial(article_after.measure, servers, pressure), "articlePaid"
             ),
-            "purchases": lambda _: self._best_workers(
-                partial(buying.purchases, servers, pressure), "purchases"
+            "purchases": lambda _: buying.purchases(
+                servers,
+                Pressure(plan.http_orders, plan.connections, plan.block_seconds),
+                workers=plan.workers[-1],
             ),
             "the article, purchases": lambda _: self._best_workers(
                 partial(article_after.purchases, servers, pressure), "articlePurchases"
@@ -137,13 +143,19 @@ class Suite:
         self._say(f"         {lasted:.1f} s")
         return lasted
 
+    async def _hanging(self, _: int) -> Figures:
+        plan = self._plan
+        pressure = Pressure(plan.http_orders, plan.connections, plan.hanging_seconds)
+        return await hanging.hanging(self._servers, pressure)
+
     async def _pgbench(self) -> Figures:
         plan = self._plan
-        rates = [
+        found = [
             await pgbench.run(self._servers, clients, plan.pgbench_seconds)
             for clients in plan.pgbench_clients
         ]
-        return {"pgbench": max(rates)}
+        rate, micros = max(found)
+        return {"pgbench": rate, "pgbenchMicros": micros}
 
     async def _http(self, pressure: Pressure, *, workers: int) -> Figures:
         """Measure the rate; and the latency with the fewest workers, whose batches are the largest."""

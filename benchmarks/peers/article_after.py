@@ -54,10 +54,10 @@ async def purchases(servers: Servers, pressure: Pressure, *, workers: int) -> di
     async with servers.fresh(article.PAY) as pay, servers.fresh(article.TRADE) as trade:
         shoppers, running = child("benchmarks.shoppers"), _running(servers, pay, trade, workers)
         async with shoppers as buying, running as site:
-            found, count = await buy(buying, site, site, pressure, lambda: 0.0)
-        await article.check(servers, _NAME, pay, trade, paid=count, marked=count)
+            bought = await buy(buying, site, site, pressure)
+        await article.check(servers, _NAME, pay, trade, paid=bought.count, marked=bought.count)
         await servers.empty_queue(QUEUE)
-    return {"articlePurchases": found[0]}
+    return {"articlePurchases": bought.rate}
 
 
 @asynccontextmanager

@@ -6,9 +6,11 @@ PostgreSQL's own program in C, with prepared statements, one transaction for eac
 import asyncio
 import os
 import re
+import resource
 from asyncio.subprocess import PIPE, STDOUT
 
 from benchmarks.books import agree
+from benchmarks.processes import cpu_with_ended
 from benchmarks.servers import Servers, connected
 from paybell.storage.server_account import programs
 
@@ -30,8 +32,8 @@ async def prepare(servers: Servers, scale: int) -> None:
     await _pgbench(servers, "-i", "-q", "-s", str(scale))
 
 
-async def run(servers: Servers, clients: int, seconds: int) -> float:
-    """Return its transactions per second.
+async def run(servers: Servers, clients: int, seconds: int) -> tuple[float, float]:
+    """Return its transactions per second, and CPU for each in microseconds, of client and server together.
 
     Raises:
         BooksWrong: its balances do not agree with its history.
@@ -39,7 +41,9 @@ async def run(servers: Servers, clients: int, seconds: int) -> float:
     async with connected(servers.url(DATABASE)) as connection:
         await connection.execute("CHECKPOINT")
         before = await connection.fetchval("SELECT count(*) FROM pgbench_history")
+    cpu = _cpu(servers)
     said = await _pgbench(servers, "-n", "-M", "prepared", "-c", str(clients), "-j", "2", "-T", str(seconds))
+    cpu = _cpu(servers) - cpu
     rate, done = _TPS.search(said), _DONE.search(said)
     assert rate, said
     assert done, said
@@ -53,7 +57,13 @@ async def run(servers: Servers, clients: int, seconds: int) -> float:
         branches=(books["branches"], books["moved"]),
         tellers=(books["tellers"], books["moved"]),
     )
-    return float(rate[1])
+    return float(rate[1]), cpu / int(done[1]) * 1e6
+
+
+def _cpu(servers: Servers) -> float:
+    """Return the CPU seconds so far of PostgreSQL, whose backends end with pgbench, and of our children."""
+    client = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return cpu_with_ended(servers.postmaster) + client.ru_utime + client.ru_stime
 
 
 async def _pgbench(servers: Servers, *arguments: str) -> str:
