@@ -106,22 +106,24 @@ def test_the_documented_vectors_are_ours() -> None:
     assert keys.sign(PaidOrder(merchant_id, biz_order_no, int(amount), currency)) == number
 
 
-@pytest.mark.parametrize(("program", "file"), [("node", "verify.js"), ("java", "Verify.java")])
-def test_the_documented_programs_verify_them_and_nothing_else(
-    program: str, file: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("tool", "file"), [("node", "verify.js"), ("javac", "Verify.java")])
+def test_the_documented_programs_verify_them_and_nothing_else(tool: str, file: str, tmp_path: Path) -> None:
     """Where the language is installed."""
-    if not shutil.which(program):
-        pytest.skip(f"no {program} here")
+    if not shutil.which(tool):
+        pytest.skip(f"no {tool} here")
     source = re.search(rf'```\w+ title="{file}"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL)
     assert source
     (tmp_path / file).write_text(source[1])
+    program = [tool, str(tmp_path / file)]
+    if tool == "javac":
+        subprocess.run(program, check=True)  # noqa: S603 - our own page
+        program = ["java", "-cp", str(tmp_path), "Verify"]
     ring, body, event, covered, number = _documented()
     key_id, _, secret = ring.partition(":")
 
-    def verifies(*arguments: str) -> bool:
+    def verifies(*arguments: str, key_id: str = key_id) -> bool:
         said = subprocess.run(  # noqa: S603 - our own page
-            [program, str(tmp_path / file), key_id, secret, *arguments],
+            [*program, key_id, secret, *arguments],
             check=True,
             capture_output=True,
             text=True,
@@ -133,3 +135,9 @@ def test_the_documented_programs_verify_them_and_nothing_else(
     assert not verifies("paybell pay.events v1", body.decode() + " ", event)
     assert not verifies("paybell pay.success v1", covered, number.replace("2026a", "2026b"))
     assert not verifies("paybell pay.success v1", covered, number.removeprefix("2026a:"))
+    assert not verifies("paybell pay.success v1", covered)
+
+    derived = EventKeys(token_secret=secret).sign_event(body)
+    assert ":" not in derived
+    assert verifies("paybell pay.events v1", body.decode(), derived, key_id="")
+    assert not verifies("paybell pay.events v1", body.decode(), "0" + derived[1:], key_id="")
