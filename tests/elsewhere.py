@@ -27,6 +27,7 @@ from paybell.channels.channel import (
     Paid,
     QuerySaid,
     RefundDone,
+    RefundFailed,
     RefundSaid,
     Return,
     Unknown,
@@ -71,6 +72,7 @@ class Windows:
     answers_lost: int = 0
     gate: asyncio.Event | None = None
     closing: asyncio.Event | None = None
+    keeps: bool = False  # what it was paid, for good
     amounts: dict[str, int] = field(default_factory=dict)
 
     async def open(self, charge: Charge) -> OpenSaid:
@@ -104,6 +106,8 @@ class Windows:
 
     async def refund(self, back: Return) -> RefundSaid:
         """Give back, once for each number."""
+        if self.keeps:
+            return RefundFailed("ABNORMAL", "the account is closed")
         self.returned[back.refund_id] = back.amount
         return RefundDone(f"back-{back.refund_id}")
 

@@ -213,6 +213,27 @@ async def dies_before_it_is_sent(shop: Shop, order: PayOrder) -> Attempt:
     return one
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+async def test_a_refund_that_is_asked_for_again_is_answered_as_it_stands(shop: Shop, keeps: bool) -> None:
+    order = await shop.order(1)
+    windows_of(shop).buyer_pays(attempt := await shop.open(order))
+    await shop.notify(attempt)
+    await shop.fold()
+    windows_of(shop).keeps = keeps
+
+    first = await shop.side.refund(order.id, 30)
+    on_its_way = await shop.side.refund(order.id, 30)
+    await shop.send_back()
+    decided = await shop.side.refund(order.id, 30)
+
+    assert isinstance(first, dict)
+    assert first["status"] == "PENDING"
+    assert on_its_way == first
+    back = {"status": "FAILED"} if keeps else {"status": "SUCCEEDED", "refundedAmount": 30, "version": 3}
+    assert decided == first | back
+    assert await shop.faults() == []
+
+
 async def test_an_order_that_is_closed_closes_its_windows_first(shop: Shop) -> None:
     order = await shop.order(1)
     attempt = await shop.open(order)

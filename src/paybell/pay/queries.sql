@@ -142,6 +142,12 @@ SELECT refunds.id, refunds.pay_order_id, refunds.number, refunds.amount, refunds
 FROM refunds LEFT JOIN channel_refunds ON channel_refunds.refund_id = refunds.id
 WHERE refunds.pay_order_id = $1 ORDER BY refunds.id LIMIT $2;
 
+-- name: find_decided_refund
+SELECT refunds.id, refunds.pay_order_id, refunds.number, refunds.amount, refunds.reason,
+       channel_refunds.state AS status
+FROM refunds JOIN channel_refunds ON channel_refunds.refund_id = refunds.id
+WHERE refunds.pay_order_id = $1 AND refunds.number = $2 AND channel_refunds.state <> 'PENDING';
+
 -- name: remove_channel_notices
 -- What they said is written elsewhere; one that is sent again after so long changes nothing either.
 DELETE FROM channel_notices

@@ -50,6 +50,8 @@ class RefundService:
     ) -> tuple[KeptAnswer, bool]:
         """Refund once for each key; return the answer and whether it is a replay.
 
+        One that went back by a channel and was decided there since is answered as it stands now.
+
         Raises:
             PayOrderNotFound, PayOrderNotPaid, RefundExceedsPayment, MerchantInsufficientBalance,
             BalanceLimit, InvalidAmount, Busy: nothing was changed.
@@ -60,9 +62,15 @@ class RefundService:
         async def work(tx: Transaction) -> tuple[Refund, PayOrder]:
             return await self._do(tx, request)
 
-        return await self._database.until_free(
+        answer, replayed = await self._database.until_free(
             lambda: answer_once(self._database, request.key, work, show, taken="refund_number_once")
         )
+        number = request.pay_order_id
+        if replayed and (decided := await store.find_decided_refund(self._database, number, request.key.key)):
+            order = await store.find(self._database, number)
+            assert order is not None, "a refund names a pay order"
+            answer = show((decided, order))
+        return answer, replayed
 
     async def _do(self, tx: Transaction, request: RefundRequest) -> tuple[Refund, PayOrder]:
         order = (await store.lock(tx, [request.pay_order_id])).get(request.pay_order_id)

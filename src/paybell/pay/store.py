@@ -173,7 +173,17 @@ async def owe_refund(tx: Transaction, refund: Refund, way: WayBack, traceparent:
 async def find_refunds(database: Database, pay_order_id: int, limit: int) -> list[Refund]:
     """Return a pay order's refunds, oldest first, as they stand."""
     rows = await database.fetch(_SQL["find_refunds"], pay_order_id, limit)
-    return [Refund(**{**row, "status": RefundStatus(row["status"])}) for row in rows]
+    return [_refund(row) for row in rows]
+
+
+async def find_decided_refund(database: Database, pay_order_id: int, number: str) -> Refund | None:
+    """Return a refund that went back by a channel and is not on its way any more."""
+    row = await database.fetch_one(_SQL["find_decided_refund"], pay_order_id, number)
+    return None if row is None else _refund(row)
+
+
+def _refund(row: Record) -> Refund:
+    return Refund(**{**row, "status": RefundStatus(row["status"])})
 
 
 async def any_due(database: Database) -> bool:
