@@ -6,14 +6,16 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from elsewhere import Shop, Windows, opened_shop
+from msgspec import structs
 from support import connected
 from wallets import wallet_service
 
 from paybell.channels.attempt import Attempt, AttemptState
-from paybell.channels.errors import NothingAsked, ReceiptTaken
+from paybell.channels.errors import NothingAsked, NothingToSettle, ReceiptTaken, SecondPersonNeeded
 from paybell.channels.http import ChannelHttp
 from paybell.channels.inspection import Inspection, Need
 from paybell.channels.legacy_wallet import LegacyWallet
+from paybell.channels.returns import ReturnState
 from paybell.channels.settling import Settlement
 from paybell.ids import ID_MAX
 from paybell.pay.model import PayOrder
@@ -58,7 +60,7 @@ async def test_each_need_has_its_list_and_its_number(shop: Shop) -> None:
     windows = shop.lines["windows"].channel
     assert isinstance(windows, Windows)
     by_hand, silent = await manual(shop, 1), await shop.open(await shop.order(2))
-    assert await counts(shop) == [1, 0, 0, 0]
+    assert await counts(shop) == [1, 0, 0, 0, 0]
 
     windows.deaf = True
     await shop.chase(570 + 601)  # its end, and ten minutes more
@@ -68,7 +70,7 @@ async def test_each_need_has_its_list_and_its_number(shop: Shop) -> None:
     assert await found(shop, Need.MANUAL) == [by_hand.id]
     assert await found(shop, Need.MANUAL, AttemptState.OPEN) == []
     assert await found(shop, None, AttemptState.OPEN) == [young.id, silent.id]
-    assert await counts(shop) == [1, 1, 0, 0]
+    assert await counts(shop) == [1, 0, 1, 0, 0]
 
 
 async def test_money_that_came_late_is_listed_until_it_has_gone_back(shop: Shop) -> None:
@@ -83,11 +85,49 @@ async def test_money_that_came_late_is_listed_until_it_has_gone_back(shop: Shop)
 
     assert await found(shop, Need.GIVING_BACK) == [attempt.id]
     await shop.send_back()
-    assert await counts(shop) == [0, 0, 0, 0]
+    assert await counts(shop) == [0, 0, 0, 0, 0]
     case = await Inspection(shop.side.database, shop.clock).read(attempt.id)
     assert [one.what for one in case.history] == [
         "PREPARED", "SENT", "OPEN", "CLOSED", "LATE_SUCCESS", "return_succeeded",
     ]  # fmt: skip
+
+
+async def test_what_a_channel_refuses_to_give_back_is_settled_by_two_people(shop: Shop, pay_url: str) -> None:
+    windows = shop.lines["windows"].channel
+    assert isinstance(windows, Windows)
+    order = await shop.order(1)
+    attempt = await shop.open(order)
+    await shop.chase(600)
+    await shop.close(order)
+    windows.buyer_pays(attempt, after_close=True)
+    await shop.notify(attempt)
+    given_back = Settlement("given_back", "bank-7", "by bank, 4 May", "ann")
+    with pytest.raises(NothingToSettle):  # it is on its way by itself
+        await shop.settling.settle(attempt.id, given_back)
+    windows.keeps = True
+    await shop.send_back()
+    assert await found(shop, Need.GIVING_BACK) == []
+    assert await found(shop, Need.NOT_GIVEN_BACK) == [attempt.id]
+    async with connected(pay_url) as rows:
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="stays as it is"):
+            await rows.execute("UPDATE channel_refunds SET state = 'SUCCEEDED'")
+
+    shop.clock.advance(1)
+    assert not (await shop.settling.settle(attempt.id, given_back))[1]
+    with pytest.raises(SecondPersonNeeded):
+        await shop.settling.settle(attempt.id, given_back)
+    assert await counts(shop) == [0, 1, 0, 0, 0]
+    shop.clock.advance(1)
+    assert (await shop.settling.settle(attempt.id, structs.replace(given_back, who="ben")))[1]
+
+    assert await counts(shop) == [0, 0, 0, 0, 0]
+    assert await shop.faults() == []
+    case = await Inspection(shop.side.database, shop.clock).read(attempt.id)
+    assert case.given_back is ReturnState.SUCCEEDED
+    assert [(one.what, one.who) for one in case.history[-3:]] == [
+        ("asked", "ann"), ("confirmed", "ben"), ("return_succeeded", ""),
+    ]  # fmt: skip
+    assert case.history[-1].words == "by_hand · the channel had refused: ABNORMAL the account is closed"
 
 
 async def test_a_history_says_who_asked_withdrew_and_confirmed(shop: Shop, pay_url: str) -> None:

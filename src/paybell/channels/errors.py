@@ -33,10 +33,10 @@ class UnknownAttempt(Refused):
 
 
 class NothingToSettle(Refused):
-    """The attempt is decided, or still queried by itself."""
+    """The attempt is decided, or still queried or given back by itself."""
 
     code = "attempt_not_manual"
-    detail = "Only an attempt in the state MANUAL is settled by hand."
+    detail = "Only an attempt in the state MANUAL, or whose channel refused to give back, is settled by hand."
 
 
 class SecondPersonNeeded(Refused):

@@ -9,6 +9,7 @@ import msgspec
 from paybell.channels import store
 from paybell.channels.attempt import Attempt, AttemptState
 from paybell.channels.errors import UnknownAttempt
+from paybell.channels.returns import ReturnState
 from paybell.clock import Clock
 from paybell.pay import store as pay_orders
 from paybell.pay.model import PayOrder
@@ -23,6 +24,7 @@ class Need(StrEnum):
     """Why an attempt is looked at, the most urgent first."""
 
     MANUAL = "manual"  # two people have to settle it
+    NOT_GIVEN_BACK = "not_given_back"  # its money came twice or late, and its channel refuses to give it back
     IN_DOUBT = "in_doubt"  # it is queried by itself, and has been for long
     GIVING_BACK = "giving_back"  # its money came twice or late, and has not gone back
     DISPUTED = "disputed"  # the buyer disputes it, and it has to be answered at the channel in time
@@ -56,11 +58,15 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True):
-    """An attempt, its order, what people have said of it (None: nothing that stands), and its history."""
+    """An attempt, its order, what people have said of it (None: nothing that stands), and its history.
+
+    ``given_back``: where what it brought twice or late stands; None: it brought nothing so.
+    """
 
     attempt: Attempt
     order: PayOrder
     statement: Statement | None
+    given_back: ReturnState | None
     history: list[Moment]
 
 
@@ -103,8 +109,10 @@ class Inspection:
         order = await pay_orders.find(self._database, attempt.pay_order_id)
         assert order is not None, "an attempt names a pay order"
         said = await self._statements([attempt_id])
+        owed = await self._database.fetch_one(_SQL["given_back"], attempt_id)
+        given_back = None if owed is None else ReturnState(owed["state"])
         rows = await self._database.fetch(_SQL["history"], attempt_id)
-        return Case(attempt, order, said.get(attempt_id), [Moment(**row) for row in rows])
+        return Case(attempt, order, said.get(attempt_id), given_back, [Moment(**row) for row in rows])
 
     async def _statements(self, attempt_ids: Sequence[int]) -> dict[int, Statement]:
         rows = await self._database.fetch(_SQL["statements"], attempt_ids)

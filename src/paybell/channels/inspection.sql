@@ -14,10 +14,23 @@ WHERE ((state IN ('SENT', 'UNKNOWN') AND changed_at < $4) OR expires_at < $4)
 ORDER BY id DESC LIMIT $3;
 
 -- name: list_giving_back
-WITH owed AS MATERIALIZED (SELECT id FROM channel_refunds WHERE refund_id IS NULL AND state <> 'SUCCEEDED')
+WITH owed AS MATERIALIZED (
+    SELECT id FROM channel_refunds WHERE refund_id IS NULL AND state <> 'SUCCEEDED' AND state = 'PENDING'
+)
 SELECT attempts.* FROM owed JOIN attempts ON attempts.id = owed.id
 WHERE ($1::text IS NULL OR attempts.state = $1) AND attempts.id < $2
 ORDER BY attempts.id DESC LIMIT $3;
+
+-- name: list_not_given_back
+WITH owed AS MATERIALIZED (
+    SELECT id FROM channel_refunds WHERE refund_id IS NULL AND state <> 'SUCCEEDED' AND state = 'FAILED'
+)
+SELECT attempts.* FROM owed JOIN attempts ON attempts.id = owed.id
+WHERE ($1::text IS NULL OR attempts.state = $1) AND attempts.id < $2
+ORDER BY attempts.id DESC LIMIT $3;
+
+-- name: given_back
+SELECT state FROM channel_refunds WHERE id = $1 AND refund_id IS NULL;
 
 -- name: list_disputed
 WITH open AS MATERIALIZED (SELECT DISTINCT attempt_id FROM channel_disputes WHERE closed_at IS NULL)
@@ -30,12 +43,15 @@ SELECT (SELECT count(*) FROM attempts WHERE state = 'MANUAL') AS manual,
        (SELECT count(*) FROM attempts
         WHERE next_query_at IS NOT NULL
           AND ((state IN ('SENT', 'UNKNOWN') AND changed_at < $1) OR expires_at < $1)) AS in_doubt,
-       (SELECT count(*) FROM channel_refunds WHERE refund_id IS NULL AND state <> 'SUCCEEDED') AS giving_back,
+       (SELECT count(*) FROM channel_refunds
+        WHERE refund_id IS NULL AND state <> 'SUCCEEDED' AND state = 'PENDING') AS giving_back,
+       (SELECT count(*) FROM channel_refunds
+        WHERE refund_id IS NULL AND state <> 'SUCCEEDED' AND state = 'FAILED') AS not_given_back,
        (SELECT count(DISTINCT attempt_id) FROM channel_disputes WHERE closed_at IS NULL) AS disputed;
 
 -- name: statements
 SELECT attempt_id, outcome, reference, note, asked_by, asked_at, confirmed_by, confirmed_at
-FROM attempt_settlements WHERE attempt_id = ANY($1::bigint[]) AND withdrawn_at IS NULL;
+FROM attempt_settlements WHERE attempt_id = ANY($1::bigint[]) AND withdrawn_at IS NULL ORDER BY id;
 
 -- name: history
 -- In the order of time; what happened at once, in the order in which it does.

@@ -37,9 +37,12 @@ PAGE_MAX = 100
 
 
 class NewSettlement(msgspec.Struct, forbid_unknown_fields=True):
-    """What has become of an attempt, by the channel's own records; ``reference`` is its number there."""
+    """What has become of an attempt, by the channel's own records; ``reference`` is its number there.
 
-    outcome: Literal["paid", "not_paid"]
+    ``given_back``: its money came twice or late, the channel refused to give it back, and people did.
+    """
+
+    outcome: Literal["paid", "not_paid", "given_back"]
     note: Annotated[str, Meta(min_length=1, max_length=256)]
     reference: Annotated[str, Meta(max_length=255)] = ""
 

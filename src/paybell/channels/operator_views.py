@@ -8,13 +8,14 @@ from msgspec import Meta
 
 from paybell.channels.attempt import Attempt
 from paybell.channels.inspection import Case, Moment, Statement
+from paybell.channels.returns import ReturnState
 from paybell.channels.routes import AttemptView, view
 
 
 class SettlementView(msgspec.Struct, rename="camel"):
     """What people have said of an attempt: one asks, another one confirms."""
 
-    outcome: Annotated[str, Meta(description="`paid` or `not_paid`.")]
+    outcome: Annotated[str, Meta(description="`paid`, `not_paid` or `given_back`.")]
     reference: str
     note: str
     asked_by: str
@@ -35,6 +36,7 @@ class Needs(msgspec.Struct, rename="camel"):
     """How many attempts need a person, by reason."""
 
     manual: int
+    not_given_back: int
     in_doubt: int
     giving_back: int
     disputed: int
@@ -61,6 +63,10 @@ class AttemptDetail(msgspec.Struct, rename="camel"):
     queries: int
     next_query_at: datetime | None
     settlement: SettlementView | None
+    given_back: Annotated[
+        ReturnState | None,
+        Meta(description="Where the money stands that it brought twice or late; null: it brought none."),
+    ]
     history: list[Moment]
 
 
@@ -87,6 +93,7 @@ def detail_view(case: Case) -> AttemptDetail:
         queries=case.attempt.queries,
         next_query_at=case.attempt.next_query_at,
         settlement=settlement_view(case.statement),
+        given_back=case.given_back,
         history=case.history,
     )
 

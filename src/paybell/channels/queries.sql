@@ -40,7 +40,11 @@ UPDATE attempts SET next_query_at = $2 WHERE pay_order_id = $1 AND kind = 'windo
 
 -- name: count_live
 SELECT channel, state, count(*) AS attempts FROM attempts
-WHERE state = 'MANUAL' OR next_query_at IS NOT NULL GROUP BY channel, state;
+WHERE state = 'MANUAL' OR next_query_at IS NOT NULL GROUP BY channel, state
+UNION ALL
+SELECT attempts.channel, 'NOT_GIVEN_BACK', count(*)
+FROM channel_refunds JOIN attempts ON attempts.id = channel_refunds.id
+WHERE refund_id IS NULL AND channel_refunds.state <> 'SUCCEEDED' AND channel_refunds.state = 'FAILED' GROUP BY channel;
 
 -- name: insert_refund
 INSERT INTO channel_refunds (id, attempt_id, refund_id, amount, state, created_at, changed_at, next_try_at, tries,
@@ -91,7 +95,12 @@ INSERT INTO attempt_settlements (attempt_id, outcome, reference, note, asked_by,
 VALUES ($1, $2, $3, $4, $5, $6);
 
 -- name: lock_settlement
-SELECT * FROM attempt_settlements WHERE attempt_id = $1 AND withdrawn_at IS NULL FOR UPDATE;
+SELECT * FROM attempt_settlements
+WHERE attempt_id = $1 AND (outcome = 'given_back') = ($2 = 'given_back') AND withdrawn_at IS NULL FOR UPDATE;
+
+-- name: lock_unconfirmed
+SELECT * FROM attempt_settlements
+WHERE attempt_id = $1 AND withdrawn_at IS NULL AND confirmed_at IS NULL FOR UPDATE;
 
 -- name: confirm_settlement
 UPDATE attempt_settlements SET confirmed_by = $2, confirmed_at = $3 WHERE id = $1;

@@ -115,6 +115,27 @@ async def owe(tx: Transaction, attempt: Attempt) -> None:
     )
 
 
+async def lock_refused(tx: Transaction, attempt: Attempt) -> Owed | None:
+    """Return what an attempt of a locked order brought twice or late and its channel refused to give back."""
+    row = await tx.fetch_one(_SQL["lock_refund"], attempt.id)
+    owed = None if row is None else _owed(row)
+    return owed if owed and owed.refund_id is None and owed.state is ReturnState.FAILED else None
+
+
+async def settle_by_hand(tx: Transaction, attempt: Attempt, owed: Owed, reference: str) -> None:
+    """Enter that people have given back what the channel refused to."""
+    given = msgspec.structs.replace(
+        owed,
+        state=ReturnState.SUCCEEDED,
+        changed_at=tx.now,
+        transaction_id=reference,
+        code="by_hand",
+        detail=" ".join(filter(None, ("the channel had refused:", owed.code, owed.detail))),
+    )
+    await _write(tx, given)
+    await books.enter_return(tx, attempt)
+
+
 class ReturnSender:
     """Takes up what one channel has to give back; any number may run."""
 

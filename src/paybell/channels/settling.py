@@ -2,7 +2,7 @@
 
 import msgspec
 
-from paybell.channels import store
+from paybell.channels import returns, store
 from paybell.channels.attempt import Attempt, AttemptState, Call, decide
 from paybell.channels.channel import Paid, Refused, Said
 from paybell.channels.errors import (
@@ -21,15 +21,16 @@ from paybell.storage import ConstraintViolated, Database, Transaction, load_quer
 from paybell.storage.operator_actions import note_action
 
 _SQL = load_queries(__package__)
-PAID, NOT_PAID = "paid", "not_paid"
+PAID, NOT_PAID, GIVEN_BACK = "paid", "not_paid", "given_back"
 
 
 class Settlement(msgspec.Struct, frozen=True):
     """What one person says has become of an attempt, from the channel's own records.
 
     Attributes:
-        outcome: ``paid`` or ``not_paid``.
-        reference: the channel's number of the payment; empty: it has none.
+        outcome: ``paid`` or ``not_paid``; ``given_back`` of money that came twice or late and that the
+            channel refused to give back.
+        reference: the channel's number of the payment, or of what was given back; empty: it has none.
         note: where that was read.
         who: the person, by the ``sub`` of their token.
     """
@@ -41,7 +42,7 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 class Settling:
-    """Takes what people say of attempts that are `MANUAL`."""
+    """Takes what people say of attempts that are `MANUAL`, or whose channel refused to give back."""
 
     def __init__(self, database: Database, outbox: Outbox) -> None:
         self._database = database
@@ -75,8 +76,8 @@ class Settling:
         if attempt is None:
             raise UnknownAttempt
         async with self._database.transaction() as tx:
-            row = await tx.fetch_one(_SQL["lock_settlement"], attempt_id)
-            if row is None or row["confirmed_at"] is not None:
+            row = await tx.fetch_one(_SQL["lock_unconfirmed"], attempt_id)
+            if row is None:
                 raise NothingAsked
             await tx.execute(_SQL["withdraw_settlement"], row["id"], who, tx.now)
             what = _of(attempt, f"{row['outcome']}, asked by {row['asked_by']}")
@@ -89,6 +90,8 @@ class Settling:
             order = (await pay_orders.lock(tx, [number]))[number]
             before = await store.lock_of_pay_order(tx, number)
             attempt = before[attempt.id]
+            if wanted.outcome == GIVEN_BACK:
+                return attempt, await self._give_back(tx, attempt, wanted)
             if attempt.state is not AttemptState.MANUAL:
                 raise NothingToSettle
             if not await self._confirmed(tx, attempt, wanted):
@@ -106,9 +109,18 @@ class Settling:
         report(verdict)
         return verdict.attempt, True
 
+    async def _give_back(self, tx: Transaction, attempt: Attempt, wanted: Settlement) -> bool:
+        owed = await returns.lock_refused(tx, attempt)
+        if owed is None:
+            raise NothingToSettle
+        if not await self._confirmed(tx, attempt, wanted):
+            return False
+        await returns.settle_by_hand(tx, attempt, owed, wanted.reference)
+        return True
+
     async def _confirmed(self, tx: Transaction, attempt: Attempt, wanted: Settlement) -> bool:
         """Write down what this person says; say whether it is the second one, who says the same."""
-        asked = await tx.fetch_one(_SQL["lock_settlement"], attempt.id)
+        asked = await tx.fetch_one(_SQL["lock_settlement"], attempt.id, wanted.outcome)
         what = _of(attempt, " · ".join(filter(None, (wanted.outcome, wanted.reference, wanted.note))))
         if asked is None:
             await tx.execute(

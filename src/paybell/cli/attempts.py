@@ -12,6 +12,7 @@ from rich.table import Table
 from paybell.channels.attempt import Attempt, AttemptState
 from paybell.channels.inspection import Case, Inspection, Need, Statement
 from paybell.channels.operator_views import settlement_view
+from paybell.channels.returns import ReturnState
 from paybell.channels.settling import Settlement, Settling
 from paybell.cli.output import out, print_json
 from paybell.clock import SystemClock, rfc3339
@@ -33,6 +34,7 @@ Json = Annotated[bool, Parameter(negative="")]
 # What stands on the list under *needs*, and what to do.
 _NEEDS = {
     Need.MANUAL: "two people to settle it",
+    Need.NOT_GIVEN_BACK: "people to give its money back",
     Need.IN_DOUBT: "patience: it is queried by itself",
     Need.GIVING_BACK: "its money to go back",
     Need.DISPUTED: "an answer at the channel, in time",
@@ -71,7 +73,7 @@ async def list_(
     most: Most = 50,
     json: Json = False,
 ) -> int:
-    """List attempts that need a person: to be settled, long in doubt, going back, disputed.
+    """List attempts that need a person: to be settled, not given back, in doubt, going back, disputed.
 
     Args:
         need: those of one reason only.
@@ -103,6 +105,8 @@ async def list_(
     out.print(table)
     if any(why is Need.MANUAL for why, _, _ in found):
         out.print("Look each up in the channel's records, then: paybell attempts settle ID paid|not_paid.")
+    if any(why is Need.NOT_GIVEN_BACK for why, _, _ in found):
+        out.print("Give the money back another way, then: paybell attempts settle ID given_back.")
     return 0
 
 
@@ -126,13 +130,14 @@ async def show(attempt_id: AttemptId, /, *, json: Json = False) -> int:
         "bizOrderNo": str(case.order.biz_order_no),
         "payerId": case.order.payer_id,
         "settlement": settlement_view(case.statement),
+        "givenBack": case.given_back,
         "history": case.history,
     }
     if json:
         print_json(members)
         return 0
     table = Table("field", "value", show_header=False)
-    for name in list(members)[:-2]:
+    for name in list(members)[:-3]:
         table.add_row(name, ascii(members[name]) if name == "detail" else str(members[name]))
     out.print(table)
     history = Table("at", "what", "who", "in words")
@@ -154,13 +159,18 @@ def _advice(case: Case) -> str:
         )
     if case.attempt.state is AttemptState.MANUAL:
         return f"Look it up in the channel's records, then: {command} paid|not_paid --note WHERE."
+    if case.given_back is ReturnState.FAILED:
+        return (
+            f"Its channel refused to give the money back. Do it another way, then: {command} given_back "
+            "--note HOW."
+        )
     return ""
 
 
 @attempts.command
 async def settle(
     attempt_id: AttemptId,
-    outcome: Literal["paid", "not_paid"],
+    outcome: Literal["paid", "not_paid", "given_back"],
     /,
     *,
     note: str,
@@ -173,7 +183,7 @@ async def settle(
 
     Args:
         attempt_id: its number in the list.
-        outcome: what the channel's records say.
+        outcome: what the channel's records say; given_back: people gave back what the channel refused to.
         note: where that was read, up to 256 characters.
         reference: the channel's own number of the payment.
         json: end with one JSON line.

@@ -9,7 +9,9 @@ SELECT coalesce((SELECT max(id) FROM transfers), 0) AS newest,
 
 -- name: waits_for_people
 SELECT (SELECT count(*) FROM attempts WHERE state = 'MANUAL') AS manual_attempts,
-       (SELECT count(*) FROM channel_disputes WHERE closed_at IS NULL) AS open_disputes;
+       (SELECT count(*) FROM channel_disputes WHERE closed_at IS NULL) AS open_disputes,
+       (SELECT count(*) FROM channel_refunds
+        WHERE refund_id IS NULL AND state <> 'SUCCEEDED' AND state = 'FAILED') AS not_given_back;
 
 -- name: settle_times
 -- What the processes that take payments have settled, of those that said so lately.

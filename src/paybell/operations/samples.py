@@ -48,6 +48,7 @@ class Sample(msgspec.Struct, frozen=True, rename="camel"):
     differences: int | None = None
     manual_attempts: int | None = None
     open_disputes: int | None = None
+    not_given_back: int | None = None
     queues: list[QueueSample] | None = None
     refused: list[RefusedSample] | None = None
     troubles: list[Trouble] = []

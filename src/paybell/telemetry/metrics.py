@@ -52,7 +52,7 @@ _MEASURED = {
         "Events set aside because RabbitMQ refuses a message (at most 100,000).",
         ("exchange", "routing_key"),
     ),
-    "attempts": ("Attempts to pay by a channel that are not final.", ("channel", "state")),
+    "attempts": ("Attempts to pay by a channel that are not final, or not given back.", ("channel", "state")),
     "disputes": ("Payments that their buyers dispute, to be answered at the channel.", ("channel",)),
     "database_ready": ("1 while a database takes payments.", ("database",)),
     "oldest_snapshot_seconds": ("How long the oldest snapshot of a database is held.", ("database",)),

@@ -1,4 +1,4 @@
-// Settling by hand what no channel can say: one person asks, another one confirms or withdraws it.
+// Settling by hand what no channel can say or give back: one person asks, another one confirms or withdraws it.
 
 import { ask } from "./ask.js";
 import { isAsked } from "./attempts.js";
@@ -24,7 +24,7 @@ function askFor(found, outcome) {
   return ask({
     title: words.title(money(found), found.payerId),
     lines: [words.text(found.attempt.channel, found.bizOrderNo), text.askSettle.second],
-    fields: outcome === "paid" ? [reference, note()] : [note()],
+    fields: outcome === "not_paid" ? [note()] : [reference, note()],
     check: noted,
     confirm: words.confirm(money(found), found.payerId),
     danger: true,
@@ -60,16 +60,23 @@ function askWithdraw(found) {
   });
 }
 
+/** What people may say of it now. */
+function outcomesOf(found) {
+  if (found.attempt.state === "MANUAL") return ["paid", "not_paid"];
+  return found.givenBack === "FAILED" ? ["given_back"] : [];
+}
+
 /** Make the buttons of what the attempt and the token allow; `done()` reads the attempt again. */
 export function settlingButtons(found, done) {
   if (!may("repair")) return [];
   const button = (name, work) => h("button", { type: "button", onclick: async () => (await work()) && done() }, name);
-  const manual = found.attempt.state === "MANUAL";
+  const outcomes = outcomesOf(found);
   if (isAsked(found))
     return [
-      manual && found.settlement.askedBy !== operator && button(text.askSettle.button, () => askConfirm(found)),
+      outcomes.length > 0 &&
+        found.settlement.askedBy !== operator &&
+        button(text.askSettle.button, () => askConfirm(found)),
       button(text.askSettle.withdraw.button, () => askWithdraw(found)),
     ].filter(Boolean);
-  if (!manual) return [];
-  return ["paid", "not_paid"].map((outcome) => button(text.askSettle[outcome].button, () => askFor(found, outcome)));
+  return outcomes.map((outcome) => button(text.askSettle[outcome].button, () => askFor(found, outcome)));
 }

@@ -39,7 +39,7 @@ function advice(found) {
   const said = found.settlement;
   const words = isAsked(found)
     ? text.waitsForSecond(said.askedBy, text.outcomes[said.outcome], said.reference, said.note)
-    : text.attemptAdvice[found.attempt.state];
+    : text.attemptAdvice[found.givenBack === "FAILED" ? "NOT_GIVEN_BACK" : found.attempt.state];
   return words && h("p", { className: "result good", id: "advice" }, words);
 }
 

@@ -9,7 +9,7 @@ import { send } from "./session.js";
 import { text } from "./text.js";
 import { moment } from "./times.js";
 
-const NEEDS = ["manual", "in_doubt", "giving_back", "disputed"];
+const NEEDS = ["manual", "not_given_back", "in_doubt", "giving_back", "disputed"];
 const STATES = ["MANUAL", "UNKNOWN", "OPEN", "SENT", "PREPARED", "SUCCEEDED", "LATE_SUCCESS", "REFUSED", "CLOSED"];
 
 const age = (one) => text.ago(seconds(Math.max(0, (Date.now() - Date.parse(one.changedAt)) / 1000)));
@@ -65,6 +65,7 @@ export function openAttempts({ query: first }) {
   function tab(name, needs) {
     const figure = {
       manual: needs.manual,
+      not_given_back: needs.notGivenBack,
       in_doubt: needs.inDoubt,
       giving_back: needs.givingBack,
       disputed: needs.disputed,

@@ -9,12 +9,13 @@ import { text } from "./text.js";
 import { moment, onZone, zoneName } from "./times.js";
 
 // Where an operator goes on from a trouble, and what is to be seen there.
-const QUERIES = { disputes: { need: "disputed" } };
+const QUERIES = { disputes: { need: "disputed" }, not_given_back: { need: "not_given_back" } };
 const PLACES = {
   dead_letters: "dead-letters",
   differences: "books",
   manual_attempts: "attempts",
   disputes: "attempts",
+  not_given_back: "attempts",
 };
 
 const waiting = (sample) => sample.queues?.reduce((sum, queue) => sum + queue.ready, 0);

@@ -124,6 +124,10 @@ export const english = {
       `${t.figure} ${t.figure === 1 ? "payment waits" : "payments wait"} to be settled by hand`,
       "No channel can say whether they were paid. Look each up in the channel's records; two people settle it.",
     ],
+    not_given_back: (t) => [
+      `${t.figure} ${t.figure === 1 ? "payment that came" : "payments that came"} twice or late could not be given back`,
+      "The channel refuses for good. Give the money back another way; two people say so.",
+    ],
     disputes: (t) => [
       `${t.figure} ${t.figure === 1 ? "payment is" : "payments are"} disputed`,
       "Answer each in the channel's own dashboard before its time is over; the list has them under Disputed.",
@@ -289,6 +293,7 @@ export const english = {
   needsOfAttempts: "Why they need somebody",
   needs: {
     manual: "To be settled",
+    not_given_back: "Not given back",
     in_doubt: "Long in doubt",
     giving_back: "Being given back",
     disputed: "Disputed",
@@ -296,14 +301,17 @@ export const english = {
   },
   needsText: {
     manual: "No channel can say what became of these. Look each up in the channel's records; two people settle it.",
+    not_given_back:
+      "Paid twice or late, and the channel refuses to give it back for good. Give it back another way; two people say so.",
     in_doubt:
       "The channel has said nothing certain for ten minutes. They are asked again by themselves; is the channel away?",
-    giving_back: "Paid twice or late: the money goes back by itself. What the channel refused to take back stays here.",
+    giving_back: "Paid twice or late: the money goes back by itself.",
     disputed: "Buyers dispute these at their bank. Answer each in the channel's own dashboard, in time.",
     all: "What was tried at channels, newest first.",
   },
   noAttempts: {
     manual: "Nothing waits for people.",
+    not_given_back: "No channel has refused to give money back.",
     in_doubt: "Nothing has been in doubt for long.",
     giving_back: "No money is on its way back.",
     disputed: "Nothing is disputed.",
@@ -326,8 +334,10 @@ export const english = {
     UNKNOWN:
       "It is in doubt and asked again by itself. Nobody can pay the order meanwhile; nothing is to be done here.",
     LATE_SUCCESS: "The order was paid or closed when this money came, so it goes back by itself.",
+    NOT_GIVEN_BACK:
+      "This money came twice or late, and the channel refuses to give it back for good. Give it back another way, in the channel's own dashboard or by bank, and say how; another operator confirms it.",
   },
-  outcomes: { paid: "it was paid", not_paid: "it was not paid" },
+  outcomes: { paid: "it was paid", not_paid: "it was not paid", given_back: "the money was given back" },
   waitsForSecond: (who, outcome, reference, note) =>
     `${who} says that ${outcome}${reference ? ` (${reference})` : ""}: “${note}”. Another operator has to confirm it.`,
   history: "History",
@@ -368,6 +378,15 @@ export const english = {
       confirm: (money, buyer) => `Ask: ${money} of ${buyer} was not paid`,
       confirmTitle: (money, buyer) => `Confirm that ${money} of ${buyer} was not paid?`,
       confirmSecond: (money, buyer) => `Confirm: ${money} of ${buyer} was not paid`,
+    },
+    given_back: {
+      button: "It was given back …",
+      title: (money, buyer) => `Were ${money} given back to ${buyer}?`,
+      text: (channel, order) =>
+        `The channel ${channel} refused to; people have given it back another way. Order ${order} stays as it is, and the books say that the money is gone.`,
+      confirm: (money, buyer) => `Ask: ${money} were given back to ${buyer}`,
+      confirmTitle: (money, buyer) => `Confirm that ${money} were given back to ${buyer}?`,
+      confirmSecond: (money, buyer) => `Confirm: ${money} were given back to ${buyer}`,
     },
     withdraw: {
       button: "Withdraw …",

@@ -102,6 +102,10 @@ export const chinese = {
       `${t.figure} 笔支付待人工处理`,
       "渠道无法给出是否已付款。请逐一核对渠道记录，由两人处理。",
     ],
+    not_given_back: (t) => [
+      `${t.figure} 笔重复或迟到的付款未能退回`,
+      "渠道最终拒绝退回。请以其他方式退款，并由两人确认。",
+    ],
     disputes: (t) => [`${t.figure} 笔支付有争议`, "请在期限内于渠道后台逐一答复；列表“争议中”可见。"],
     old_snapshot: (t) => [
       `支付库有事务已持有快照 ${Math.round(t.figure / 60)} 分钟`,
@@ -260,17 +264,26 @@ export const chinese = {
   ago: (duration) => `已 ${duration}`,
   askedBy: (who) => `${who} 申请人工处理`,
   needsOfAttempts: "需要处理的原因",
-  needs: { manual: "待人工处理", in_doubt: "长时间未确认", giving_back: "退回中", disputed: "争议中", all: "全部" },
+  needs: {
+    manual: "待人工处理",
+    not_given_back: "未能退回",
+    in_doubt: "长时间未确认",
+    giving_back: "退回中",
+    disputed: "争议中",
+    all: "全部",
+  },
   needsText: {
     manual: "渠道无法给出这些支付的结果。请逐一核对渠道记录，由两人处理。",
     in_doubt: "渠道十分钟内没有给出确定答复，系统会自动再次查询；请检查渠道是否可用。",
-    giving_back: "重复或迟到的付款会自动退回；渠道拒绝退回的保留在此。",
+    not_given_back: "重复或迟到的付款，渠道最终拒绝退回。请以其他方式退款，并由两人确认。",
+    giving_back: "重复或迟到的付款会自动退回。",
     disputed: "买家已向银行提出争议。请在期限内于渠道后台逐一答复。",
     all: "经渠道发起的支付尝试，最新在前。",
   },
   noAttempts: {
     manual: "没有待人工处理的支付尝试。",
     in_doubt: "没有长时间未确认的支付尝试。",
+    not_given_back: "没有渠道拒绝退回的款项。",
     giving_back: "没有正在退回的款项。",
     disputed: "没有争议中的支付。",
     all: "没有处于此状态的支付尝试。",
@@ -290,8 +303,10 @@ export const chinese = {
     MANUAL: "程序无法得知是否已付款。请按支付尝试编号核对渠道记录，并说明记录内容；须由另一位操作员确认。",
     UNKNOWN: "结果未确认，系统会自动再次查询；期间该订单不能再支付，此处无需操作。",
     LATE_SUCCESS: "款项到账时订单已支付或已关闭，因此会自动退回。",
+    NOT_GIVEN_BACK:
+      "此款项重复或迟到，渠道最终拒绝退回。请在渠道后台或通过银行退款，并说明方式；须由另一位操作员确认。",
   },
-  outcomes: { paid: "已付款", not_paid: "未付款" },
+  outcomes: { paid: "已付款", not_paid: "未付款", given_back: "款项已退回" },
   waitsForSecond: (who, outcome, reference, note) =>
     `${who} 称${outcome}${reference ? `（${reference}）` : ""}：“${note}”。须由另一位操作员确认。`,
   history: "历史",
@@ -332,6 +347,15 @@ export const chinese = {
       confirm: (money, buyer) => `申请：${buyer} 的 ${money} 未付款`,
       confirmTitle: (money, buyer) => `确认 ${buyer} 的 ${money} 未付款？`,
       confirmSecond: (money, buyer) => `确认：${buyer} 的 ${money} 未付款`,
+    },
+    given_back: {
+      button: "已退回 …",
+      title: (money, buyer) => `${money} 已退回给 ${buyer}？`,
+      text: (channel, order) =>
+        `渠道 ${channel} 拒绝退回，已由人工以其他方式退款。订单 ${order} 不变，账目记为款项已退出。`,
+      confirm: (money, buyer) => `申请：${money} 已退回给 ${buyer}`,
+      confirmTitle: (money, buyer) => `确认 ${money} 已退回给 ${buyer}？`,
+      confirmSecond: (money, buyer) => `确认：${money} 已退回给 ${buyer}`,
     },
     withdraw: {
       button: "撤回 …",
