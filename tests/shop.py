@@ -29,6 +29,7 @@ from paybell.messaging.wire import Wire
 from paybell.parts import Parts
 from paybell.pay.batch_routes import batch_routes
 from paybell.pay.list_routes import list_routes
+from paybell.pay.paying_routes import paying_routes
 from paybell.pay.problems import PROBLEMS
 from paybell.pay.refund_routes import refund_routes
 from paybell.pay.routes import pay_order_routes
@@ -144,7 +145,8 @@ async def shop(pay_database: Database, trade_database: Database) -> AsyncIterato
     settings = read_settings({}, jwt_secret=SECRET)
     tokens = Tokens.from_settings(settings, clock)
     routers = [
-        pay_order_routes(side.pay, 7200, own_balances=True),
+        pay_order_routes(side.pay, 7200),
+        paying_routes(side.pay),
         batch_routes(side.pay, 7200),
         *list_routes(side.pay, pay_database, clock),
         refund_routes(side.refunds),

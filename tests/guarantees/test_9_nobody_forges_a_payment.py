@@ -198,13 +198,13 @@ async def test_not_knowing_is_not_the_same_as_unpaid(
     async with shop(pay_database, trade_database) as both:
         await ordered(both, 1, 2)
         await pay_for(both, 1)
-        url, both.client._url = both.client._url, "http://127.0.0.1:1"
+        url, both.client._pay._url = both.client._pay._url, "http://127.0.0.1:1"
         await both.hear((1, None), (2, signed(2)))
 
         assert await both.statuses() == {1: "UNPAID", 2: "PAID"}
         assert await reasons(both) == {"pay.success:1": ("retry", "pay_service_unavailable")}
 
-        both.client._url = url
+        both.client._pay._url = url
         await trade_database.fetch(Query("UPDATE failed_deliveries SET due_at = now() RETURNING id"))
         assert await both.runner.retry_once() == 1
         assert await both.statuses() == {1: "PAID", 2: "PAID"}

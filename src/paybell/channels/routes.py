@@ -31,11 +31,11 @@ from paybell.errors import (
 )
 from paybell.ids import parse_id
 from paybell.pay.errors import NotThePayer, PayOrderNotFound
+from paybell.pay.paying_routes import paying
 from paybell.pay.routes import PayOrderView
 from paybell.pay.routes import view as order_view
 from paybell.pay.settlement import PaymentRequest
 from paybell.pay.status import PayStatus
-from paybell.wallet.errors import InsufficientBalance, PayPasswordLocked, WalletNotFound, WrongPayPassword
 from paybell.web.auth import Caller, trace_of
 from paybell.web.fields import PathId
 from paybell.web.refusals import WITH_A_BODY
@@ -181,29 +181,11 @@ def attempt_routes(service: AttemptService) -> Router:
 def wallet_payment_routes(service: AttemptService) -> Router:
     """Return the route that pays out of a remote wallet, where that is what a balance is."""
 
-    @post(
-        "/{pay_order_id:str}/pay",
-        operation_id="payPayOrder",
-        summary="Pay out of the payer's balance at the remote wallet",
-        status_code=200,
-        responses=PROBLEMS.refusals(
-            *WITH_A_BODY,
-            InvalidId,
-            InsufficientBalance,
-            NotThePayer,
-            WrongPayPassword,
-            PayOrderNotFound,
-            WalletNotFound,
-            PayOrderClosed,
-            PayPasswordLocked,
-            AttemptNotFinal,
-            ChannelNotOffered,
-            ChannelRefused,
-            ChannelUnavailable,
-            OutcomeUnknown,
-            Busy,
-        )
-        | {202: ResponseSpec(PayOrderView, description="Being confirmed", generate_examples=False)},
+    @paying(
+        "Pay out of the payer's balance at the remote wallet",
+        PROBLEMS,
+        refusals=(ChannelNotOffered, ChannelRefused, ChannelUnavailable),
+        answers={202: ResponseSpec(PayOrderView, description="Being confirmed", generate_examples=False)},
     )
     async def pay(
         request: Caller, pay_order_id: PathId, data: JSONBody[WalletPayment]

@@ -21,8 +21,9 @@ from litestar.types import (
 
 from paybell.errors import PaybellError
 from paybell.ids import parse_id
+from paybell.pay.paying_routes import Payment
 from paybell.pay.problems import PROBLEMS
-from paybell.pay.routes import Payment, view
+from paybell.pay.routes import view
 from paybell.pay.service import PayService
 from paybell.pay.settlement import PaymentRequest
 from paybell.tokens import Tokens

@@ -5,6 +5,7 @@ from paybell.pay.batch_routes import batch_routes
 from paybell.pay.lane_routes import PayLane
 from paybell.pay.list_routes import list_routes
 from paybell.pay.overdue import OverdueCloser
+from paybell.pay.paying_routes import paying_routes
 from paybell.pay.problems import PROBLEMS
 from paybell.pay.refund_routes import refund_routes
 from paybell.pay.refunds import RefundService
@@ -44,14 +45,14 @@ async def _add_api(host: Host, parts: Parts) -> None:
     )
     refunds = RefundService(database, outbox, ids)
     parts.services += [pay, refunds]
-    own_balances = not settings.wallet_url
     parts.routers += [
-        pay_order_routes(pay, settings.order_ttl_seconds, own_balances=own_balances),
+        pay_order_routes(pay, settings.order_ttl_seconds),
         batch_routes(pay, settings.order_ttl_seconds),
         refund_routes(refunds),
         *list_routes(pay, database, host.clock),
     ]
-    if own_balances:
+    if not settings.wallet_url:
+        parts.routers.append(paying_routes(pay))
         parts.shortcuts.append(lambda app: PayLane(app, pay, host.tokens))
     if "background" not in host.roles and not settings.broker_url.startswith("local:"):
         add_own_publisher(host, parts, database, outbox)

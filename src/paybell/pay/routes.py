@@ -26,9 +26,6 @@ from paybell.pay.errors import NotThePayer, PayOrderMismatch, PayOrderNotFound
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.problems import PROBLEMS
 from paybell.pay.service import PayService
-from paybell.pay.settlement import PaymentRequest
-from paybell.wallet.errors import InsufficientBalance, PayPasswordLocked, WalletNotFound, WrongPayPassword
-from paybell.wallet.pay_password import check_pay_password
 from paybell.web.auth import Caller, scope, trace_of
 from paybell.web.errors import InvalidText
 from paybell.web.fields import (
@@ -36,7 +33,6 @@ from paybell.web.fields import (
     Currency,
     Id,
     PathId,
-    SixDigits,
     Subject,
     UserId,
     read_id,
@@ -57,12 +53,6 @@ class NewPayOrder(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     currency: Currency = DEFAULT_CURRENCY
     subject: Subject = ""
     expires_in_seconds: Annotated[int, Meta(ge=1, le=2_592_000)] | None = None
-
-
-class Payment(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """The payer's consent."""
-
-    pay_password: SixDigits
 
 
 class PayOrderView(msgspec.Struct, rename="camel"):
@@ -177,39 +167,6 @@ def _applying(service: PayService, default_ttl_seconds: int) -> list[HTTPRouteHa
     return [apply]
 
 
-def _paying(service: PayService) -> HTTPRouteHandler:
-    @post(
-        "/{pay_order_id:str}/pay",
-        operation_id="payPayOrder",
-        summary="Pay out of the payer's balance",
-        status_code=200,
-        responses=PROBLEMS.refusals(
-            *WITH_A_BODY,
-            InvalidId,
-            InsufficientBalance,
-            NotThePayer,
-            WrongPayPassword,
-            PayOrderNotFound,
-            WalletNotFound,
-            PayOrderClosed,
-            PayPasswordLocked,
-            AttemptNotFinal,
-            OutcomeUnknown,
-            Busy,
-        ),
-    )
-    async def pay(request: Caller, pay_order_id: PathId, data: JSONBody[Payment]) -> PayOrderView:
-        payment = PaymentRequest(
-            pay_order_id=parse_id(pay_order_id),
-            payer_id=request.user.user_id,
-            pay_password=check_pay_password(data.pay_password),
-            traceparent=trace_of(request),
-        )
-        return view(await service.pay(payment))
-
-    return pay
-
-
 def _closing(service: PayService) -> HTTPRouteHandler:
     @post(
         "/{pay_order_id:str}/close",
@@ -227,9 +184,7 @@ def _closing(service: PayService) -> HTTPRouteHandler:
     return close
 
 
-def pay_order_routes(service: PayService, default_ttl_seconds: int, *, own_balances: bool) -> Router:
-    """Return the routes under ``/pay-orders``; without balances of our own others add how to pay."""
+def pay_order_routes(service: PayService, default_ttl_seconds: int) -> Router:
+    """Return the routes under ``/pay-orders``; how to pay is another's."""
     handlers = [*_reading(service), *_applying(service, default_ttl_seconds), _closing(service)]
-    if own_balances:
-        handlers.append(_paying(service))
     return Router("/pay-orders", route_handlers=handlers, tags=["pay orders"])

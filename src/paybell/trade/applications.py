@@ -9,7 +9,8 @@ from paybell.errors import PaybellError
 from paybell.ids import IDS_MAX
 from paybell.trade.errors import PayServiceUnavailable
 from paybell.trade.model import Order
-from paybell.trade.pay_client import TIMEOUT_SECONDS, PayClient
+from paybell.trade.pay_client import PayClient
+from paybell.trade.pay_connection import TIMEOUT_SECONDS
 
 # A pay service that takes one at a time is asked again after this: it may be a newer one by then.
 _ASK_AGAIN_SECONDS = 60.0
