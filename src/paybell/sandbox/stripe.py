@@ -1,8 +1,6 @@
 """Stripe's API, simulated: Checkout sessions, refunds, webhooks, idempotency keys."""
 
 import hashlib
-import hmac
-import json
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -15,13 +13,20 @@ from paybell.sandbox.clock import SandboxClock
 from paybell.sandbox.faults import Fault, Operation
 from paybell.sandbox.pages import pay_page
 from paybell.sandbox.simulator import Reply, Simulator
+from paybell.sandbox.stripe_format import (
+    Fields,
+    charge_of,
+    event_of,
+    fault_reply,
+    ok_reply,
+    refund_of,
+    session_of,
+    signature_of,
+)
 
-_STATUS = {TradeState.OPEN: "open", TradeState.PAID: "complete", TradeState.CLOSED: "expired"}
-_REFUND = {RefundState.PENDING: "pending", RefundState.DONE: "succeeded", RefundState.FAILED: "failed"}
 _EXPIRES_MIN, _EXPIRES_MAX = timedelta(minutes=30), timedelta(hours=24)
 # How long an idempotency key is remembered.
 _KEYS_KEPT = timedelta(hours=24)
-Fields = dict[str, str]
 
 
 class StripeSimulator(Simulator):
@@ -71,13 +76,13 @@ class StripeSimulator(Simulator):
     ) -> Reply:
         """Do it once for each idempotency key; what was answered once is answered again, a fault included."""
         if request.headers.get("Authorization") not in self.bearers:
-            return _fault(401, "invalid_request_error", "")
+            return fault_reply(401, "invalid_request_error", "")
         fields = dict(parse_qsl(body.decode() or request.query_string))
         key = request.headers.get("Idempotency-Key", "") if request.method == "POST" else ""
         asked = hashlib.sha256(request.path.encode() + b"\n" + body).hexdigest()
         if key in self._answers and self.clock.now() - self._answers[key][2] < _KEYS_KEPT:
             before, reply, _ = self._answers[key]
-            return reply if before == asked else _fault(400, "idempotency_error", "")
+            return reply if before == asked else fault_reply(400, "idempotency_error", "")
         reply = act(request, fields, fault)
         if fault is Fault.FAIL_AFTER:
             reply = self.failure(500)
@@ -92,10 +97,10 @@ class StripeSimulator(Simulator):
         if "expires_at" in fields:
             expires = datetime.fromtimestamp(int(fields["expires_at"]), UTC)
             if not now + _EXPIRES_MIN <= expires <= now + _EXPIRES_MAX:
-                return _fault(400, "invalid_request_error", "")
+                return fault_reply(400, "invalid_request_error", "")
         price = "line_items[0][price_data]"
         if not {"success_url", f"{price}[currency]", f"{price}[unit_amount]"} <= fields.keys():
-            return _fault(400, "invalid_request_error", "parameter_missing")
+            return fault_reply(400, "invalid_request_error", "parameter_missing")
         token = f"cs_test_{secrets.token_hex(16)}"
         # Our own number does not keep a second session from being made: only the key does.
         trade = self.books.open(
@@ -113,33 +118,18 @@ class StripeSimulator(Simulator):
                 return_url=fields["success_url"],
             )
         )
-        return _ok(self._session(trade))
+        return ok_reply(self._session(trade))
 
     def _session(self, trade: Trade, fault: Fault | None = None) -> dict[str, object]:
         if trade.state is TradeState.OPEN and self.clock.now() >= trade.expires_at:
             self.books.close(trade)
-        is_open = trade.state is TradeState.OPEN
-        paid = trade.state is TradeState.PAID
-        return {
-            "id": trade.token,
-            "object": "checkout.session",
-            "client_reference_id": trade.number,
-            "status": _STATUS[trade.state],
-            "payment_status": "paid" if paid else "unpaid",
-            "amount_total": trade.amount + (fault is Fault.WRONG_AMOUNT),
-            "currency": trade.currency,
-            "payment_intent": trade.transaction_id if paid else None,
-            "url": f"{self.url}/c/pay/{trade.token}" if is_open else None,
-            "livemode": fault is Fault.WRONG_SELLER,
-            "created": int(trade.made_at.timestamp()),
-            "expires_at": int(trade.expires_at.timestamp()),
-        }
+        return session_of(trade, f"{self.url}/c/pay/{trade.token}", fault)
 
     def _retrieve(self, request: web.Request, _: Fields, fault: Fault | None) -> Reply:
         trade = self.books.of_token(request.match_info["id"])
         if trade is None or fault is Fault.NOT_FOUND:
-            return _fault(404, "invalid_request_error", "resource_missing")
-        return _ok(self._session(trade, fault))
+            return fault_reply(404, "invalid_request_error", "resource_missing")
+        return ok_reply(self._session(trade, fault))
 
     def _list(self, _: web.Request, fields: Fields, fault: Fault | None) -> Reply:
         since, most = int(fields.get("created[gte]", "0")), int(fields.get("limit", "10"))
@@ -148,25 +138,25 @@ class StripeSimulator(Simulator):
         if "starting_after" in fields:
             newest = newest[tokens.index(fields["starting_after"]) + 1 :]
         page = [self._session(trade, fault) for trade in newest[:most]]
-        return _ok({"object": "list", "data": page, "has_more": len(newest) > most})
+        return ok_reply({"object": "list", "data": page, "has_more": len(newest) > most})
 
     def _expire(self, request: web.Request, _: Fields, fault: Fault | None) -> Reply:
         trade = self.books.of_token(request.match_info["id"])
         if trade is None:
-            return _fault(404, "invalid_request_error", "resource_missing")
+            return fault_reply(404, "invalid_request_error", "resource_missing")
         self.pay_meanwhile(trade, fault)
         if trade.state is not TradeState.OPEN:
-            return _fault(400, "invalid_request_error", "")
+            return fault_reply(400, "invalid_request_error", "")
         self.books.close(trade)
         self._later(
             self._send(self.webhook_url, lambda f: self._event("checkout.session.expired", trade, f), None, 0)
         )
-        return _ok(self._session(trade))
+        return ok_reply(self._session(trade))
 
     def _refund(self, _: web.Request, fields: Fields, fault: Fault | None) -> Reply:
         trade = next((one for one in self.books if one.transaction_id == fields["payment_intent"]), None)
         if trade is None:
-            return _fault(404, "invalid_request_error", "resource_missing")
+            return fault_reply(404, "invalid_request_error", "resource_missing")
         number = f"re_{secrets.token_hex(12)}"
         metadata = {name[9:-1]: value for name, value in fields.items() if name.startswith("metadata[")}
         self._metadata[number] = metadata
@@ -174,8 +164,8 @@ class StripeSimulator(Simulator):
             back = self.refund(trade, number, int(fields["amount"]), fault)
         except (Differs, NotPossible):
             code = "charge_already_refunded" if trade.given_back == trade.amount else "amount_too_large"
-            return _fault(400, "invalid_request_error", code)
-        return _ok(self._back(trade, back))
+            return fault_reply(400, "invalid_request_error", code)
+        return ok_reply(self._back(trade, back))
 
     def _refunds(self, _: web.Request, fields: Fields, fault: Fault | None) -> Reply:
         del fault
@@ -185,7 +175,7 @@ class StripeSimulator(Simulator):
             if trade.transaction_id == fields.get("payment_intent")
             for back in trade.refunds.values()
         ]
-        return _ok({"object": "list", "data": found, "has_more": False})
+        return ok_reply({"object": "list", "data": found, "has_more": False})
 
     def _balance(self, _: web.Request, fields: Fields, fault: Fault | None) -> Reply:
         """List what moved, each with the charge or refund behind it, and a fee that is nobody's."""
@@ -193,14 +183,7 @@ class StripeSimulator(Simulator):
         rows: list[dict[str, object]] = [{"id": "txn_fee", "type": "stripe_fee", "source": None}]
         for trade in self.books:
             if trade.state is TradeState.PAID and trade.paid_at is not None:
-                charge = {
-                    "id": f"ch_{trade.token}",
-                    "amount": trade.amount,
-                    "currency": trade.currency,
-                    "payment_intent": trade.transaction_id,
-                    "metadata": {"attempt": trade.number},
-                }
-                rows.append({"id": f"txn_{trade.token}", "type": "charge", "source": charge})
+                rows.append({"id": f"txn_{trade.token}", "type": "charge", "source": charge_of(trade)})
             rows += [
                 {"id": f"txn_{back.number}", "type": "refund", "source": self._back(trade, back)}
                 for back in trade.refunds.values()
@@ -209,18 +192,10 @@ class StripeSimulator(Simulator):
         ids, most = [row["id"] for row in rows], int(fields.get("limit", "10"))
         start = ids.index(fields["starting_after"]) + 1 if "starting_after" in fields else 0
         page = rows[start : start + most]
-        return _ok({"object": "list", "data": page, "has_more": start + most < len(rows)})
+        return ok_reply({"object": "list", "data": page, "has_more": start + most < len(rows)})
 
     def _back(self, trade: Trade, back: BackMoney) -> dict[str, object]:
-        return {
-            "id": back.number,
-            "object": "refund",
-            "amount": back.amount,
-            "currency": trade.currency,
-            "payment_intent": trade.transaction_id,
-            "status": _REFUND[back.state],
-            "metadata": self._metadata.get(back.number, {}),
-        }
+        return refund_of(trade, back, self._metadata.get(back.number, {}))
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         trade = self.books.of_token(request.match_info["token"])
@@ -228,12 +203,12 @@ class StripeSimulator(Simulator):
 
     def failure(self, status: int) -> Reply:
         """Return the error of an outage, or of too many calls."""
-        return _fault(status, "api_error" if status >= 500 else "invalid_request_error", "")  # noqa: PLR2004
+        return fault_reply(status, "api_error" if status >= 500 else "invalid_request_error", "")  # noqa: PLR2004
 
     def error(self, code: str) -> Reply:
         """Return an error by its status, type and code."""
         status, kind, name = f"{code} ".split(" ", 2)
-        return _fault(int(status), kind, name.strip())
+        return fault_reply(int(status), kind, name.strip())
 
     def signed(self, reply: Reply, fault: Fault | None, request: web.Request | None) -> Reply:
         """Return it as it is: Stripe signs webhooks only."""
@@ -256,26 +231,8 @@ class StripeSimulator(Simulator):
         self, about: str, event: str, content: dict[str, object], fault: Fault | None = None
     ) -> Reply:
         """Return a signed event; the same ``about`` has the same id."""
-        notice = {
-            "id": f"evt_{hashlib.sha256(about.encode()).hexdigest()[:24]}",
-            "object": "event",
-            "type": event,
-            "livemode": fault is Fault.WRONG_SELLER,
-            "data": {"object": content},
-        }
-        body = json.dumps(notice).encode()
-        timestamp = str(self.signing_time(fault))
-        keys = ["whsec_forged"] if fault in {Fault.BAD_SIGNATURE, Fault.UNKNOWN_KEY} else self.secrets
-        macs = [hmac.digest(key.encode(), f"{timestamp}.".encode() + body, "sha256").hex() for key in keys]
-        header = ",".join([f"t={timestamp}", *(f"v1={mac}" for mac in macs)])
-        return Reply(200, body, {} if fault is Fault.UNSIGNED else {"Stripe-Signature": header})
-
-
-def _ok(said: dict[str, object]) -> Reply:
-    return Reply(200, json.dumps(said).encode())
-
-
-def _fault(status: int, kind: str, code: str) -> Reply:
-    return Reply(
-        status, json.dumps({"error": {"type": kind, "code": code, "message": code or kind}}).encode()
-    )
+        forged = fault in {Fault.BAD_SIGNATURE, Fault.UNKNOWN_KEY}
+        keys = ["whsec_forged"] if forged else self.secrets
+        body = event_of(about, event, content, livemode=fault is Fault.WRONG_SELLER)
+        signature = signature_of(body, self.signing_time(fault), keys)
+        return Reply(200, body, {} if fault is Fault.UNSIGNED else {"Stripe-Signature": signature})

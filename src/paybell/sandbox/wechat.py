@@ -7,23 +7,27 @@ import json
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime
 
 from aiohttp import web
 
 from paybell.channels.crypto import AesKey, PrivateKey, PublicKey
 from paybell.sandbox.bills import wechat_bill
-from paybell.sandbox.books import BackMoney, Differs, NotPossible, RefundState, Trade, TradeState
+from paybell.sandbox.books import BackMoney, Differs, NotPossible, Trade, TradeState
 from paybell.sandbox.clock import SandboxClock
 from paybell.sandbox.faults import Fault, Operation
 from paybell.sandbox.simulator import Reply, Simulator
+from paybell.sandbox.wechat_format import (
+    REFUND,
+    encrypted_notice,
+    fault_reply,
+    ok_reply,
+    refund_of,
+    transaction,
+)
 
-_BEIJING = timezone(timedelta(hours=8))
 _SKEW_SECONDS = 300
 _FIELD = re.compile(r'(\w+)="([^"]*)"')
-_STATE = {TradeState.OPEN: "NOTPAY", TradeState.PAID: "SUCCESS", TradeState.CLOSED: "CLOSED"}
-_REFUND = {RefundState.PENDING: "PROCESSING", RefundState.DONE: "SUCCESS", RefundState.FAILED: "CLOSED"}
-Act = Callable[[Fault | None], Reply]
 
 
 class WechatSimulator(Simulator):
@@ -82,16 +86,16 @@ class WechatSimulator(Simulator):
             "serial_no",
             "signature",
         }:
-            return _fault(401, "SIGN_ERROR")
+            return fault_reply(401, "SIGN_ERROR")
         if not request.headers.get("Accept"):
-            return _fault(400, "PARAM_ERROR")
+            return fault_reply(400, "PARAM_ERROR")
         if abs(int(fields["timestamp"]) - self.clock.now().timestamp()) > _SKEW_SECONDS:
-            return _fault(401, "SIGN_ERROR")
+            return fault_reply(401, "SIGN_ERROR")
         lines = (request.method, request.raw_path, fields["timestamp"], fields["nonce_str"])
         text = "\n".join(lines).encode() + b"\n" + body + b"\n"
         known = fields["mchid"] == self.mchid
         if not known or not any(key.verifies(fields["signature"], text) for key in self.merchant_keys):
-            return _fault(401, "SIGN_ERROR")
+            return fault_reply(401, "SIGN_ERROR")
         return None
 
     def _native(self, _: web.Request, body: bytes, fault: Fault | None) -> Reply:
@@ -100,7 +104,7 @@ class WechatSimulator(Simulator):
         expires = datetime.fromisoformat(asked["time_expire"])
         before = self.books.find(asked["out_trade_no"])
         if before is None and expires <= self.clock.now():
-            return _fault(400, "PARAM_ERROR")
+            return fault_reply(400, "PARAM_ERROR")
         try:
             trade = self.books.open(
                 Trade(
@@ -117,89 +121,56 @@ class WechatSimulator(Simulator):
                 )
             )
         except Differs:
-            return _fault(400, "INVALID_REQUEST")
+            return fault_reply(400, "INVALID_REQUEST")
         if trade.state is TradeState.PAID:
-            return _fault(400, "ORDERPAID")
+            return fault_reply(400, "ORDERPAID")
         if trade.state is TradeState.CLOSED:
-            return _fault(400, "ORDER_CLOSED")
-        return _ok({"code_url": f"weixin://wxpay/bizpayurl?pr={trade.token}"})
+            return fault_reply(400, "ORDER_CLOSED")
+        return ok_reply({"code_url": f"weixin://wxpay/bizpayurl?pr={trade.token}"})
 
     def _query(self, request: web.Request, _: bytes, fault: Fault | None) -> Reply:
         trade = self.books.find(request.match_info["number"])
         if trade is None or fault is Fault.NOT_FOUND or request.query.get("mchid") != self.mchid:
-            return _fault(404, "ORDER_NOT_EXIST")
-        return _ok(self._transaction(trade, fault))
-
-    def _transaction(self, trade: Trade, fault: Fault | None) -> dict[str, object]:
-        said: dict[str, object] = {
-            "appid": self.appid,
-            "mchid": "1900000000" if fault is Fault.WRONG_SELLER else self.mchid,
-            "out_trade_no": trade.number,
-            "trade_state": "REFUND" if trade.given_back else _STATE[trade.state],
-            "trade_state_desc": "…",
-            "amount": {
-                "total": trade.amount + (fault is Fault.WRONG_AMOUNT),
-                "payer_total": trade.amount,
-                "currency": trade.currency,
-            },
-        }
-        if trade.paid_at is not None:
-            paid_at = trade.paid_at.astimezone(_BEIJING).isoformat(timespec="seconds")
-            said |= {
-                "transaction_id": trade.transaction_id,
-                "trade_type": "NATIVE",
-                "success_time": paid_at,
-                "payer": {"openid": "o-sandbox"},
-            }
-        return said
+            return fault_reply(404, "ORDER_NOT_EXIST")
+        return ok_reply(transaction(trade, self.appid, self.mchid, fault))
 
     def _close(self, request: web.Request, _: bytes, fault: Fault | None) -> Reply:
         trade = self.books.find(request.match_info["number"])
         if trade is None or fault is Fault.NOT_FOUND:
-            return _fault(404, "ORDER_NOT_EXIST")
+            return fault_reply(404, "ORDER_NOT_EXIST")
         self.pay_meanwhile(trade, fault)
         try:
             self.books.close(trade)
         except NotPossible:
-            return _fault(400, "ORDER_PAID")
+            return fault_reply(400, "ORDER_PAID")
         return Reply(204, b"")
 
     def _refund(self, _: web.Request, body: bytes, fault: Fault | None) -> Reply:
         asked = json.loads(body)
         trade = self.books.find(asked["out_trade_no"])
         if trade is None:
-            return _fault(404, "RESOURCE_NOT_EXISTS")
+            return fault_reply(404, "RESOURCE_NOT_EXISTS")
         try:
             back = self.refund(trade, asked["out_refund_no"], asked["amount"]["refund"], fault)
         except (Differs, NotPossible):
-            return _fault(400, "INVALID_REQUEST")
-        return _ok(self._back(trade, back, "status"))
+            return fault_reply(400, "INVALID_REQUEST")
+        return ok_reply(refund_of(trade, back, "status"))
 
     def _query_refund(self, request: web.Request, _: bytes, fault: Fault | None) -> Reply:
         number = request.match_info["number"]
         for trade in self.books:
             if number in trade.refunds and fault is not Fault.NOT_FOUND:
-                return _ok(self._back(trade, trade.refunds[number], "status"))
-        return _fault(404, "RESOURCE_NOT_EXISTS")
-
-    def _back(self, trade: Trade, back: BackMoney, status: str) -> dict[str, object]:
-        return {
-            "refund_id": f"5030{trade.token}{back.number}",
-            "out_refund_no": back.number,
-            "out_trade_no": trade.number,
-            "transaction_id": trade.transaction_id,
-            "amount": {"refund": back.amount, "total": trade.amount, "currency": trade.currency},
-            status: _REFUND[back.state],
-        }
+                return ok_reply(refund_of(trade, trade.refunds[number], "status"))
+        return fault_reply(404, "RESOURCE_NOT_EXISTS")
 
     def failure(self, status: int) -> Reply:
         """Return the error of an outage, or of too many calls."""
-        return _fault(status, "SYSTEM_ERROR" if status >= 500 else "FREQUENCY_LIMITED")  # noqa: PLR2004
+        return fault_reply(status, "SYSTEM_ERROR" if status >= 500 else "FREQUENCY_LIMITED")  # noqa: PLR2004
 
     def error(self, code: str) -> Reply:
         """Return an error by its status and code."""
         status, _, name = code.partition(" ")
-        return _fault(int(status), name)
+        return fault_reply(int(status), name)
 
     def bill(self, day: date | None = None) -> bytes:
         """Return the text of a day's bill."""
@@ -210,12 +181,12 @@ class WechatSimulator(Simulator):
         # The real one has no bill of today; this one has, so that it can be tried at once.
         bill = self.bill(date.fromisoformat(asked["bill_date"]))
         if asked.get("bill_type", "ALL") != "ALL":
-            return _fault(400, "PARAM_ERROR")
+            return fault_reply(400, "PARAM_ERROR")
         if not bill:
-            return _fault(400, "NO_STATEMENT_EXIST")
+            return fault_reply(400, "NO_STATEMENT_EXIST")
         packed = gzip.compress(bill) if asked.get("tar_type") == "GZIP" else bill
         token = self.downloads.offer(packed, self.clock.now())
-        return _ok(
+        return ok_reply(
             {
                 "hash_type": "SHA1",
                 "hash_value": hashlib.sha1(bill, usedforsecurity=False).hexdigest(),
@@ -252,35 +223,15 @@ class WechatSimulator(Simulator):
 
     def paid_notice(self, trade: Trade, fault: Fault | None) -> Reply:
         """Return the notice of a payment, encrypted and signed."""
-        return self._notice(trade, "TRANSACTION.SUCCESS", self._transaction(trade, fault), fault)
+        return self._notice(
+            trade, "TRANSACTION.SUCCESS", transaction(trade, self.appid, self.mchid, fault), fault
+        )
 
     def refund_notice(self, trade: Trade, back: BackMoney, fault: Fault | None) -> Reply | None:
         """Return the notice of a refund that has ended."""
-        content = {"mchid": self.mchid, **self._back(trade, back, "refund_status")}
-        return self._notice(trade, f"REFUND.{_REFUND[back.state]}", content, fault)
+        content = {"mchid": self.mchid, **refund_of(trade, back, "refund_status")}
+        return self._notice(trade, f"REFUND.{REFUND[back.state]}", content, fault)
 
     def _notice(self, trade: Trade, event: str, content: dict[str, object], fault: Fault | None) -> Reply:
-        nonce, about = secrets.token_hex(6), "transaction" if event.startswith("TRANSACTION") else "refund"
-        notice = {
-            "id": f"{trade.token}-{event}-{content.get('out_refund_no', '')}",
-            "create_time": self.clock.now().astimezone(_BEIJING).isoformat(timespec="seconds"),
-            "resource_type": "encrypt-resource",
-            "event_type": event,
-            "summary": "…",
-            "resource": {
-                "original_type": about,
-                "algorithm": "AEAD_AES_256_GCM",
-                "ciphertext": self.aes.encrypted(json.dumps(content).encode(), nonce, about),
-                "associated_data": about,
-                "nonce": nonce,
-            },
-        }
+        notice = encrypted_notice(self.aes, trade, event, content, self.clock.now())
         return self.signed(Reply(200, json.dumps(notice).encode()), fault, None)
-
-
-def _ok(said: dict[str, object]) -> Reply:
-    return Reply(200, json.dumps(said, ensure_ascii=False).encode())
-
-
-def _fault(status: int, code: str) -> Reply:
-    return Reply(status, json.dumps({"code": code, "message": code, "detail": {}}).encode())
