@@ -1,13 +1,13 @@
 """A channel that hangs: whether those who pay by balance notice it.
 
-One whole service offers Alipay over the sandbox. Buyers open its payment windows all the time, while others
-pay by balance as fast as they are answered. In every other block each call of the channel hangs for 30 s.
+One whole service offers Alipay over the sandbox. Buyers pay by balance as fast as they are answered; in every
+other block, buyers wait for Alipay meanwhile, every call of which hangs for 30 s.
 """
 
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import aiohttp
 
 from benchmarks.parts import JWT_SECRET
 from benchmarks.paying import Driven, Pressure, Site, check_paid, drive, load_generator, middle_ratio, paybell
-from benchmarks.processes import Failed
+from benchmarks.processes import Failed, family, until_quiet
 from benchmarks.servers import Servers
 from benchmarks.stock import PAY, TRADE, pay_order_id, payer_of
 from paybell.channels.circuit import CALLS_MAX
@@ -24,18 +24,18 @@ from paybell.sandbox.background import serving_beside
 from paybell.testing.ports import free_port
 from paybell.tokens import Tokens
 
-# While it hangs; between two while it is well each.
+# While it hangs; each is between two others.
 BLOCKS = 5
 HANGS_SECONDS = 30.0
 _CHANNEL = "alipay"
-# Windows opened a second, and orders kept for them.
-_OPENED, _WINDOWS = 20.0, 6_000
-_POLL_SECONDS, _TURN_SECONDS = 0.25, 60.0
+# Who come a second while it hangs, and orders kept for them.
+_COMING, _WINDOWS = 5.0, 3_000
+_POLL_SECONDS, _TURN_SECONDS, _QUIET_SECONDS = 0.25, 60.0, 20.0
 _ALWAYS, _CREATED = 10**9, 201
 
 
 async def hanging(servers: Servers, pressure: Pressure) -> dict[str, float]:
-    """Pay in blocks while the channel is well and while it hangs, in turn.
+    """Pay in blocks while nobody wants the channel, and while all its calls hang, in turn.
 
     Returns:
         Medians of the ratios of a block while it hangs and those before and after it: payments answered a
@@ -43,7 +43,7 @@ async def hanging(servers: Servers, pressure: Pressure) -> dict[str, float]:
 
     Raises:
         BooksWrong: a payment was refused, lost or doubled.
-        Failed: the channel did not hang, or was not well again afterwards.
+        Failed: the channel did not hang.
     """
     blocks = list[Driven]()
     balance = Pressure(pressure.orders - _WINDOWS, pressure.connections, pressure.seconds)
@@ -53,8 +53,9 @@ async def hanging(servers: Servers, pressure: Pressure) -> dict[str, float]:
             load_generator() as load,
         ):
             for nth in range(2 * BLOCKS + 1):
-                async with buyers.opening(ill=nth % 2 == 1):
+                async with buyers.waiting() if nth % 2 else nullcontext():
                     blocks.append(await drive(load, site, balance, part=(nth, 2 * BLOCKS + 1)))
+                await until_quiet(family(site.pid), seconds=_QUIET_SECONDS)
         await check_paid(servers, pay, trade, sum(block.warm + block.paid for block in blocks))
     return {
         "hangRate": middle_ratio([block.answered_rate for block in blocks]),
@@ -78,7 +79,7 @@ async def _service(
 
 
 class _Buyers:
-    """Open payment windows of the channel, at a rate whatever becomes of them."""
+    """Open payment windows of the channel."""
 
     def __init__(self, session: aiohttp.ClientSession, site: Site, faults: str, first: int) -> None:
         self._session = session
@@ -88,22 +89,26 @@ class _Buyers:
         self._tokens = Tokens(JWT_SECRET, SystemClock(), merchant_id="1", require_expiry=False)
 
     @asynccontextmanager
-    async def opening(self, *, ill: bool) -> AsyncIterator[None]:
-        """Open windows until the block ends; begin when the channel is well, or when it hangs."""
+    async def waiting(self) -> AsyncIterator[None]:
+        """Have the channel hang, with as many buyers waiting for it as it may have calls, and more who come.
+
+        Raises:
+            Failed: it does not hang.
+        """
         windows: set[asyncio.Task[int]] = set()
-        begin = self._until_it_hangs(windows) if ill else self._until_it_is_well()
         try:
-            await asyncio.wait_for(begin, _TURN_SECONDS)
+            async with asyncio.timeout(_TURN_SECONDS):
+                await self._until_it_is_well()
+                await self._until_it_hangs(windows)
         except TimeoutError:
-            raise Failed(f"the channel does not {'hang' if ill else 'work'}") from None
-        going_on = asyncio.create_task(self._go_on(windows))
+            raise Failed("the channel did not hang") from None
+        coming = asyncio.create_task(self._come(windows))
         try:
             yield
         finally:
-            going_on.cancel()
-            for window in windows:
-                window.cancel()
-            await asyncio.wait([going_on, *windows])
+            coming.cancel()
+            await self._clear()
+            await asyncio.wait([coming, *windows])
 
     async def _until_it_hangs(self, windows: set["asyncio.Task[int]"]) -> None:
         before = await self._struck()
@@ -115,9 +120,11 @@ class _Buyers:
         while await self._struck() < before + CALLS_MAX // 2:  # noqa: ASYNC110 - another process counts
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _until_it_is_well(self) -> None:
+    async def _clear(self) -> None:
         async with self._session.delete(self._faults) as answer:
             answer.raise_for_status()
+
+    async def _until_it_is_well(self) -> None:
         while await self._open() != _CREATED:  # noqa: ASYNC110 - another process answers
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -125,10 +132,10 @@ class _Buyers:
         async with self._session.get(self._faults) as answer:
             return int((await answer.json()).get("delay", 0))
 
-    async def _go_on(self, windows: set["asyncio.Task[int]"]) -> None:
+    async def _come(self, windows: set["asyncio.Task[int]"]) -> None:
         while True:
             windows.add(asyncio.create_task(self._open()))
-            await asyncio.sleep(1 / _OPENED)
+            await asyncio.sleep(1 / _COMING)
 
     async def _open(self) -> int:
         number = next(self._numbers)

@@ -147,7 +147,7 @@ RATIOS = (
     *(
         Goal(
             name,
-            f"payments by balance beside a channel that hangs ÷ beside one that is well, {what}",
+            f"payments by balance beside a channel that hangs ÷ without it, {what}",
             _values(name),
             least,
             1,
