@@ -9,19 +9,9 @@ from support import PaySide, payment
 from wallets import PASSWORD
 
 from paybell.channels import store
-from paybell.channels.attempt import WINDOW_SCHEDULE, Attempt
-from paybell.channels.channel import (
-    Channel,
-    Charge,
+from paybell.channels.answers import (
     Closed,
     CloseSaid,
-    Disputed,
-    Heard,
-    Kind,
-    Notice,
-    NoticeAnswer,
-    NoticeRefused,
-    Offer,
     Opened,
     OpenSaid,
     Paid,
@@ -29,9 +19,21 @@ from paybell.channels.channel import (
     RefundDone,
     RefundFailed,
     RefundSaid,
-    Return,
     Unknown,
     Waiting,
+)
+from paybell.channels.attempt import WINDOW_SCHEDULE, Attempt
+from paybell.channels.channel import (
+    Channel,
+    Charge,
+    Disputed,
+    Heard,
+    Kind,
+    Notice,
+    NoticeAnswer,
+    NoticeRefused,
+    Offer,
+    Return,
 )
 from paybell.channels.chaser import Chaser
 from paybell.channels.circuit import Circuit

@@ -13,7 +13,7 @@ import pytest
 from stages import CLOCK, AlipayStage
 
 from paybell.channels.alipay.opening import alipay_qr
-from paybell.channels.channel import Opened, Unknown
+from paybell.channels.answers import Opened, Unknown
 from paybell.channels.http import ChannelHttp
 from paybell.channels.stripe.opening import stripe_cards
 from paybell.channels.wechat.opening import wechat_qr

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from stages import AlipayStage, Stage, StripeStage, WechatStage
 
-from paybell.channels.channel import Closed, NotFound, Opened, Paid, RefundFailed, Refused, Unknown
+from paybell.channels.answers import Closed, NotFound, Opened, Paid, RefundFailed, Refused, Unknown
 from paybell.sandbox.faults import Fault, Operation
 
 # What is said when this comes back for a window that is open (open, query, close) or paid (refund).

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from paybell.channels.channel import NotSent, Unknown
+from paybell.channels.answers import NotSent, Unknown
 from paybell.channels.http import ANSWER_BYTES_MAX, Answer, ChannelHttp
 from paybell.testing.ports import free_port
 

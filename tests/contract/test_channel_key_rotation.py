@@ -27,7 +27,7 @@ from stages import (
 from support import until
 from wallets import PASSWORD, wallet_service
 
-from paybell.channels.channel import Waiting
+from paybell.channels.answers import Waiting
 from paybell.channels.crypto import AesKey
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import KeyFiles

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from stages import CLOCK, STAGES, AlipayStage, Stage, StripeStage, WechatStage
 
-from paybell.channels.channel import Charge, Disputed, Heard, Notice, NoticeRefused, Paid
+from paybell.channels.answers import Paid
+from paybell.channels.channel import Charge, Disputed, Heard, Notice, NoticeRefused
 from paybell.sandbox.faults import Fault, Operation
 from paybell.sandbox.stripe import StripeSimulator
 

@@ -8,11 +8,8 @@ import pytest
 from stages import API_KEY, CLOCK, STAGES, STRANGERS_KEY, AlipayStage, Stage, StripeStage, WechatStage
 
 from paybell.channels.alipay import bill as alipay
-from paybell.channels.bills import Entry, Key
-from paybell.channels.channel import (
-    Charge,
+from paybell.channels.answers import (
     Closed,
-    Kind,
     NotFound,
     NotSent,
     Opened,
@@ -24,6 +21,8 @@ from paybell.channels.channel import (
     Unknown,
     Waiting,
 )
+from paybell.channels.bills import Entry, Key
+from paybell.channels.channel import Charge, Kind
 from paybell.channels.errors import ChannelUnavailable
 from paybell.channels.keyring import Keyring
 from paybell.channels.stripe.api import StripeApi

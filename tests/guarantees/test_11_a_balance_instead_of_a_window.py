@@ -7,7 +7,7 @@ import pytest
 from elsewhere import BUYER, Shop, Windows, opened_shop
 from support import codes, payment
 
-from paybell.channels.channel import Unknown
+from paybell.channels.answers import Unknown
 from paybell.channels.circuit import FAILURES_MAX
 from paybell.pay.model import PayOrder
 from paybell.pay.releasing import Releasing

@@ -10,7 +10,7 @@ from support import connected, seeded
 
 from paybell.channels import store
 from paybell.channels.attempt import Attempt
-from paybell.channels.payments import prepare
+from paybell.channels.preparation import new_attempt
 from paybell.channels.recorder import hold
 from paybell.errors import AlreadyPaid, AttemptNotFinal, PaybellError
 from paybell.pay import store as pay_orders
@@ -207,7 +207,7 @@ async def dies_before_it_is_sent(shop: Shop, order: PayOrder) -> Attempt:
     async with shop.side.database.transaction() as tx:
         order = (await pay_orders.lock(tx, [order.id]))[order.id]
         channel = windows_of(shop)
-        one = prepare(7, order, channel, now=tx.now, expires_at=order.expires_at, traceparent="")
+        one = new_attempt(7, order, channel, now=tx.now, expires_at=order.expires_at, traceparent="")
         await store.insert(tx, one)
         await hold(tx, order, {}, {one.id: one})
     return one

@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 
+from paybell.channels.answers import Closed, NotFound, NotSent, Opened, Paid, Refused, Said, Unknown, Waiting
 from paybell.channels.attempt import (
     CALL_SCHEDULE,
     DEADLINE_MARGIN,
@@ -20,18 +21,7 @@ from paybell.channels.attempt import (
     closes_after,
     decide,
 )
-from paybell.channels.channel import (
-    Closed,
-    Kind,
-    NotFound,
-    NotSent,
-    Opened,
-    Paid,
-    Refused,
-    Said,
-    Unknown,
-    Waiting,
-)
+from paybell.channels.channel import Kind
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ENDS = NOW + timedelta(minutes=10)

@@ -10,18 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
-from paybell.channels.channel import (
-    Closed,
-    Kind,
-    NotFound,
-    NotSent,
-    Opened,
-    Paid,
-    Refused,
-    Said,
-    Unknown,
-    Waiting,
-)
+from paybell.channels.answers import Closed, NotFound, NotSent, Opened, Paid, Refused, Said, Unknown, Waiting
+from paybell.channels.channel import Kind
 
 # After how many seconds an attempt in doubt is queried. A call: then a person has to look. A window: the last
 # wait repeats while it is open.

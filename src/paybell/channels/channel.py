@@ -1,8 +1,8 @@
 """What a channel is: where the money of an attempt comes from, behind one small interface.
 
-A channel knows one wire format and nothing of states: it says what it was answered, in the few words below,
-and `attempt.decide` makes of it what is written. It never guesses: whatever is not documented and verified
-is `Unknown`, and `NotSent` is said only where certainly no byte of the request has left.
+A channel knows one wire format and nothing of states: it says what it was answered, in the few words of
+`answers`, and `attempt.decide` makes of it what is written. It never guesses: whatever is not documented
+and verified is `Unknown`, and `NotSent` is said only where certainly no byte of the request has left.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from paybell.channels.answers import CloseSaid, OpenSaid, QuerySaid, RefundSaid
 from paybell.errors import Refused as RefusedRequest
 
 
@@ -86,92 +87,6 @@ class Return:
     transaction_id: str
     amount: int
     reason: str = ""
-
-
-# What a channel says ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A window is open: the buyer scans ``qr_code`` or goes to ``redirect_url``."""
-
-    qr_code: str = ""
-    redirect_url: str = ""
-    reference: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """It is there, nobody has paid it yet, and somebody still may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """The money has moved: so much (minor units), for which merchant, under the channel's own number."""
-
-    amount: int
-    currency: str
-    transaction_id: str
-    merchant: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A documented, verified and final no: ``code`` for programs, ``words`` for people."""
-
-    code: str
-    words: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The channel has confirmed that it can never be paid."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotFound:
-    """The channel does not know it; a request of ours may still be on its way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """Nothing is certain: silence, half an answer, a server's fault, a code that nobody documents."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class NotSent:
-    """Certainly no byte has left: no name, no connection, no handshake."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class RefundAccepted:
-    """The channel has taken the refund and not finished it."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefundDone:
-    """The money has gone back."""
-
-    transaction_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RefundFailed:
-    """A documented, verified and final no; not for what may succeed later under the same number."""
-
-    code: str
-    words: str = ""
-
-
-OpenSaid = Opened | Paid | Refused | Unknown | NotSent
-QuerySaid = Waiting | Paid | Refused | Closed | NotFound | Unknown | NotSent
-CloseSaid = Closed | Paid | Refused | NotFound | Unknown | NotSent
-Said = Opened | QuerySaid
-RefundSaid = RefundAccepted | RefundDone | RefundFailed | NotFound | Unknown | NotSent
 
 
 # Notices ---------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 import asyncio
 
 from paybell.channels import store
+from paybell.channels.answers import NotSent, QuerySaid, Said
 from paybell.channels.attempt import Attempt, AttemptState, Call, closes_after
-from paybell.channels.channel import Channel, Charge, NotSent, QuerySaid, Said
+from paybell.channels.channel import Channel, Charge
 from paybell.channels.circuit import Circuit
 from paybell.channels.errors import ChannelUnavailable
 from paybell.channels.recorder import Recorder

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from paybell.channels.channel import NotSent, Unknown
+from paybell.channels.answers import NotSent, Unknown
 from paybell.channels.errors import ChannelUnavailable
 from paybell.clock import Clock
 

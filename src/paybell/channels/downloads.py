@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from paybell.channels.answers import NotSent, Unknown
 from paybell.channels.bills import NoBill
-from paybell.channels.channel import NotSent, Unknown
 from paybell.channels.errors import ChannelUnavailable
 from paybell.channels.http import ChannelHttp
 

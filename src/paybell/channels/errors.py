@@ -1,6 +1,9 @@
 """What is refused about money from elsewhere."""
 
-from paybell.errors import Refused, Unavailable
+from collections.abc import Mapping
+
+from paybell.errors import PaybellError, Refused, Unavailable
+from paybell.wallet.errors import InsufficientBalance, PayPasswordLocked, WalletNotFound, WrongPayPassword
 
 
 class ChannelUnavailable(Unavailable):
@@ -65,3 +68,21 @@ class ReceiptTaken(Refused):
 
     code = "reference_taken"
     detail = "Another attempt was paid under this reference; look both up in the channel's records."
+
+
+# How the refusals of a remote wallet are said by Paybell, whose own they are otherwise.
+_OF_A_WALLET: Mapping[str, type[PaybellError]] = {
+    "INSUFFICIENT": InsufficientBalance,
+    "BAD_CREDENTIAL": WrongPayPassword,
+    "NO_WALLET": WalletNotFound,
+    "not_sent": ChannelUnavailable,
+}
+
+
+def refusal_of(code: str) -> PaybellError:
+    """Return how a payer reads that an attempt was refused or closed with this code."""
+    if code == "USER_LOCKED":
+        return PayPasswordLocked("The wallet has locked this pay password; it says until when.")
+    if known := _OF_A_WALLET.get(code):
+        return known()
+    return ChannelRefused(channelCode=code)

@@ -6,24 +6,17 @@ wallet's own records; `docs/remote-wallet.md` says so to whoever chooses it.
 
 from urllib.parse import quote, urlencode
 
-from paybell.channels.channel import (
-    Charge,
+from paybell.channels.answers import (
     CloseSaid,
-    Heard,
-    Kind,
-    Notice,
-    NoticeAnswer,
-    NoticeRefused,
-    Offer,
     OpenSaid,
     Paid,
     QuerySaid,
     RefundFailed,
     RefundSaid,
     Refused,
-    Return,
     Unknown,
 )
+from paybell.channels.channel import Charge, Heard, Kind, Notice, NoticeAnswer, NoticeRefused, Offer, Return
 from paybell.channels.http import Answer, ChannelHttp
 from paybell.channels.wallet import NAME
 

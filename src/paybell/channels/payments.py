@@ -5,37 +5,28 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from paybell.channels import store
+from paybell.channels.answers import NotSent, OpenSaid
 from paybell.channels.attempt import Attempt, AttemptState, Call
-from paybell.channels.channel import Channel, Kind, NotSent, OpenSaid
-from paybell.channels.errors import ChannelNotOffered, ChannelRefused, ChannelUnavailable
+from paybell.channels.channel import Kind
+from paybell.channels.errors import ChannelNotOffered, ChannelUnavailable, refusal_of
 from paybell.channels.lines import Line
-from paybell.channels.methods import WINDOW_MARGIN, Method, end_of_attempt, methods_of
-from paybell.channels.recorder import Recorder, hold
+from paybell.channels.methods import WINDOW_MARGIN, Method, methods_of
+from paybell.channels.preparation import Preparation
+from paybell.channels.recorder import Recorder
 from paybell.channels.returns import charge_of
 from paybell.channels.windows import WindowCloser
-from paybell.errors import AlreadyPaid, AttemptNotFinal, PaybellError
+from paybell.errors import AlreadyPaid
 from paybell.ids import Ids
 from paybell.pay import store as pay_orders
-from paybell.pay.errors import NotThePayer, PayOrderNotFound
 from paybell.pay.model import PayOrder
 from paybell.pay.service import readable
 from paybell.pay.settlement import PaymentRequest
 from paybell.pay.status import PayStatus
 from paybell.storage import Database
 from paybell.tokens import Principal
-from paybell.wallet.errors import InsufficientBalance, PayPasswordLocked, WalletNotFound, WrongPayPassword
 
 # While somebody looks at a window its channel is asked this often, besides its schedule.
 _LOOKED_AT_SECONDS = 3.0
-# More tries of one order are nobody's who wants to pay.
-ATTEMPTS_MAX = 100
-# How the refusals of a remote wallet are said by Paybell, whose own they are otherwise.
-_REFUSALS: Mapping[str, type[PaybellError]] = {
-    "INSUFFICIENT": InsufficientBalance,
-    "BAD_CREDENTIAL": WrongPayPassword,
-    "NO_WALLET": WalletNotFound,
-    "not_sent": ChannelUnavailable,
-}
 
 
 class AttemptService:
@@ -67,7 +58,7 @@ class AttemptService:
         """
         self._database = database
         self._recorder = recorder
-        self._ids = ids
+        self._preparation = Preparation(database, ids, window_margin)
         self._lines = lines
         self._windows = WindowCloser(database, lines)
         self._now = now
@@ -98,7 +89,7 @@ class AttemptService:
         assert order is not None, "it was there a moment ago"
         if attempt is None or attempt.live or order.status is PayStatus.TRADE_SUCCESS:
             return order
-        raise refusal_of(attempt)
+        raise refusal_of(attempt.code)
 
     async def open_window(
         self, pay_order_id: int, payer_id: str, channel_name: str, traceparent: str
@@ -113,7 +104,7 @@ class AttemptService:
             raise ChannelNotOffered
         attempt = await self.open(pay_order_id, payer_id, channel_name, traceparent)
         if attempt.state in (AttemptState.REFUSED, AttemptState.CLOSED):
-            raise refusal_of(attempt)
+            raise refusal_of(attempt.code)
         return attempt
 
     async def methods(self, pay_order_id: int, principal: Principal) -> list[Method]:
@@ -156,7 +147,7 @@ class AttemptService:
             raise ChannelUnavailable
         await self._close_others(pay_order_id, payer_id, channel_name)
         attempt, order, fresh = await self._database.until_free(
-            lambda: self._prepare(pay_order_id, payer_id, line.channel, traceparent)
+            lambda: self._preparation.prepare(pay_order_id, payer_id, line.channel, traceparent)
         )
         if not (fresh or is_without_its_code(attempt)):
             return attempt
@@ -171,36 +162,6 @@ class AttemptService:
         order = await pay_orders.find(self._database, pay_order_id)
         if order is not None and order.payer_id == payer_id:
             await self._windows.close_but(order, channel_name)
-
-    async def _prepare(
-        self, pay_order_id: int, payer_id: str, channel: Channel, traceparent: str
-    ) -> tuple[Attempt, PayOrder, bool]:
-        """Return an attempt, its order, and whether it was made just now."""
-        async with self._database.transaction() as tx:
-            order = (await pay_orders.lock(tx, [pay_order_id])).get(pay_order_id)
-            if order is None:
-                raise PayOrderNotFound
-            if order.payer_id != payer_id:
-                raise NotThePayer
-            if refusal := order.refusal(tx.now):
-                raise refusal
-            before = await store.lock_of_pay_order(tx, pay_order_id)
-            if len(before) >= ATTEMPTS_MAX:
-                raise ChannelNotOffered(f"This order has had {ATTEMPTS_MAX} attempts; create a new order.")
-            for other in before.values():
-                if other.live and other.channel == channel.name:
-                    return other, order, False
-                if other.moves_money:
-                    raise AttemptNotFinal
-            end = end_of_attempt(order, channel, tx.now, self._window_margin)
-            if end is None:
-                raise ChannelNotOffered
-            prepared = prepare(
-                self._ids.next(), order, channel, now=tx.now, expires_at=end, traceparent=traceparent
-            )
-            await store.insert(tx, prepared)
-            await hold(tx, order, before, {**before, prepared.id: prepared})
-        return prepared, order, True
 
     async def _send(self, line: Line, attempt: Attempt, order: PayOrder, credential: str) -> Attempt:
         notify_url = f"{self._notify_url}/channels/{attempt.channel}/notices" if self._notify_url else ""
@@ -222,51 +183,8 @@ class AttemptService:
             return await store.mark_sent(tx, attempt.id)
 
 
-def prepare(
-    attempt_id: int,
-    order: PayOrder,
-    channel: Channel,
-    *,
-    now: datetime,
-    expires_at: datetime,
-    traceparent: str,
-) -> Attempt:
-    """Return a new attempt for an order that may be paid."""
-    return Attempt(
-        id=attempt_id,
-        pay_order_id=order.id,
-        channel=channel.name,
-        kind=channel.kind,
-        state=AttemptState.PREPARED,
-        amount=order.amount,
-        currency=order.currency,
-        merchant=channel.merchant,
-        created_at=now,
-        expires_at=expires_at,
-        changed_at=now,
-        next_query_at=now + timedelta(seconds=store.LEASE_SECONDS),
-        queries=0,
-        reference="",
-        qr_code="",
-        redirect_url="",
-        transaction_id=None,
-        code="",
-        detail="",
-        traceparent=traceparent,
-    )
-
-
 def is_without_its_code(attempt: Attempt) -> bool:
     """Say whether the answer that opened a window was lost: it may be asked for again, as it was."""
     shown = attempt.qr_code or attempt.redirect_url
     in_doubt = attempt.state in (AttemptState.OPEN, AttemptState.UNKNOWN)
     return attempt.kind is Kind.WINDOW and in_doubt and not shown
-
-
-def refusal_of(attempt: Attempt) -> PaybellError:
-    """Return how a payer reads that an attempt was refused or closed."""
-    if attempt.code == "USER_LOCKED":
-        return PayPasswordLocked("The wallet has locked this pay password; it says until when.")
-    if known := _REFUSALS.get(attempt.code):
-        return known()
-    return ChannelRefused(channelCode=attempt.code)

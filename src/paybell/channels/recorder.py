@@ -12,8 +12,9 @@ import msgspec
 import structlog
 
 from paybell.channels import books, returns, store
+from paybell.channels.answers import Said
 from paybell.channels.attempt import DEADLINE_MARGIN, Attempt, Call, Effect, Verdict, decide
-from paybell.channels.channel import Channel, Said
+from paybell.channels.channel import Channel
 from paybell.messaging.outbox import Outbox
 from paybell.pay import store as pay_orders
 from paybell.pay.model import PayOrder

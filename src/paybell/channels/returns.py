@@ -12,10 +12,7 @@ import msgspec
 import structlog
 
 from paybell.channels import books, store
-from paybell.channels.attempt import Attempt
-from paybell.channels.channel import (
-    Channel,
-    Charge,
+from paybell.channels.answers import (
     NotFound,
     NotSent,
     Paid,
@@ -23,9 +20,10 @@ from paybell.channels.channel import (
     RefundDone,
     RefundFailed,
     RefundSaid,
-    Return,
     Unknown,
 )
+from paybell.channels.attempt import Attempt
+from paybell.channels.channel import Channel, Charge, Return
 from paybell.channels.circuit import Circuit
 from paybell.channels.errors import ChannelUnavailable
 from paybell.messaging.events import PAY_REFUNDED

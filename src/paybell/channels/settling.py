@@ -3,8 +3,8 @@
 import msgspec
 
 from paybell.channels import returns, store
+from paybell.channels.answers import Paid, Refused, Said
 from paybell.channels.attempt import Attempt, AttemptState, Call, decide
-from paybell.channels.channel import Paid, Refused, Said
 from paybell.channels.errors import (
     NothingAsked,
     NothingToSettle,

@@ -11,20 +11,11 @@ from typing import Literal
 
 import msgspec
 
-from paybell.channels.attempt import CALL_SCHEDULE
-from paybell.channels.bills import Entry
-from paybell.channels.channel import (
-    Charge,
+from paybell.channels.answers import (
     Closed,
     CloseSaid,
-    Heard,
-    Kind,
     NotFound,
-    Notice,
-    NoticeAnswer,
-    NoticeRefused,
     NotSent,
-    Offer,
     OpenSaid,
     Paid,
     QuerySaid,
@@ -32,9 +23,11 @@ from paybell.channels.channel import (
     RefundFailed,
     RefundSaid,
     Refused,
-    Return,
     Unknown,
 )
+from paybell.channels.attempt import CALL_SCHEDULE
+from paybell.channels.bills import Entry
+from paybell.channels.channel import Charge, Heard, Kind, Notice, NoticeAnswer, NoticeRefused, Offer, Return
 from paybell.channels.errors import ChannelUnavailable
 from paybell.channels.http import Answer, ChannelHttp
 from paybell.channels.keyring import Keyring

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 from paybell.channels.alipay.channel import AlipayChannel
 from paybell.channels.alipay.opening import alipay_qr
-from paybell.channels.channel import Charge, NotFound, NotSent, Unknown
+from paybell.channels.answers import NotFound, NotSent, Unknown
+from paybell.channels.channel import Charge
 from paybell.channels.crypto import PublicKey
 from paybell.channels.http import ChannelHttp
 from paybell.channels.stripe.channel import StripeChannel

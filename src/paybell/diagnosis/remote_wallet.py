@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-from paybell.channels.channel import Charge, NotFound, NotSent, Unknown
+from paybell.channels.answers import NotFound, NotSent, Unknown
+from paybell.channels.channel import Charge
 from paybell.channels.http import ChannelHttp
 from paybell.channels.openers import contract_wallet
 from paybell.clock import Clock

@@ -6,18 +6,11 @@ from datetime import timedelta
 from paybell.channels.alipay import messages
 from paybell.channels.alipay.gateway import AlipayGateway
 from paybell.channels.alipay.messages import FEN_MAX, Merchant, Reply
-from paybell.channels.channel import (
-    Charge,
+from paybell.channels.answers import (
     Closed,
     CloseSaid,
-    Heard,
-    Kind,
     NotFound,
-    Notice,
-    NoticeAnswer,
-    NoticeRefused,
     NotSent,
-    Offer,
     Opened,
     OpenSaid,
     Paid,
@@ -27,10 +20,10 @@ from paybell.channels.channel import (
     RefundFailed,
     RefundSaid,
     Refused,
-    Return,
     Unknown,
     Waiting,
 )
+from paybell.channels.channel import Charge, Heard, Kind, Notice, NoticeAnswer, NoticeRefused, Offer, Return
 from paybell.channels.strict_json import Malformed
 
 _TRADE = "alipay.trade."

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from paybell.channels.alipay import messages
 from paybell.channels.alipay.messages import Merchant, Reply
 from paybell.channels.alipay.signing import verified_notice
-from paybell.channels.channel import NotSent, Unknown
+from paybell.channels.answers import NotSent, Unknown
 from paybell.channels.crypto import PrivateKey, PublicKey
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from paybell.channels.channel import NotSent, Unknown
+from paybell.channels.answers import NotSent, Unknown
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring
 from paybell.channels.strict_json import Malformed
@@ -41,3 +41,8 @@ class StripeApi:
             return Unknown(f"HTTP {answer.status}")
         documented = answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}
         return fault if documented else Unknown(f"HTTP {answer.status} {fault.code or fault.type}"[:80])
+
+
+def unknown(fault: Fault) -> Unknown:
+    """Return a refusal that is not certain to be final."""
+    return Unknown(fault.code or fault.type)

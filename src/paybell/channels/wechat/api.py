@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from paybell.channels.channel import NotSent, Unknown
+from paybell.channels.answers import NotSent, Unknown
 from paybell.channels.crypto import PrivateKey, PublicKey
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring

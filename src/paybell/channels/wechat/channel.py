@@ -4,17 +4,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from paybell.channels.channel import (
-    Charge,
+from paybell.channels.answers import (
     Closed,
     CloseSaid,
-    Heard,
-    Kind,
     NotFound,
-    Notice,
-    NoticeAnswer,
-    NoticeRefused,
-    Offer,
     Opened,
     OpenSaid,
     Paid,
@@ -24,10 +17,10 @@ from paybell.channels.channel import (
     RefundFailed,
     RefundSaid,
     Refused,
-    Return,
     Unknown,
     Waiting,
 )
+from paybell.channels.channel import Charge, Heard, Kind, Notice, NoticeAnswer, NoticeRefused, Offer, Return
 from paybell.channels.crypto import AesKey
 from paybell.channels.keyring import Keyring
 from paybell.channels.strict_json import Malformed, convert
