@@ -166,9 +166,10 @@ async def node_listener(amqp_url: str, database: Path) -> AsyncIterator[None]:
 async def test_the_listener_in_node_counts_each_payment_once_and_no_forged_one(
     rabbitmq_url: str, tmp_path: Path
 ) -> None:
-    """What comes again, also while it is away, changes nothing; what is not signed is put aside."""
+    """What comes again, also while it is away, changes nothing; what is no signed payment is put aside."""
     database = tmp_path / "points.db"
     first, second = (msgspec.json.encode(event_members(name)) for name in ("1001-2", "1002-2"))
+    closed = msgspec.json.encode(event_members("1003-2") | {"type": "pay.closed"})
     forged = first.replace(b'"amount":100', b'"amount":99900').replace(b"1001-2", b"1002-2")
     assert len(forged) > len(first)
 
@@ -183,15 +184,18 @@ async def test_the_listener_in_node_counts_each_payment_once_and_no_forged_one(
             broker.publish(PAY_EVENTS.name, PAY_SUCCESS, body, pika.BasicProperties(headers=headers))
 
         async with node_listener(rabbitmq_url, database):
-            for body, signed in ((first, first), (forged, first), (first, first)):
+            for body, signed in ((first, first), (forged, first), (closed, closed), (first, first)):
                 publish(body, signed)
-            await until(lambda: _are(seen, "SELECT count(*) FROM aside", 1))
+            await until(lambda: _are(seen, "SELECT count(*) FROM aside", 2))
         for body in (first, second):
             publish(body, body)
         async with node_listener(rabbitmq_url, database):
             await until(lambda: _are(seen, "SELECT points FROM points WHERE user_id = '7'", 2))
         assert seen("SELECT event_id FROM inbox ORDER BY 1") == [("1001-2",), ("1002-2",)]
-        assert seen("SELECT body, reason FROM aside") == [(forged, "not_signed")]
+        assert seen("SELECT body, reason FROM aside") == [
+            (forged, "not_signed"),
+            (closed, "not_a_payment"),
+        ]
         assert broker.depth("points.queue") == 0
         broker.channel.queue_delete("points.queue")
 
