@@ -51,6 +51,11 @@ class Shop:
         ):
             assert done.status == 200, await done.text()
 
+    async def fail(self, channel: str, fault: dict[str, str]) -> None:
+        """Have something go wrong once at a channel."""
+        async with aiohttp.ClientSession() as operator:
+            await operator.post(f"{self.sandbox}/sandbox/{channel}/faults", json=fault)
+
     async def attempts(self, order: dict[str, Any]) -> list[tuple[str, str]]:
         """Return the attempts of an order: channel and state."""
         path, token = f"/pay-orders/{order['payOrderId']}/attempts", self.http.token(order["buyerId"])
@@ -181,10 +186,12 @@ async def test_another_method_closes_the_window_and_a_reload_keeps_it(browser: B
 
 
 async def test_who_pays_twice_reads_that_one_is_on_its_way_back(browser: Browser, shop: Shop) -> None:
+    """Its window could not be closed when the order was paid another way."""
     async with page_of(browser, locale="en") as page:
         order = await open_cashier(page, shop.http)
         await method(page, "WeChat").click()
         token = (await scanned(page)).partition("=")[2]
+        await shop.fail("wechat", {"operation": "close", "fault": "fail_before"})
         await shop.http.pay(order["payOrderId"], order["buyerId"])
         await phase(page, "confirmed")
         await shop.pay("wechat", token)
@@ -199,8 +206,7 @@ async def test_a_channel_that_refuses_is_said_and_tried_again(browser: Browser, 
     fault = {"operation": "open", "fault": "code", "code": "ACQ.INVALID_PARAMETER"}
     async with page_of(browser, locale="en") as page:
         await open_cashier(page, shop.http)
-        async with aiohttp.ClientSession() as operator:
-            await operator.post(f"{shop.sandbox}/sandbox/alipay/faults", json=fault)
+        await shop.fail("alipay", fault)
         await method(page, "Alipay").click()
         await expect(page.get_by_role("alert")).to_contain_text("refused this payment")
         await page.get_by_role("button", name="Try again").click()
