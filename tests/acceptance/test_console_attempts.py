@@ -201,50 +201,6 @@ async def test_now_leads_to_what_is_disputed(browser: Browser, doubt: Service) -
         await expect(moments).to_contain_text(re.compile("the buyer disputes it.*dp_1 · fraudulent"))
 
 
-NOT_GIVEN_BACK = """
-    WITH late AS (
-        INSERT INTO attempts (id, pay_order_id, channel, kind, state, amount, currency, merchant, created_at,
-                              expires_at, changed_at, queries, reference, qr_code, redirect_url,
-                              transaction_id, code, detail, traceparent)
-        SELECT id + 1, pay_order_id, channel, kind, 'LATE_SUCCESS', amount, currency, merchant, created_at,
-               expires_at, changed_at, 0, '', '', '', 'late-' || id, '', '', ''
-        FROM attempts WHERE id = $1 RETURNING *
-    )
-    INSERT INTO channel_refunds (id, attempt_id, amount, state, created_at, changed_at, tries, transaction_id,
-                                 code, detail, traceparent)
-    SELECT id, id, amount, 'FAILED', now(), now(), 1, '', 'ABNORMAL', 'the account is closed', '' FROM late
-"""
-
-
-async def test_two_people_settle_what_the_channel_refuses_to_give_back(
-    browser: Browser, doubt: Service
-) -> None:
-    http, one = doubt.client, await manual(doubt.client)
-    async with connected(doubt.urls["pay"]) as rows:
-        await rows.execute(NOT_GIVEN_BACK, int(one.attempt))
-    said = {"outcome": "given_back", "note": "by bank, 4 May", "reference": "bank-7"}
-    late = f"/attempts/{int(one.attempt) + 1}"
-    async with console(browser, http, token=http.token("ann", "ops")) as page:
-        trouble = page.locator(".trouble", has_text="could not be given back")
-        await trouble.get_by_role("link", name="Attempts").click()
-        await expect(rows_of(page)).to_have_count(1)
-        await rows_of(page).get_by_role("link").first.click()
-        await expect(page.locator("#advice")).to_contain_text("refuses to give it back for good")
-        await page.get_by_role("button", name="It was given back").click()
-        dialog = page.get_by_role("dialog", name="Were 12.34 CNY given back to alice?")
-        await dialog.get_by_label("The channel's number").fill(said["reference"])
-        await dialog.get_by_label("Where that stands").fill(said["note"])
-        await dialog.get_by_role("button", name="Ask: 12.34 CNY were given back").click()
-        await expect(page.locator("#advice")).to_contain_text(
-            "ann says that the money was given back (bank-7)"
-        )
-        assert (await http.post(f"{late}/settlements", http.token("ben", "ops"), said)).status == 200
-        await page.get_by_role("button", name="Reload").click()
-        await expect(page.get_by_role("region", name="History")).to_contain_text("money has gone back")
-        await expect(page.locator("#tools .inline button")).to_have_count(0)
-    assert (await http.get(late, http.shop)).json["givenBack"] == "SUCCEEDED"
-
-
 MANY = """
     INSERT INTO attempts (id, pay_order_id, channel, kind, state, amount, currency, merchant, created_at,
                           expires_at, changed_at, queries, reference, qr_code, redirect_url, transaction_id,
@@ -300,3 +256,47 @@ async def test_attempts_can_be_used_by_all(
             assert await violations(page) == [], name
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
             await shoot(page, f"console-attempts-{name}-{locale}")
+
+
+NOT_GIVEN_BACK = """
+    WITH late AS (
+        INSERT INTO attempts (id, pay_order_id, channel, kind, state, amount, currency, merchant, created_at,
+                              expires_at, changed_at, queries, reference, qr_code, redirect_url,
+                              transaction_id, code, detail, traceparent)
+        SELECT id + 1, pay_order_id, channel, kind, 'LATE_SUCCESS', amount, currency, merchant, created_at,
+               expires_at, changed_at, 0, '', '', '', 'late-' || id, '', '', ''
+        FROM attempts WHERE id = $1 RETURNING *
+    )
+    INSERT INTO channel_refunds (id, attempt_id, amount, state, created_at, changed_at, tries, transaction_id,
+                                 code, detail, traceparent)
+    SELECT id, id, amount, 'FAILED', now(), now(), 1, '', 'ABNORMAL', 'the account is closed', '' FROM late
+"""
+
+
+async def test_two_people_settle_what_the_channel_refuses_to_give_back(
+    browser: Browser, doubt: Service
+) -> None:
+    http, one = doubt.client, await manual(doubt.client)
+    async with connected(doubt.urls["pay"]) as rows:
+        await rows.execute(NOT_GIVEN_BACK, int(one.attempt))
+    said = {"outcome": "given_back", "note": "by bank, 4 May", "reference": "bank-7"}
+    late = f"/attempts/{int(one.attempt) + 1}"
+    async with console(browser, http, token=http.token("ann", "ops")) as page:
+        trouble = page.locator(".trouble", has_text="could not be given back")
+        await trouble.get_by_role("link", name="Attempts").click()
+        await expect(rows_of(page)).to_have_count(1)
+        await rows_of(page).get_by_role("link").first.click()
+        await expect(page.locator("#advice")).to_contain_text("refuses to give it back for good")
+        await page.get_by_role("button", name="It was given back").click()
+        dialog = page.get_by_role("dialog", name="Were 12.34 CNY given back to alice?")
+        await dialog.get_by_label("The channel's number").fill(said["reference"])
+        await dialog.get_by_label("Where that stands").fill(said["note"])
+        await dialog.get_by_role("button", name="Ask: 12.34 CNY were given back").click()
+        await expect(page.locator("#advice")).to_contain_text(
+            "ann says that the money was given back (bank-7)"
+        )
+        assert (await http.post(f"{late}/settlements", http.token("ben", "ops"), said)).status == 200
+        await page.get_by_role("button", name="Reload").click()
+        await expect(page.get_by_role("region", name="History")).to_contain_text("money has gone back")
+        await expect(page.locator("#tools .inline button")).to_have_count(0)
+    assert (await http.get(late, http.shop)).json["givenBack"] == "SUCCEEDED"

@@ -10,6 +10,7 @@ from msgspec import structs
 from support import connected
 from wallets import wallet_service
 
+from paybell.channels import store
 from paybell.channels.attempt import Attempt, AttemptState
 from paybell.channels.errors import NothingAsked, NothingToSettle, ReceiptTaken, SecondPersonNeeded
 from paybell.channels.http import ChannelHttp
@@ -60,7 +61,7 @@ async def test_each_need_has_its_list_and_its_number(shop: Shop) -> None:
     windows = shop.lines["windows"].channel
     assert isinstance(windows, Windows)
     by_hand, silent = await manual(shop, 1), await shop.open(await shop.order(2))
-    assert await counts(shop) == [1, 0, 0, 0, 0]
+    assert await counts(shop) == [1, 0, 0, 0, 0, 0]
 
     windows.deaf = True
     await shop.chase(570 + 601)  # its end, and ten minutes more
@@ -70,7 +71,7 @@ async def test_each_need_has_its_list_and_its_number(shop: Shop) -> None:
     assert await found(shop, Need.MANUAL) == [by_hand.id]
     assert await found(shop, Need.MANUAL, AttemptState.OPEN) == []
     assert await found(shop, None, AttemptState.OPEN) == [young.id, silent.id]
-    assert await counts(shop) == [1, 0, 1, 0, 0]
+    assert await counts(shop) == [1, 0, 0, 1, 0, 0]
 
 
 async def test_money_that_came_late_is_listed_until_it_has_gone_back(shop: Shop) -> None:
@@ -85,7 +86,7 @@ async def test_money_that_came_late_is_listed_until_it_has_gone_back(shop: Shop)
 
     assert await found(shop, Need.GIVING_BACK) == [attempt.id]
     await shop.send_back()
-    assert await counts(shop) == [0, 0, 0, 0, 0]
+    assert await counts(shop) == [0, 0, 0, 0, 0, 0]
     case = await Inspection(shop.side.database, shop.clock).read(attempt.id)
     assert [one.what for one in case.history] == [
         "PREPARED", "SENT", "OPEN", "CLOSED", "LATE_SUCCESS", "return_succeeded",
@@ -116,11 +117,11 @@ async def test_what_a_channel_refuses_to_give_back_is_settled_by_two_people(shop
     assert not (await shop.settling.settle(attempt.id, given_back))[1]
     with pytest.raises(SecondPersonNeeded):
         await shop.settling.settle(attempt.id, given_back)
-    assert await counts(shop) == [0, 1, 0, 0, 0]
+    assert await counts(shop) == [0, 1, 0, 0, 0, 0]
     shop.clock.advance(1)
     assert (await shop.settling.settle(attempt.id, structs.replace(given_back, who="ben")))[1]
 
-    assert await counts(shop) == [0, 0, 0, 0, 0]
+    assert await counts(shop) == [0, 0, 0, 0, 0, 0]
     assert await shop.faults() == []
     case = await Inspection(shop.side.database, shop.clock).read(attempt.id)
     assert case.given_back is ReturnState.SUCCEEDED
@@ -128,6 +129,29 @@ async def test_what_a_channel_refuses_to_give_back_is_settled_by_two_people(shop
         ("asked", "ann"), ("confirmed", "ben"), ("return_succeeded", ""),
     ]  # fmt: skip
     assert case.history[-1].words == "by_hand · the channel had refused: ABNORMAL the account is closed"
+
+
+async def test_what_was_not_asked_for_is_listed_and_a_persons_in_the_end(shop: Shop) -> None:
+    windows = shop.lines["windows"].channel
+    assert isinstance(windows, Windows)
+    attempt = await shop.open(await shop.order(1))
+    windows.buyer_pays(attempt)
+    windows.paid[str(attempt.id)] = 99
+
+    await shop.notify(attempt)
+    await shop.chase()
+    assert await counts(shop) == [0, 0, 1, 0, 0, 0]
+    assert ("windows", "DIFFERS", 1) in await store.count_live(shop.side.database)
+    assert await found(shop, Need.DIFFERS) == [attempt.id]
+    await shop.chase(8 * 86_400)  # longer than a channel may say so
+    assert await counts(shop) == [1, 0, 1, 0, 0, 0]
+    case = await Inspection(shop.side.database, shop.clock).read(attempt.id)
+    assert [one.what for one in case.history] == ["PREPARED", "SENT", "OPEN", "differs", "MANUAL"]
+    assert "99 CNY" in case.history[3].words
+
+    for who in ("ann", "ben"):
+        await shop.settling.settle(attempt.id, Settlement("not_paid", "", "an error of theirs", who))
+    assert await counts(shop) == [0, 0, 0, 0, 0, 0]
 
 
 async def test_a_history_says_who_asked_withdrew_and_confirmed(shop: Shop, pay_url: str) -> None:

@@ -178,13 +178,15 @@ def test_the_same_success_again_changes_nothing(state: AttemptState) -> None:
     ],
 )
 @pytest.mark.parametrize("state", sorted(set(AttemptState) - {AttemptState.PREPARED}))
-def test_another_amount_currency_or_merchant_changes_nothing_and_is_an_alarm(
+def test_another_amount_currency_or_merchant_pays_nothing_and_is_an_alarm(
     state: AttemptState, said: Paid
 ) -> None:
     before = attempt(Kind.WINDOW, state)
     verdict = decided(before, Call.QUERY, said)
 
-    assert (verdict.attempt, verdict.effect) == (before, Effect.NONE)
+    assert verdict.effect is Effect.NONE
+    assert (verdict.attempt == before) == (not before.live or state is AttemptState.MANUAL)
+    assert verdict.attempt.live == before.live
     assert "the channel says" in verdict.alarm
 
 

@@ -50,6 +50,7 @@ def test_all_is_well() -> None:
         ({"manual_attempts": 3}, "manual_attempts", 3, ""),
         ({"open_disputes": 1}, "disputes", 1, ""),
         ({"not_given_back": 2}, "not_given_back", 2, ""),
+        ({"attempts_differ": 1}, "attempts_differ", 1, ""),
         ({"overdue_seconds": 11.0}, "overdue", 11.0, ""),
         ({"snapshot_seconds": 901.0}, "old_snapshot", 901.0, ""),
     ],

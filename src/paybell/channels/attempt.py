@@ -154,7 +154,11 @@ def decide(
         jitter: by what the next wait is multiplied.
     """
     if isinstance(said, Paid):
-        return _paid(attempt, said, payable=payable, now=now)
+        if not (differs := _difference(attempt, said)):
+            return _paid(attempt, said, payable=payable, now=now)
+        if attempt.live and attempt.state is not AttemptState.PREPARED:
+            attempt = _waits(attempt, call, said, now, next_query(attempt, schedule, now, jitter))
+        return Verdict(attempt, alarm=differs)
     if not attempt.live or (call is Call.ABANDON and attempt.state is not AttemptState.PREPARED):
         return Verdict(attempt)
     if never := _never(attempt, call, said, now, margin):
@@ -183,9 +187,6 @@ def _is_over(attempt: Attempt, now: datetime, margin: timedelta) -> bool:
 
 
 def _paid(attempt: Attempt, said: Paid, *, payable: bool, now: datetime) -> Verdict:
-    differs = _difference(attempt, said)
-    if differs:
-        return Verdict(attempt, alarm=differs)
     if attempt.state in RECEIVED:
         return Verdict(attempt)
     state, effect = (

@@ -25,6 +25,7 @@ class Need(StrEnum):
 
     MANUAL = "manual"  # two people have to settle it
     NOT_GIVEN_BACK = "not_given_back"  # its money came twice or late, and its channel refuses to give it back
+    DIFFERS = "differs"  # its channel says another amount, merchant or number than was asked for
     IN_DOUBT = "in_doubt"  # it is queried by itself, and has been for long
     GIVING_BACK = "giving_back"  # its money came twice or late, and has not gone back
     DISPUTED = "disputed"  # the buyer disputes it, and it has to be answered at the channel in time
@@ -85,7 +86,8 @@ class Inspection:
         Newest first, with ids below ``before``; each with what people have said of it.
         """
         query = _SQL["list_all" if need is None else f"list_{need}"]
-        since = [self._clock.now() - LONG_IN_DOUBT] if need is Need.IN_DOUBT else []
+        before_now = {Need.IN_DOUBT: LONG_IN_DOUBT, Need.DIFFERS: store.DIFFERENCES_SHOWN}
+        since = [self._clock.now() - before_now[need]] if need in before_now else []
         rows = await self._database.fetch(query, state, before, limit, *since)
         found = [store.attempt(row) for row in rows]
         said = await self._statements([one.id for one in found])
@@ -93,7 +95,10 @@ class Inspection:
 
     async def counts(self) -> dict[Need, int]:
         """Return how many need a person, by reason."""
-        row = await self._database.fetch_one(_SQL["count_needs"], self._clock.now() - LONG_IN_DOUBT)
+        now = self._clock.now()
+        row = await self._database.fetch_one(
+            _SQL["count_needs"], now - LONG_IN_DOUBT, now - store.DIFFERENCES_SHOWN
+        )
         assert row is not None
         return {need: row[need.value] for need in Need}
 

@@ -29,6 +29,13 @@ SELECT attempts.* FROM owed JOIN attempts ON attempts.id = owed.id
 WHERE ($1::text IS NULL OR attempts.state = $1) AND attempts.id < $2
 ORDER BY attempts.id DESC LIMIT $3;
 
+-- name: list_differs
+WITH differing AS MATERIALIZED (SELECT attempt_id, max(at) AS at FROM attempt_moves WHERE code = 'differs' GROUP BY attempt_id)
+SELECT attempts.* FROM differing JOIN attempts ON attempts.id = attempt_id
+WHERE (at > $4 OR attempts.state IN ('SENT', 'OPEN', 'UNKNOWN', 'MANUAL'))
+  AND ($1::text IS NULL OR attempts.state = $1) AND attempts.id < $2
+ORDER BY attempts.id DESC LIMIT $3;
+
 -- name: given_back
 SELECT state FROM channel_refunds WHERE id = $1 AND refund_id IS NULL;
 
@@ -47,6 +54,9 @@ SELECT (SELECT count(*) FROM attempts WHERE state = 'MANUAL') AS manual,
         WHERE refund_id IS NULL AND state <> 'SUCCEEDED' AND state = 'PENDING') AS giving_back,
        (SELECT count(*) FROM channel_refunds
         WHERE refund_id IS NULL AND state <> 'SUCCEEDED' AND state = 'FAILED') AS not_given_back,
+       (SELECT count(DISTINCT attempts.id) FROM attempt_moves JOIN attempts ON attempts.id = attempt_id
+        WHERE attempt_moves.code = 'differs'
+          AND (at > $2 OR attempts.state IN ('SENT', 'OPEN', 'UNKNOWN', 'MANUAL'))) AS differs,
        (SELECT count(DISTINCT attempt_id) FROM channel_disputes WHERE closed_at IS NULL) AS disputed;
 
 -- name: statements
@@ -68,7 +78,8 @@ SELECT at, what, who, words FROM (
     SELECT confirmed_at, 4, id, 'confirmed', confirmed_by, '' FROM attempt_settlements
     WHERE attempt_id = $1 AND confirmed_at IS NOT NULL
     UNION ALL
-    SELECT at, 5, id, state, '', concat_ws(' · ', nullif(code, ''), nullif(detail, ''))
+    SELECT at, 5, id, CASE code WHEN 'differs' THEN code ELSE state END, '',
+           concat_ws(' · ', nullif(nullif(code, ''), 'differs'), nullif(detail, ''))
     FROM attempt_moves WHERE attempt_id = $1
     UNION ALL
     SELECT changed_at, 6, id, 'return_' || lower(state), '', concat_ws(' · ', nullif(code, ''), nullif(detail, ''))

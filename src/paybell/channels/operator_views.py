@@ -37,6 +37,7 @@ class Needs(msgspec.Struct, rename="camel"):
 
     manual: int
     not_given_back: int
+    differs: int
     in_doubt: int
     giving_back: int
     disputed: int

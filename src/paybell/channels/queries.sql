@@ -44,7 +44,16 @@ WHERE state = 'MANUAL' OR next_query_at IS NOT NULL GROUP BY channel, state
 UNION ALL
 SELECT attempts.channel, 'NOT_GIVEN_BACK', count(*)
 FROM channel_refunds JOIN attempts ON attempts.id = channel_refunds.id
-WHERE refund_id IS NULL AND channel_refunds.state <> 'SUCCEEDED' AND channel_refunds.state = 'FAILED' GROUP BY channel;
+WHERE refund_id IS NULL AND channel_refunds.state <> 'SUCCEEDED' AND channel_refunds.state = 'FAILED' GROUP BY channel
+UNION ALL
+SELECT attempts.channel, 'DIFFERS', count(DISTINCT attempts.id)
+FROM attempt_moves JOIN attempts ON attempts.id = attempt_id
+WHERE attempt_moves.code = 'differs'
+  AND (at > $1 OR attempts.state IN ('SENT', 'OPEN', 'UNKNOWN', 'MANUAL')) GROUP BY channel;
+
+-- name: note_difference
+INSERT INTO attempt_moves (attempt_id, at, state, code, detail) VALUES ($1, $2, $3, 'differs', $4)
+ON CONFLICT (attempt_id, detail) WHERE code = 'differs' DO NOTHING;
 
 -- name: insert_refund
 INSERT INTO channel_refunds (id, attempt_id, refund_id, amount, state, created_at, changed_at, next_try_at, tries,

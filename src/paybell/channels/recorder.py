@@ -60,6 +60,8 @@ class Recorder:
             log.error(  # noqa: TRY400 - no fault of ours
                 "receipt_claimed_twice", attempt_id=attempt.id, channel=attempt.channel
             )
+            async with self._database.transaction() as tx:
+                await store.note_difference(tx, attempt, "its receipt is that of another attempt")
             return attempt, await self._order_of(attempt)
 
     async def _order_of(self, attempt: Attempt) -> PayOrder:
@@ -102,6 +104,8 @@ async def enter(
     decided = verdict.attempt
     if decided != before[decided.id]:
         await store.write(tx, decided)
+    if verdict.alarm:
+        await store.note_difference(tx, decided, verdict.alarm)
     if verdict.effect is Effect.PAY:
         order = await books.enter_payment(tx, outbox, decided, order)
     elif verdict.effect is Effect.GIVE_BACK:

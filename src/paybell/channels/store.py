@@ -12,6 +12,8 @@ _KIND, _STATE = Attempt.__struct_fields__.index("kind"), Attempt.__struct_fields
 _DETAIL_MAX, _CODE_MAX = 1024, 255
 # What a process has taken up and not finished is taken up by another one after this; longer than any call.
 LEASE_SECONDS = 30.0
+# What a channel said that was not asked for is shown for so long, and until the attempt is final.
+DIFFERENCES_SHOWN = timedelta(days=7)
 
 
 def attempt(row: Record) -> Attempt:
@@ -104,9 +106,14 @@ async def make_windows_due(tx: Transaction, pay_order_id: int) -> None:
     await tx.execute(_SQL["make_windows_due"], pay_order_id, tx.now)
 
 
+async def note_difference(tx: Transaction, of: Attempt, detail: str) -> None:
+    """Keep for people that a channel said of an attempt what was not asked for; once for each saying."""
+    await tx.execute(_SQL["note_difference"], of.id, tx.now, of.state.value, plain(detail, _DETAIL_MAX))
+
+
 async def count_live(database: Database) -> Sequence[tuple[str, str, int]]:
-    """Return how many attempts are not final, by channel and state."""
-    rows = await database.fetch(_SQL["count_live"])
+    """Return how many attempts are not final or need a person, by channel and state."""
+    rows = await database.fetch(_SQL["count_live"], database.now - DIFFERENCES_SHOWN)
     return [(row["channel"], row["state"], row["attempts"]) for row in rows]
 
 

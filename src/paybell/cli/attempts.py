@@ -35,6 +35,7 @@ Json = Annotated[bool, Parameter(negative="")]
 _NEEDS = {
     Need.MANUAL: "two people to settle it",
     Need.NOT_GIVEN_BACK: "people to give its money back",
+    Need.DIFFERS: "somebody to find out who is wrong",
     Need.IN_DOUBT: "patience: it is queried by itself",
     Need.GIVING_BACK: "its money to go back",
     Need.DISPUTED: "an answer at the channel, in time",
@@ -73,7 +74,7 @@ async def list_(
     most: Most = 50,
     json: Json = False,
 ) -> int:
-    """List attempts that need a person: to be settled, not given back, in doubt, going back, disputed.
+    """List attempts that need a person: to be settled, not given back, differing, in doubt, disputed.
 
     Args:
         need: those of one reason only.

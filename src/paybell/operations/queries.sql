@@ -11,7 +11,10 @@ SELECT coalesce((SELECT max(id) FROM transfers), 0) AS newest,
 SELECT (SELECT count(*) FROM attempts WHERE state = 'MANUAL') AS manual_attempts,
        (SELECT count(*) FROM channel_disputes WHERE closed_at IS NULL) AS open_disputes,
        (SELECT count(*) FROM channel_refunds
-        WHERE refund_id IS NULL AND state <> 'SUCCEEDED' AND state = 'FAILED') AS not_given_back;
+        WHERE refund_id IS NULL AND state <> 'SUCCEEDED' AND state = 'FAILED') AS not_given_back,
+       (SELECT count(DISTINCT attempts.id) FROM attempt_moves JOIN attempts ON attempts.id = attempt_id
+        WHERE attempt_moves.code = 'differs'
+          AND (at > $1 OR attempts.state IN ('SENT', 'OPEN', 'UNKNOWN', 'MANUAL'))) AS attempts_differ;
 
 -- name: settle_times
 -- What the processes that take payments have settled, of those that said so lately.

@@ -49,6 +49,7 @@ class Sample(msgspec.Struct, frozen=True, rename="camel"):
     manual_attempts: int | None = None
     open_disputes: int | None = None
     not_given_back: int | None = None
+    attempts_differ: int | None = None
     queues: list[QueueSample] | None = None
     refused: list[RefusedSample] | None = None
     troubles: list[Trouble] = []

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
+from paybell.channels.store import DIFFERENCES_SHOWN
 from paybell.clock import Clock
 from paybell.errors import BrokerUnavailable, Outage, PaybellError
 from paybell.messaging.broker import Queues
@@ -77,7 +78,7 @@ class Sampler:
         snapshot = await _or_none(oldest_snapshot_seconds(self._pay), "pay_database", away)
         failures = await _or_none(self._failures.counts(), "trade_database", away)
         ways = await _or_none(self._ways(since, until), "trade_database", away) or []
-        people = await _or_none(self._waits_for_people(), "pay_database", away) or (None,) * 3
+        people = await _or_none(self._waits_for_people(), "pay_database", away) or (None,) * 4
         sample = Sample(
             at=until,
             payments_per_second=rate,
@@ -94,6 +95,7 @@ class Sampler:
             manual_attempts=people[0],
             open_disputes=people[1],
             not_given_back=people[2],
+            attempts_differ=people[3],
             queues=await _or_none(self._queues(), "broker", away),
             refused=await _or_none(self._refused_routes(), "pay_database", away),
         )
@@ -136,10 +138,10 @@ class Sampler:
         settlements = sum(now[0] - then[0] for now, then in new)
         return sum(now[1] - then[1] for now, then in new) / settlements if settlements else None
 
-    async def _waits_for_people(self) -> tuple[int, int, int]:
-        row = await self._pay.fetch_one(_SQL["waits_for_people"])
+    async def _waits_for_people(self) -> tuple[int, int, int, int]:
+        row = await self._pay.fetch_one(_SQL["waits_for_people"], self._clock.now() - DIFFERENCES_SHOWN)
         assert row is not None
-        return row["manual_attempts"], row["open_disputes"], row["not_given_back"]
+        return row["manual_attempts"], row["open_disputes"], row["not_given_back"], row["attempts_differ"]
 
     async def _refused_routes(self) -> list[RefusedSample]:
         routes = await self._refused.routes()

@@ -42,6 +42,8 @@ def _found(sample: Sample) -> Iterator[Trouble]:
         yield Trouble("manual_attempts", sample.manual_attempts)
     if sample.not_given_back:
         yield Trouble("not_given_back", sample.not_given_back)
+    if sample.attempts_differ:
+        yield Trouble("attempts_differ", sample.attempts_differ)
     if sample.open_disputes:
         yield Trouble("disputes", sample.open_disputes)
     if (sample.overdue_seconds or 0) > OVERDUE_MOST_SECONDS:

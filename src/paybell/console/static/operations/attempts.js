@@ -9,7 +9,7 @@ import { send } from "./session.js";
 import { text } from "./text.js";
 import { moment } from "./times.js";
 
-const NEEDS = ["manual", "not_given_back", "in_doubt", "giving_back", "disputed"];
+const NEEDS = ["manual", "not_given_back", "differs", "in_doubt", "giving_back", "disputed"];
 const STATES = ["MANUAL", "UNKNOWN", "OPEN", "SENT", "PREPARED", "SUCCEEDED", "LATE_SUCCESS", "REFUSED", "CLOSED"];
 
 const age = (one) => text.ago(seconds(Math.max(0, (Date.now() - Date.parse(one.changedAt)) / 1000)));
@@ -66,6 +66,7 @@ export function openAttempts({ query: first }) {
     const figure = {
       manual: needs.manual,
       not_given_back: needs.notGivenBack,
+      differs: needs.differs,
       in_doubt: needs.inDoubt,
       giving_back: needs.givingBack,
       disputed: needs.disputed,

@@ -9,13 +9,18 @@ import { text } from "./text.js";
 import { moment, onZone, zoneName } from "./times.js";
 
 // Where an operator goes on from a trouble, and what is to be seen there.
-const QUERIES = { disputes: { need: "disputed" }, not_given_back: { need: "not_given_back" } };
+const QUERIES = {
+  disputes: { need: "disputed" },
+  not_given_back: { need: "not_given_back" },
+  attempts_differ: { need: "differs" },
+};
 const PLACES = {
   dead_letters: "dead-letters",
   differences: "books",
   manual_attempts: "attempts",
   disputes: "attempts",
   not_given_back: "attempts",
+  attempts_differ: "attempts",
 };
 
 const waiting = (sample) => sample.queues?.reduce((sum, queue) => sum + queue.ready, 0);

@@ -128,6 +128,10 @@ export const english = {
       `${t.figure} ${t.figure === 1 ? "payment that came" : "payments that came"} twice or late could not be given back`,
       "The channel refuses for good. Give the money back another way; two people say so.",
     ],
+    attempts_differ: (t) => [
+      `Of ${t.figure} ${t.figure === 1 ? "payment" : "payments"} a channel says what was not asked for`,
+      "Another amount, merchant or number: nothing was booked by it. Find out in the channel's records who is wrong.",
+    ],
     disputes: (t) => [
       `${t.figure} ${t.figure === 1 ? "payment is" : "payments are"} disputed`,
       "Answer each in the channel's own dashboard before its time is over; the list has them under Disputed.",
@@ -294,6 +298,7 @@ export const english = {
   needs: {
     manual: "To be settled",
     not_given_back: "Not given back",
+    differs: "Differing",
     in_doubt: "Long in doubt",
     giving_back: "Being given back",
     disputed: "Disputed",
@@ -303,6 +308,8 @@ export const english = {
     manual: "No channel can say what became of these. Look each up in the channel's records; two people settle it.",
     not_given_back:
       "Paid twice or late, and the channel refuses to give it back for good. Give it back another way; two people say so.",
+    differs:
+      "The channel says another amount, merchant or number than was asked for; nothing was booked by it. Find out who is wrong. Shown until it is decided, and for a week.",
     in_doubt:
       "The channel has said nothing certain for ten minutes. They are asked again by themselves; is the channel away?",
     giving_back: "Paid twice or late: the money goes back by itself.",
@@ -312,6 +319,7 @@ export const english = {
   noAttempts: {
     manual: "Nothing waits for people.",
     not_given_back: "No channel has refused to give money back.",
+    differs: "No channel says what was not asked for.",
     in_doubt: "Nothing has been in doubt for long.",
     giving_back: "No money is on its way back.",
     disputed: "Nothing is disputed.",
@@ -350,6 +358,7 @@ export const english = {
     return_pending: "money goes back",
     return_succeeded: "money has gone back",
     return_failed: "the channel refused to take it back",
+    differs: "the channel says what was not asked for",
     disputed: "the buyer disputes it",
     dispute_closed: "the dispute is closed",
   },

@@ -106,6 +106,10 @@ export const chinese = {
       `${t.figure} 笔重复或迟到的付款未能退回`,
       "渠道最终拒绝退回。请以其他方式退款，并由两人确认。",
     ],
+    attempts_differ: (t) => [
+      `渠道对 ${t.figure} 笔支付的说法与请求不符`,
+      "金额、商户或流水号不同，未据此记账。请核对渠道记录，查明原因。",
+    ],
     disputes: (t) => [`${t.figure} 笔支付有争议`, "请在期限内于渠道后台逐一答复；列表“争议中”可见。"],
     old_snapshot: (t) => [
       `支付库有事务已持有快照 ${Math.round(t.figure / 60)} 分钟`,
@@ -267,6 +271,7 @@ export const chinese = {
   needs: {
     manual: "待人工处理",
     not_given_back: "未能退回",
+    differs: "不符",
     in_doubt: "长时间未确认",
     giving_back: "退回中",
     disputed: "争议中",
@@ -276,6 +281,7 @@ export const chinese = {
     manual: "渠道无法给出这些支付的结果。请逐一核对渠道记录，由两人处理。",
     in_doubt: "渠道十分钟内没有给出确定答复，系统会自动再次查询；请检查渠道是否可用。",
     not_given_back: "重复或迟到的付款，渠道最终拒绝退回。请以其他方式退款，并由两人确认。",
+    differs: "渠道给出的金额、商户或流水号与请求不符，未据此记账。请查明原因；结果确定前以及一周内显示。",
     giving_back: "重复或迟到的付款会自动退回。",
     disputed: "买家已向银行提出争议。请在期限内于渠道后台逐一答复。",
     all: "经渠道发起的支付尝试，最新在前。",
@@ -284,6 +290,7 @@ export const chinese = {
     manual: "没有待人工处理的支付尝试。",
     in_doubt: "没有长时间未确认的支付尝试。",
     not_given_back: "没有渠道拒绝退回的款项。",
+    differs: "没有与请求不符的支付。",
     giving_back: "没有正在退回的款项。",
     disputed: "没有争议中的支付。",
     all: "没有处于此状态的支付尝试。",
@@ -319,6 +326,7 @@ export const chinese = {
     return_pending: "款项退回中",
     return_succeeded: "款项已退回",
     return_failed: "渠道拒绝退回",
+    differs: "渠道的说法与请求不符",
     disputed: "买家提出争议",
     dispute_closed: "争议已结束",
   },
