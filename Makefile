@@ -38,8 +38,8 @@ torture: .venv/dev ## Break everything under load and count what is lost (SECOND
 fuzz: .venv/dev ## Attack it over HTTP: requests from its own description, hostile connections (SECONDS=60, CASES=0, SEED=…, JSON=1)
 	@$(BIN)/python -m fuzz --seconds $(SECONDS) --cases $(CASES) --seed $(SEED) $(json)
 
-bench: .venv/bench ## Measure side by side with what else one would use (QUICK=1, PAGES=1, JSON=1)
-	@$(if $(PAGES),PYTHONPATH=tests $(BIN)/python -m benchmarks.pages,$(BIN)/python -m benchmarks $(if $(QUICK),--quick)) $(json)
+bench: .venv/bench ## Measure side by side with what else one would use (QUICK=1, ROUNDS=3, PAGES=1, JSON=1)
+	@$(if $(PAGES),PYTHONPATH=tests $(BIN)/python -m benchmarks.pages,$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS))) $(json)
 
 check: .venv/dev ## Seconds: format, lint, types, import contracts, unit and local contract tests
 	@$(BIN)/ruff format --check --quiet .

@@ -1,10 +1,12 @@
-"""``python -m benchmarks [--quick] [--json]``, from the root of the repository."""
+"""``python -m benchmarks [--quick] [--rounds N] [--json]``, from the root of the repository."""
 
 import argparse
 import asyncio
+import math
 import signal
 import sys
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -37,10 +39,13 @@ async def run(plan: Plan, console: Console) -> Results:
 def main() -> int:
     """Return 0 when every run of every contender counted."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about a minute, with smaller sizes")
+    parser.add_argument("--quick", action="store_true", help="some minutes, with smaller sizes")
+    parser.add_argument("--rounds", type=int, help="exactly so many, however long they take")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     arguments = parser.parse_args()
     plan = QUICK if arguments.quick else FULL
+    if arguments.rounds:
+        plan = replace(plan, rounds_max=arguments.rounds, budget_seconds=math.inf)
     results = asyncio.run(_ended_by_sigterm(run(plan, Console(stderr=True))))
     print_tables(results, Console(stderr=arguments.json, width=140))
     if arguments.json:
