@@ -14,7 +14,8 @@ class CuttingProxy:
     """Stands between a driver and PostgreSQL and cuts the line at the next COMMIT when told to.
 
     ``before`` cuts before the server hears of it, so that it rolls back; ``after`` once the server
-    has answered, so that it is done and the client never learns. Counts the commits it has seen.
+    has answered, so that it is done and the client never learns. Counts the commits it has seen, and the
+    turns: how often the driver has said something and waited for the answer.
     ``statement`` is a part of the text of one that has no transaction around it, to cut there instead.
     """
 
@@ -26,6 +27,7 @@ class CuttingProxy:
         self.statement = b""
         self.cuts = 0
         self.commits = 0
+        self.turns = 0
         self._prepared = b""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -35,6 +37,7 @@ class CuttingProxy:
         try:
             while data := await reader.read(65_536):
                 self.commits += b"COMMIT;" in data
+                self.turns += 1
                 if self._is_the_moment(data) and self.cut:
                     answers.cancel()
                     await asyncio.wait([answers])

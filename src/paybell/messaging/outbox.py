@@ -14,7 +14,7 @@ import msgspec
 
 from paybell.messaging.events import OutboxEvent, PayOrderEvent
 from paybell.messaging.handover import WRITER_LEASE_SECONDS, Handover
-from paybell.storage import Database, Transaction, load_queries
+from paybell.storage import Database, Query, Record, Transaction, load_queries
 
 _SQL = load_queries(__package__)
 _ENCODER = msgspec.json.Encoder()
@@ -50,14 +50,27 @@ class Outbox:
         """Call this after each commit that appended events; a relay in this process need not poll."""
         self._wakes.append(wake)
 
-    async def append(self, tx: Transaction, events: Sequence[PayOrderEvent]) -> None:
-        """Write events in the caller's transaction."""
+    async def append(
+        self,
+        tx: Transaction,
+        events: Sequence[PayOrderEvent],
+        query: Query = _SQL["append_events"],
+        *arguments: object,
+    ) -> Sequence[Record]:
+        """Write events in the caller's transaction; return the rows of the statement that has done so.
+
+        Args:
+            tx: of the caller.
+            events: without any nothing is done.
+            query: a statement that includes ``append_events``, does more, and returns its rows with others.
+            arguments: of that statement, after those of ``append_events``.
+        """
         if not events:
-            return
+            return []
         bodies = [_ENCODER.encode(event) for event in events]
         lease = self._handover.lease() if self._handover else None
         rows = await tx.fetch(
-            _SQL["append_events"],
+            query,
             [event.id for event in events],
             [event.type for event in events],
             [event.subject for event in events],
@@ -66,6 +79,7 @@ class Outbox:
             tx.now,
             lease[0] if lease else None,
             WRITER_LEASE_SECONDS,
+            *arguments,
         )
         if lease and self._handover:
             ids = {row["event_id"]: row["id"] for row in rows}
@@ -76,6 +90,7 @@ class Outbox:
             tx.after_commit(partial(self._handover.put, handed, lease[1]))
         for wake in self._wakes:
             tx.after_commit(wake)
+        return rows
 
     async def claim(self, token: UUID, lease_seconds: float, limit: int) -> list[OutboxEvent]:
         """Take up to ``limit`` of the oldest events nobody holds, oldest first."""

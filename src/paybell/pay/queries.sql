@@ -56,23 +56,63 @@ SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
 FROM pay_orders WHERE id = $1;
 
 -- name: lock_pay_orders
--- Those that nobody else has locked. moves_money: of what is under way at channels for it; null where nothing is.
+-- Those that nobody else has locked.
 SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
-           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END AS channel,
-       (SELECT moves_money FROM pay_order_holds WHERE pay_order_id = pay_orders.id) AS moves_money
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END AS channel
 FROM pay_orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: lock_payments
+-- The same pay orders, and the wallets of those who ask to pay theirs. Nothing here waits for a lock, so no two can wait
+-- for each other. Both tables of a wallet are locked, so that the pay password's tries are read as the last holder
+-- left them. moves_money: of what is under way at channels for an order; null where nothing is.
+WITH held AS MATERIALIZED (
+    SELECT * FROM pay_orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+), wallet AS MATERIALIZED (
+    SELECT accounts.id AS account_id, accounts.owner_id, accounts.currency, accounts.debits, accounts.credits,
+           wallets.pay_password, wallets.failed_tries, wallets.locked_until
+    FROM accounts JOIN wallets ON wallets.account_id = accounts.id
+    WHERE accounts.id = ANY(ARRAY(
+        SELECT wanted.id
+        FROM unnest($1::bigint[], $2::text[]) AS asked (id, payer_id)
+        JOIN held USING (id, payer_id)
+        JOIN accounts AS wanted ON wanted.owner_id = held.payer_id AND wanted.currency = held.currency
+                               AND wanted.kind = 'wallet'
+        WHERE held.status IN (0, 1)
+    ))
+    ORDER BY accounts.id
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+SELECT held.*, CASE WHEN held.status = 3 THEN coalesce(
+           (SELECT channel FROM pay_order_channels WHERE pay_order_id = held.id), 'balance') END AS channel,
+       (SELECT moves_money FROM pay_order_holds WHERE pay_order_id = held.id) AS moves_money,
+       wallet.account_id, wallet.debits, wallet.credits, wallet.pay_password, wallet.failed_tries, wallet.locked_until
+FROM held LEFT JOIN wallet ON wallet.owner_id = held.payer_id AND wallet.currency = held.currency;
 
 -- name: find_pay_order_ids
 SELECT id FROM pay_orders WHERE id = ANY($1::bigint[]);
 
--- name: mark_succeeded
--- The optimistic lock of the article is kept as a second net: the rows are locked already. $3: those whose open
--- windows do not matter.
-UPDATE pay_orders
-SET status = 3, version = version + 1, succeeded_at = $2
-WHERE id = ANY($1::bigint[]) AND status IN (0, 1)
-  AND NOT EXISTS (SELECT FROM pay_order_holds
-                  WHERE pay_order_id = pay_orders.id AND (moves_money OR pay_order_id <> ALL($3::bigint[])));
+-- name: write_payments
+-- All of a batch's payments: status, transfer, both sides, event. The transfer is of what the row says that was marked.
+-- The optimistic lock of the article is kept as a second net: the rows are locked already, by a statement before this
+-- one, so that holds are seen. $11: those whose open windows do not matter.
+WITH paid AS (
+    UPDATE pay_orders
+    SET status = 3, version = version + 1, succeeded_at = $6
+    FROM unnest($9::bigint[], $10::bigint[]) AS decided (id, account_id)
+    WHERE pay_orders.id = ANY($9::bigint[]) AND pay_orders.id = decided.id AND status IN (0, 1)
+      AND NOT EXISTS (SELECT FROM pay_order_holds
+                      WHERE pay_order_id = pay_orders.id AND (moves_money OR pay_order_id <> ALL($11::bigint[])))
+    RETURNING pay_orders.id, decided.account_id, payee_account, amount
+), posted AS (
+    INSERT INTO transfers (kind, reference, debit_account, credit_account, amount, created_at)
+    SELECT 'payment', id::text, account_id, payee_account, amount, $6 FROM paid
+    RETURNING debit_account, credit_account, amount
+),
+-- include: paybell.wallet both_sides
+, told AS (
+-- include: paybell.messaging append_events
+)
+SELECT id, event_id, (SELECT count(*) FROM paid) AS paid FROM told;
 
 -- name: mark_received
 -- Paid with money that has come from elsewhere, whatever else is on its way.

@@ -1,22 +1,20 @@
 """What one can do with a pay order. Every write is a batch in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import compress
 
 from paybell.batching import Batcher, bisect, is_no_outage
 from paybell.errors import AttemptNotFinal, Busy
 from paybell.ids import Ids
-from paybell.messaging.events import PAY_SUCCESS
 from paybell.messaging.outbox import Outbox
 from paybell.parts import Release
-from paybell.pay import store
+from paybell.pay import payment_rows, store
 from paybell.pay.closing import Closer, Closing
 from paybell.pay.errors import NotThePayer, PayOrderNotFound
 from paybell.pay.model import Application, PayOrder
 from paybell.pay.releasing import Releasing
 from paybell.pay.settlement import PaymentRequest, settle
-from paybell.pay.status import OPEN
 from paybell.storage import Database
 from paybell.telemetry.observers import SettlementObserver
 from paybell.tokens import Principal
@@ -109,24 +107,14 @@ class PayService:
         return outcomes
 
     async def _settle(self, requests: Sequence[PaymentRequest]) -> Sequence[PayOrder | Exception]:
-        async with self._database.transaction() as tx:
-            numbers = {request.pay_order_id for request in requests}
-            orders, busy_orders, held = await store.lock_to_pay(tx, numbers)
-            paying = [_wallet_of(request, orders) for request in requests]
-            wallets, busy_wallets = await ledger.lock_free_wallets(tx, {one for one in paying if one})
-            free = [
-                request.pay_order_id not in busy_orders and wallet not in busy_wallets
-                for request, wallet in zip(requests, paying, strict=True)
-            ]
-            settled = settle(list(compress(requests, free)), orders, wallets, self._pepper, tx.now, held=held)
-            await ledger.write_pay_passwords(tx, settled.tries)
-            await ledger.post(tx, settled.transfers)
-            asked = {request.pay_order_id for request in requests if request.windows_asked}
-            await store.mark_succeeded(tx, [order for order, _ in settled.paid], though_open=asked)
-            events = [order.event(PAY_SUCCESS, tx.now, trace) for order, trace in settled.paid]
-            await self._outbox.append(tx, events)
+        async with self._database.transaction(same_plan=True) as tx:
+            locked = await payment_rows.lock(tx, requests)
+            free = list(compress(requests, map(locked.is_free, requests)))
+            settled = settle(free, locked.orders, locked.wallets, self._pepper, tx.now, held=locked.held)
+            asked = [request.pay_order_id for request in requests if request.windows_asked]
+            await payment_rows.write(tx, self._outbox, settled, though_open=asked)
         decided = iter(settled.outcomes)
-        return [next(decided) if is_free else Busy() for is_free in free]
+        return [next(decided) if locked.is_free(request) else Busy() for request in requests]
 
     async def _apply_batch(
         self, applications: Sequence[Application]
@@ -196,14 +184,6 @@ class PayService:
 
 def _outcome(outcome: PayOrder | Exception) -> str:
     return getattr(outcome, "code", "internal_error") if isinstance(outcome, Exception) else "succeeded"
-
-
-def _wallet_of(request: PaymentRequest, orders: Mapping[int, PayOrder]) -> tuple[str, str] | None:
-    """Return the wallet to be locked, by (user id, currency): nobody's because somebody else asked."""
-    order = orders.get(request.pay_order_id)
-    if order is None or order.payer_id != request.payer_id or order.status not in OPEN:
-        return None
-    return order.payer_id, order.currency
 
 
 def readable(order: PayOrder | None, principal: Principal) -> PayOrder:

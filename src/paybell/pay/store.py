@@ -66,43 +66,17 @@ async def lock(tx: Transaction, pay_order_ids: Collection[int]) -> dict[int, Pay
     Raises:
         Busy: somebody else holds one of them.
     """
-    orders, busy = await lock_free(tx, pay_order_ids)
-    if busy:
+    rows = await tx.fetch(_SQL["lock_pay_orders"], list(pay_order_ids))
+    orders = {row["id"]: pay_order(row) for row in rows}
+    if await existing(tx, [number for number in pay_order_ids if number not in orders]):
         raise Busy
     return orders
 
 
-async def lock_free(tx: Transaction, pay_order_ids: Collection[int]) -> tuple[dict[int, PayOrder], set[int]]:
-    """Lock those of these pay orders that nobody else holds; return them, and the ids of the held ones."""
-    orders, busy, _ = await lock_to_pay(tx, pay_order_ids)
-    return orders, busy
-
-
-async def lock_to_pay(
-    tx: Transaction, pay_order_ids: Collection[int]
-) -> tuple[dict[int, PayOrder], set[int], dict[int, bool]]:
-    """Do as `lock_free` does; return also which orders are held, and whether money may be moving for them."""
-    rows = await tx.fetch(_SQL["lock_pay_orders"], list(pay_order_ids))
-    orders = {row["id"]: pay_order(row) for row in rows}
-    missing = [number for number in pay_order_ids if number not in orders]
-    there = await tx.fetch(_SQL["find_pay_order_ids"], missing) if missing else []
-    held = {row["id"]: row["moves_money"] for row in rows if row["moves_money"] is not None}
-    return orders, {row["id"] for row in there}, held
-
-
-async def mark_succeeded(
-    tx: Transaction, orders: Collection[PayOrder], *, though_open: Collection[int] = ()
-) -> None:
-    """Write orders that were locked and decided to be paid; those ``though_open`` with windows open, too.
-
-    Raises:
-        AttemptNotFinal: money from elsewhere may be on its way for one of them.
-    """
-    if orders:
-        numbers = [order.id for order in orders]
-        changed = await tx.execute(_SQL["mark_succeeded"], numbers, tx.now, list(though_open))
-        if changed < len(orders):
-            raise AttemptNotFinal
+async def existing(tx: Transaction, pay_order_ids: Sequence[int]) -> set[int]:
+    """Return those of these ids that are pay orders'."""
+    rows = await tx.fetch(_SQL["find_pay_order_ids"], pay_order_ids) if pay_order_ids else []
+    return {row["id"] for row in rows}
 
 
 async def mark_received(tx: Transaction, order: PayOrder) -> None:

@@ -2,18 +2,35 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from typing import NewType
 
 # Only `load_queries` makes one, so a type checker refuses SQL put together from strings.
 Query = NewType("Query", str)
 
+_INCLUDE = re.compile(r"^-- include: (\S+) (\w+)\n", re.MULTILINE)
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def load_queries(package: str, file_name: str = "queries.sql") -> Mapping[str, Query]:
-    """Read a package's queries by name; parameters are PostgreSQL's own ``$1``, ``$2``."""
+    """Read a package's queries by name; parameters are PostgreSQL's own ``$1``, ``$2``.
+
+    A line ``-- include: package name`` stands for a query of another package, so that one statement may do
+    what several do, and each rule is written once.
+    """
+    return {name: Query(_complete(body)) for name, body in _blocks(package, file_name).items()}
+
+
+@cache
+def _blocks(package: str, file_name: str) -> Mapping[str, str]:
     text = (files(package) / file_name).read_text(encoding="utf-8")
-    queries = {name: Query(body.strip()) for name, body in _BLOCK.findall(text)}
-    assert len(queries) == text.count("-- name: "), f"two queries of {package} share a name"
-    return queries
+    blocks = {name: body.strip() for name, body in _BLOCK.findall(text)}
+    assert len(blocks) == text.count("-- name: "), f"two queries of {package} share a name"
+    return blocks
+
+
+def _complete(body: str) -> str:
+    return _INCLUDE.sub(
+        lambda line: _complete(_blocks(line[1], "queries.sql")[line[2]]).rstrip(";") + "\n", body
+    )

@@ -52,14 +52,14 @@ class Transaction:
             callback()
 
 
-async def commit(connection: Connection, block: "asyncpg.transaction.Transaction") -> None:
+async def commit(connection: Connection) -> None:
     """Commit.
 
     Raises:
         OutcomeUnknown: nobody knows whether it is committed, or will stay so.
     """
     with committing(connection):
-        await block.commit()
+        await connection.execute("COMMIT;")
 
 
 @contextmanager
@@ -87,9 +87,9 @@ def committing(connection: Connection) -> Iterator[None]:
         raise OutcomeUnknown from asyncpg.PostgresError(str(cut_short[0].message))
 
 
-async def roll_back(block: "asyncpg.transaction.Transaction") -> None:
+async def roll_back(connection: Connection) -> None:
     """Undo it, also where the connection has gone."""
     try:
-        await block.rollback()
+        await connection.execute("ROLLBACK")
     except (*LOST, asyncpg.PostgresError):
         return  # the connection is gone, and the server rolls back by itself

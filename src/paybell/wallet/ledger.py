@@ -86,25 +86,34 @@ async def lock_free_wallets(
     It never waits: whoever holds a wallet keeps its owner from paying, and nobody else.
     """
     columns = [owner for owner, _ in owners], [currency for _, currency in owners]
-    wallets = _wallets(await tx.fetch(_SQL["lock_wallets"], *columns))
-    if len(wallets) == len(owners):
-        return wallets, set()
-    there = await tx.fetch(_SQL["find_wallets"], *columns)
-    return wallets, {(row["owner_id"], row["currency"]) for row in there} - wallets.keys()
-
-
-def _wallets(rows: Sequence[Record]) -> dict[tuple[str, str], WalletAccount]:
-    return {
-        (row["owner_id"], row["currency"]): WalletAccount(
-            account_id=row["id"],
-            owner_id=row["owner_id"],
-            currency=row["currency"],
-            debits=row["debits"],
-            credits=row["credits"],
-            pay_password=PayPassword(row["pay_password"], row["failed_tries"], row["locked_until"]),
-        )
+    rows = await tx.fetch(_SQL["lock_wallets"], *columns)
+    wallets = {
+        (row["owner_id"], row["currency"]): wallet_account(row, row["owner_id"], row["currency"])
         for row in rows
     }
+    return wallets, await existing_wallets(tx, set(owners) - wallets.keys())
+
+
+async def existing_wallets(tx: Transaction, owners: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return those of these (user id, currency) pairs that have a wallet, locked or not."""
+    if not owners:
+        return set()
+    rows = await tx.fetch(
+        _SQL["find_wallets"], [owner for owner, _ in owners], [currency for _, currency in owners]
+    )
+    return {(row["owner_id"], row["currency"]) for row in rows}
+
+
+def wallet_account(row: Record, owner_id: str, currency: str) -> WalletAccount:
+    """Read a row of `lock_wallets`, or one that has its columns."""
+    return WalletAccount(
+        account_id=row["account_id"],
+        owner_id=owner_id,
+        currency=currency,
+        debits=row["debits"],
+        credits=row["credits"],
+        pay_password=PayPassword(row["pay_password"], row["failed_tries"], row["locked_until"]),
+    )
 
 
 async def post(tx: Transaction, transfers: Sequence[Transfer]) -> None:

@@ -31,7 +31,7 @@ LIMIT 1;
 -- name: lock_wallets
 -- Payers' wallets, those that nobody else holds. Both tables are locked, so that the pay password's tries
 -- are read as the last holder left them.
-SELECT accounts.id, accounts.owner_id, accounts.currency, accounts.debits, accounts.credits,
+SELECT accounts.id AS account_id, accounts.owner_id, accounts.currency, accounts.debits, accounts.credits,
        wallets.pay_password, wallets.failed_tries, wallets.locked_until
 FROM accounts
 JOIN wallets ON wallets.account_id = accounts.id
@@ -61,9 +61,6 @@ FROM unnest($1::bigint[], $2::text[], $3::smallint[], $4::timestamptz[])
 WHERE wallets.account_id = tried.account_id;
 
 -- name: post_transfers
--- The only statement that moves money: transfers go in, and both their accounts follow from the
--- rows just written. Wallets change in place, and so do merchants whose money goes out, whose rows are
--- locked then; other merchants, funding and clearing get a posting, which is added to their balance later.
 WITH posted AS (
     INSERT INTO transfers (kind, reference, debit_account, credit_account, amount, created_at)
     SELECT wanted.kind::transfer_kind, wanted.reference, wanted.debit_account, wanted.credit_account,
@@ -71,7 +68,16 @@ WITH posted AS (
     FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
         AS wanted (kind, reference, debit_account, credit_account, amount)
     RETURNING debit_account, credit_account, amount
-), sides AS (
+),
+-- include: paybell.wallet both_sides
+SELECT count(*) FROM posted;
+
+-- name: both_sides
+-- The only SQL that moves money, a part of each statement that does: when transfers have gone in as `posted`, both
+-- their accounts follow from the rows just written. Wallets change in place, and so do merchants whose money goes
+-- out, whose rows are locked then; other merchants, funding and clearing get a posting, which is added to their
+-- balance later.
+sides AS (
     SELECT account_id, sum(debits)::bigint AS debits, sum(credits)::bigint AS credits
     FROM (
         SELECT debit_account AS account_id, amount AS debits, 0 AS credits FROM posted
@@ -84,12 +90,13 @@ WITH posted AS (
     SELECT sides.account_id, sides.debits, sides.credits
     FROM sides JOIN accounts ON accounts.id = sides.account_id
     WHERE accounts.kind IN ('funding', 'clearing') OR accounts.kind = 'merchant' AND sides.debits = 0
-)
-UPDATE accounts
-SET debits = accounts.debits + sides.debits, credits = accounts.credits + sides.credits
-FROM sides
-WHERE accounts.id = sides.account_id
-  AND (accounts.kind = 'wallet' OR accounts.kind = 'merchant' AND sides.debits > 0);
+), moved AS (
+    UPDATE accounts
+    SET debits = accounts.debits + sides.debits, credits = accounts.credits + sides.credits
+    FROM sides
+    WHERE accounts.id = sides.account_id
+      AND (accounts.kind = 'wallet' OR accounts.kind = 'merchant' AND sides.debits > 0)
+);
 
 -- name: post_to_balances
 -- Move appended postings, the next ones after an id, into their accounts' rows; several processes share the work.
