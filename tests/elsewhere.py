@@ -1,7 +1,7 @@
 """A pay service with money from elsewhere: the reference wallet, or windows that tests open and pay."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -189,7 +189,15 @@ class Shop:
 
     async def notify(self, attempt: Attempt, words: str = "signed") -> NoticeAnswer:
         """Send the notice that it was paid."""
-        return await self.notices.take(attempt.channel, {}, f"{words} {attempt.id}".encode())
+        return await self.take_notice(attempt.channel, {}, f"{words} {attempt.id}".encode())
+
+    async def take_notice(self, channel: str, headers: Mapping[str, str], body: bytes) -> NoticeAnswer:
+        """Take a notice as it comes from outside."""
+
+        async def read() -> bytes:
+            return body
+
+        return await self.notices.take(channel, headers, read)
 
     async def chase(self, seconds: float = 100.0) -> None:
         """Let time pass, and query what is due."""

@@ -1,5 +1,6 @@
 """The whole service over the sandbox: an order paid by each channel, and what strangers send as notices."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -53,6 +54,45 @@ async def test_an_order_is_paid_by_each_channel(shop: tuple[Client, str]) -> Non
                 if "Location" in done.headers:
                     assert done.headers["Location"] == f"{client.url}/cashier/{number}"
             await client.until_order(number, "PAID")
+
+
+async def test_a_flood_of_notices_is_answered_unread_and_other_channels_go_on(
+    shop: tuple[Client, str],
+) -> None:
+    client, sandbox = shop
+    number, attempt = await opened(client, "alipay", fresh_user())
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=16)) as session:
+
+        async def strange() -> int:
+            async with session.post(f"{client.url}/channels/stripe/notices", data=b"{}") as answer:
+                return answer.status
+
+        async def flood() -> None:
+            while True:
+                assert 200 not in await asyncio.gather(*(strange() for _ in range(100)))
+
+        flooding = asyncio.create_task(flood())
+        bought = {"number": attempt["attemptId"]}
+        async with session.post(f"{sandbox}/sandbox/alipay/payments", json=bought) as paid:
+            assert paid.status < 300
+        await client.until_order(number, "PAID")
+        answers = [await begun_only(client.url) for _ in range(5)]
+        assert not flooding.done()
+        flooding.cancel()
+    assert b"500" in answers
+
+
+async def begun_only(url: str) -> bytes:
+    """Begin to send a notice; return the status it is answered with before its body comes, if it is."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /channels/stripe/notices HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n")
+    try:
+        return (await asyncio.wait_for(reader.readline(), 0.5)).split()[1]
+    except TimeoutError:
+        return b""
+    finally:
+        writer.close()
 
 
 async def test_a_strangers_notice_changes_nothing_and_is_answered_as_the_channel_expects(

@@ -226,7 +226,7 @@ async def test_a_key_is_changed_under_payments(change: Change, pay_url: str, tmp
                 stage.simulator.pay(trade)
                 (notice,) = await stage.heard()
                 assert (
-                    await shop.notices.take(stage.name, notice.headers, notice.body)
+                    await shop.take_notice(stage.name, notice.headers, notice.body)
                 ) == channel.answer_notice(taken=True)
 
             if change.variable == "PAYBELL_STRIPE_WEBHOOK_SECRETS":

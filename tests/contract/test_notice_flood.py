@@ -52,7 +52,7 @@ async def test_beside_a_flood_of_unsigned_notices_orders_are_paid_and_real_notic
         other.buyer_pays(second)
 
         async def strange() -> NoticeAnswer:
-            return await shop.notices.take("windows", NO_HEADERS, b"forged 1")
+            return await shop.take_notice("windows", NO_HEADERS, b"forged 1")
 
         flood = [asyncio.create_task(strange()) for _ in range(FLOOD)]
         await shop.side.pay.pay(payment(orders[2].id, "alice"))

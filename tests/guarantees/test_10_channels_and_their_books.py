@@ -57,7 +57,7 @@ class Counter:
         new = (await self.stage.heard())[self._seen :]
         self._seen += len(new)
         for notice in new:
-            await self.shop.notices.take(self.stage.name, notice.headers, notice.body)
+            await self.shop.take_notice(self.stage.name, notice.headers, notice.body)
         return len(new)
 
     def there(self) -> dict[str, tuple[int, int]]:

@@ -1,6 +1,6 @@
 """Notices: what channels send by themselves, verified first and then treated as an answer to a query."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
@@ -40,8 +40,12 @@ class Notices:
         self._observer = observer
         self._gates = {name: NoticeGate(name, clock) for name in lines}
 
-    async def take(self, channel_name: str, headers: Mapping[str, str], body: bytes) -> NoticeAnswer:
+    async def take(
+        self, channel_name: str, headers: Mapping[str, str], read: Callable[[], Awaitable[bytes]]
+    ) -> NoticeAnswer:
         """Take a notice and return what its channel wants to read: done only when it is durable.
+
+        In a flood ``read``, which returns the body, is not asked for it.
 
         Raises:
             ChannelNotOffered: there is no such channel here.
@@ -51,8 +55,10 @@ class Notices:
             raise ChannelNotOffered
         gate = self._gates[channel_name]
         if not gate.admits():
-            self._observer.noticed("turned_away")
-            return line.channel.answer_notice(taken=False)
+            return self._turn_away(line)
+        body = await read()
+        if not gate.admits():  # others came while it was on its way
+            return self._turn_away(line)
         try:
             heard = line.channel.read_notice(Notice(headers, body, self._clock.now()))
         except NoticeRefused as error:
@@ -70,6 +76,10 @@ class Notices:
             return line.channel.answer_notice(taken=False)
         self._observer.noticed("taken")
         return line.channel.answer_notice(taken=True)
+
+    def _turn_away(self, line: Line) -> NoticeAnswer:
+        self._observer.noticed("turned_away")
+        return line.channel.answer_notice(taken=False)
 
     async def _apply(self, line: Line, heard: Heard) -> None:
         if heard.disputed is not None:

@@ -208,7 +208,7 @@ def notice_routes(notices: Notices) -> Router:
 
     @post("/{channel:str}/notices", status_code=200, include_in_schema=False)
     async def take_notice(request: Stranger, channel: FromPath[str]) -> Response[bytes]:
-        answer = await notices.take(channel, dict(request.headers.items()), await request.body())
+        answer = await notices.take(channel, dict(request.headers.items()), request.body)
         return Response(answer.body, status_code=answer.status, media_type=answer.content_type)
 
     return Router("/channels", route_handlers=[take_notice])
