@@ -31,8 +31,9 @@ from paybell.messaging.broker import Answer, Binding, Confirm, Exchange, Message
 from paybell.messaging.rabbitmq import broker as rabbit_broker
 from paybell.messaging.rabbitmq import link
 from paybell.messaging.rabbitmq.broker import RabbitBroker
+from paybell.testing.rabbitmq_commands import Alarm
 from paybell.testing.rabbitmq_install import ensure_installed
-from paybell.testing.rabbitmq_node import Alarm, RabbitmqNode
+from paybell.testing.rabbitmq_node import RabbitmqNode
 from paybell.worker import Task, run_task
 
 pytestmark = pytest.mark.rabbitmq

@@ -16,8 +16,9 @@ import pika
 import pytest
 
 from paybell.errors import Misconfigured, Unavailable
+from paybell.testing.rabbitmq_commands import Alarm
 from paybell.testing.rabbitmq_install import ensure_installed
-from paybell.testing.rabbitmq_node import Alarm, RabbitmqNode, find_or_start
+from paybell.testing.rabbitmq_node import RabbitmqNode, find_or_start
 from paybell.testing.rabbitmq_process import answers
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
