@@ -22,7 +22,7 @@ from paybell.channels.answers import (
     Unknown,
     Waiting,
 )
-from paybell.channels.attempt import WINDOW_SCHEDULE, Attempt
+from paybell.channels.attempt import Attempt
 from paybell.channels.channel import (
     Channel,
     Charge,
@@ -37,6 +37,7 @@ from paybell.channels.channel import (
 )
 from paybell.channels.chaser import Chaser
 from paybell.channels.circuit import Circuit
+from paybell.channels.decision import WINDOW_SCHEDULE
 from paybell.channels.lines import Line
 from paybell.channels.notices import Notices
 from paybell.channels.payments import AttemptService

@@ -13,9 +13,9 @@ from rsa_keys import key_pair, private_key
 from paybell.channels.alipay.channel import AlipayChannel
 from paybell.channels.alipay.gateway import AlipayGateway
 from paybell.channels.alipay.messages import Merchant as AlipayMerchant
-from paybell.channels.attempt import WINDOW_SCHEDULE
 from paybell.channels.channel import Channel, Charge, Notice, Return
 from paybell.channels.crypto import AesKey, PrivateKey, PublicKey
+from paybell.channels.decision import WINDOW_SCHEDULE
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring
 from paybell.channels.stripe.channel import StripeChannel

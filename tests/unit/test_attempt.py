@@ -6,22 +6,17 @@ from itertools import product
 import pytest
 
 from paybell.channels.answers import Closed, NotFound, NotSent, Opened, Paid, Refused, Said, Unknown, Waiting
-from paybell.channels.attempt import (
+from paybell.channels.attempt import LIVE, MOVES, RECEIVED, Attempt, AttemptState, Call
+from paybell.channels.channel import Kind
+from paybell.channels.decision import (
     CALL_SCHEDULE,
     DEADLINE_MARGIN,
-    LIVE,
-    MOVES,
-    RECEIVED,
     WINDOW_SCHEDULE,
-    Attempt,
-    AttemptState,
-    Call,
     Effect,
     Verdict,
     closes_after,
     decide,
 )
-from paybell.channels.channel import Kind
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ENDS = NOW + timedelta(minutes=10)

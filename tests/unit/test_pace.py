@@ -6,7 +6,7 @@ import pytest
 from rsa_keys import key_pair
 
 from paybell.channels.alipay.opening import alipay_qr
-from paybell.channels.attempt import CALL_SCHEDULE, WINDOW_SCHEDULE
+from paybell.channels.decision import CALL_SCHEDULE, WINDOW_SCHEDULE
 from paybell.channels.http import ChannelHttp
 from paybell.channels.openers import remote_wallet
 from paybell.channels.pace import faster

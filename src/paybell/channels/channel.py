@@ -1,7 +1,7 @@
 """What a channel is: where the money of an attempt comes from, behind one small interface.
 
 A channel knows one wire format and nothing of states: it says what it was answered, in the few words of
-`answers`, and `attempt.decide` makes of it what is written. It never guesses: whatever is not documented
+`answers`, and `decision.decide` makes of it what is written. It never guesses: whatever is not documented
 and verified is `Unknown`, and `NotSent` is said only where certainly no byte of the request has left.
 """
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from paybell.channels.attempt import CALL_SCHEDULE, DEADLINE_MARGIN, WINDOW_SCHEDULE
+from paybell.channels.decision import CALL_SCHEDULE, DEADLINE_MARGIN, WINDOW_SCHEDULE
 from paybell.channels.methods import WINDOW_MARGIN
 from paybell.channels.returns import RETURN_SCHEDULE
 from paybell.environment.common import CommonSettings, Text

@@ -13,8 +13,9 @@ import structlog
 
 from paybell.channels import books, returns, store
 from paybell.channels.answers import Said
-from paybell.channels.attempt import DEADLINE_MARGIN, Attempt, Call, Effect, Verdict, decide
+from paybell.channels.attempt import Attempt, Call
 from paybell.channels.channel import Channel
+from paybell.channels.decision import DEADLINE_MARGIN, Effect, Verdict, decide
 from paybell.messaging.outbox import Outbox
 from paybell.pay import store as pay_orders
 from paybell.pay.model import PayOrder
@@ -37,7 +38,7 @@ class Recorder:
         *,
         margin: timedelta = DEADLINE_MARGIN,
     ) -> None:
-        """Work on the pay database; ``margin`` as in `attempt.decide`."""
+        """Work on the pay database; ``margin`` as in `decision.decide`."""
         self._margin = margin
         self._database = database
         self._outbox = outbox

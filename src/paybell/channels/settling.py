@@ -4,7 +4,8 @@ import msgspec
 
 from paybell.channels import returns, store
 from paybell.channels.answers import Paid, Refused, Said
-from paybell.channels.attempt import Attempt, AttemptState, Call, decide
+from paybell.channels.attempt import Attempt, AttemptState, Call
+from paybell.channels.decision import decide
 from paybell.channels.errors import (
     NothingAsked,
     NothingToSettle,

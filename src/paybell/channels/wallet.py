@@ -25,9 +25,9 @@ from paybell.channels.answers import (
     Refused,
     Unknown,
 )
-from paybell.channels.attempt import CALL_SCHEDULE
 from paybell.channels.bills import Entry
 from paybell.channels.channel import Charge, Heard, Kind, Notice, NoticeAnswer, NoticeRefused, Offer, Return
+from paybell.channels.decision import CALL_SCHEDULE
 from paybell.channels.errors import ChannelUnavailable
 from paybell.channels.http import Answer, ChannelHttp
 from paybell.channels.keyring import Keyring
