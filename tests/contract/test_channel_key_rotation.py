@@ -28,11 +28,11 @@ from support import until
 from wallets import PASSWORD, wallet_service
 
 from paybell.channels.answers import Waiting
+from paybell.channels.attempt import charge_of
 from paybell.channels.crypto import AesKey
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import KeyFiles
 from paybell.channels.openers import OPENERS
-from paybell.channels.returns import charge_of
 from paybell.pay.model import PayOrder
 from paybell.pay.status import PayStatus
 from paybell.settings import read_settings

@@ -10,7 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
-from paybell.channels.channel import Kind
+from paybell.channels.channel import Charge, Kind
+from paybell.pay.model import PayOrder
 
 
 class AttemptState(StrEnum):
@@ -97,3 +98,22 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     def moves_money(self) -> bool:
         """Say whether it may be moving money at this moment, so that nothing else may try."""
         return self.live and self.kind is Kind.CALL
+
+
+def charge_of(
+    attempt: Attempt, order: PayOrder, notify_url: str = "", *, return_url: str = "", credential: str = ""
+) -> Charge:
+    """Return an attempt as its channel is told of it; addresses are for opening it only."""
+    return Charge(
+        attempt_id=str(attempt.id),
+        pay_order_id=str(order.id),
+        payer_id=order.payer_id,
+        amount=attempt.amount,
+        currency=attempt.currency,
+        subject=order.subject,
+        expires_at=attempt.expires_at,
+        notify_url=notify_url,
+        return_url=return_url,
+        reference=attempt.reference,
+        credential=credential,
+    )

@@ -4,13 +4,12 @@ import asyncio
 
 from paybell.channels import store
 from paybell.channels.answers import NotSent, QuerySaid, Said
-from paybell.channels.attempt import Attempt, AttemptState, Call
+from paybell.channels.attempt import Attempt, AttemptState, Call, charge_of
 from paybell.channels.channel import Channel, Charge
 from paybell.channels.circuit import Circuit
 from paybell.channels.decision import closes_after
 from paybell.channels.errors import ChannelUnavailable
 from paybell.channels.recorder import Recorder
-from paybell.channels.returns import charge_of
 from paybell.clock import Clock
 from paybell.pay import store as pay_orders
 from paybell.pay.status import OPEN

@@ -5,13 +5,12 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from paybell.channels import disputes, store
-from paybell.channels.attempt import Attempt, Call
+from paybell.channels.attempt import Attempt, Call, charge_of
 from paybell.channels.channel import Heard, Notice, NoticeAnswer, NoticeRefused
 from paybell.channels.errors import ChannelNotOffered
 from paybell.channels.lines import Line
 from paybell.channels.notice_gate import NoticeGate
 from paybell.channels.recorder import Recorder
-from paybell.channels.returns import charge_of
 from paybell.clock import Clock
 from paybell.errors import InvalidId, Unavailable
 from paybell.ids import parse_id

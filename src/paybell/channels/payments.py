@@ -6,14 +6,13 @@ from datetime import datetime, timedelta
 
 from paybell.channels import store
 from paybell.channels.answers import NotSent, OpenSaid
-from paybell.channels.attempt import Attempt, AttemptState, Call
+from paybell.channels.attempt import Attempt, AttemptState, Call, charge_of
 from paybell.channels.channel import Kind
 from paybell.channels.errors import ChannelNotOffered, ChannelUnavailable, refusal_of
 from paybell.channels.lines import Line
 from paybell.channels.methods import WINDOW_MARGIN, Method, methods_of
 from paybell.channels.preparation import Preparation
 from paybell.channels.recorder import Recorder
-from paybell.channels.returns import charge_of
 from paybell.channels.windows import WindowCloser
 from paybell.errors import AlreadyPaid
 from paybell.ids import Ids

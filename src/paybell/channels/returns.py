@@ -22,8 +22,8 @@ from paybell.channels.answers import (
     RefundSaid,
     Unknown,
 )
-from paybell.channels.attempt import Attempt
-from paybell.channels.channel import Channel, Charge, Return
+from paybell.channels.attempt import Attempt, charge_of
+from paybell.channels.channel import Channel, Return
 from paybell.channels.circuit import Circuit
 from paybell.channels.errors import ChannelUnavailable
 from paybell.messaging.events import PAY_REFUNDED
@@ -246,22 +246,3 @@ async def _write(tx: Transaction, owed: Owed) -> None:
 def _owed(row: Record) -> Owed:
     values: Mapping[str, object] = dict(row)
     return msgspec.convert(values, Owed)
-
-
-def charge_of(
-    attempt: Attempt, order: PayOrder, notify_url: str = "", *, return_url: str = "", credential: str = ""
-) -> Charge:
-    """Return an attempt as its channel is told of it; addresses are for opening it only."""
-    return Charge(
-        attempt_id=str(attempt.id),
-        pay_order_id=str(order.id),
-        payer_id=order.payer_id,
-        amount=attempt.amount,
-        currency=attempt.currency,
-        subject=order.subject,
-        expires_at=attempt.expires_at,
-        notify_url=notify_url,
-        return_url=return_url,
-        reference=attempt.reference,
-        credential=credential,
-    )

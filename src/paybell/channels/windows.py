@@ -6,11 +6,10 @@ from collections.abc import Mapping
 import structlog
 
 from paybell.channels import store
-from paybell.channels.attempt import Attempt
+from paybell.channels.attempt import Attempt, charge_of
 from paybell.channels.channel import Kind
 from paybell.channels.errors import ChannelUnavailable
 from paybell.channels.lines import Line
-from paybell.channels.returns import charge_of
 from paybell.pay import store as pay_orders
 from paybell.pay.model import PayOrder
 from paybell.storage import Database
