@@ -216,6 +216,7 @@ async def test_all_attempts_are_read_page_by_page_and_by_state(browser: Browser,
     one = await manual(http)
     async with connected(doubt.urls["pay"]) as rows:
         await rows.execute(MANY, int(one.attempt))
+        late = await rows.fetchval("SELECT count(*) FROM attempts WHERE state = 'LATE_SUCCESS'")
     async with console(browser, http, "/attempts") as page:
         tabs = page.get_by_role("navigation", name="Why they need somebody")
         await expect(tabs.get_by_role("link", name="To be settled")).to_contain_text(re.compile("[1-9]"))
@@ -225,9 +226,9 @@ async def test_all_attempts_are_read_page_by_page_and_by_state(browser: Browser,
         await page.get_by_label("State").select_option("paid twice or late")
         await expect(rows_of(page)).to_have_count(100)
         await page.get_by_role("link", name="Older").click()
-        await expect(rows_of(page)).to_have_count(50)
+        await expect(rows_of(page)).to_have_count(late - 100)
         await page.reload()
-        await expect(rows_of(page)).to_have_count(50)
+        await expect(rows_of(page)).to_have_count(late - 100)
         await expect(page.get_by_label("State")).to_have_value("LATE_SUCCESS")
         await page.get_by_role("link", name="Newest").click()
         await expect(rows_of(page)).to_have_count(100)

@@ -6,6 +6,8 @@ import pytest
 from serving import Client, Reply, Service, fresh_number, fresh_user, in_process
 from support import PASSWORD, connected, until
 
+from paybell.storage import load_queries
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
@@ -145,3 +147,35 @@ async def test_the_ops_role_needs_no_other_process_to_act(service: Service, http
 
     assert done.status == 201
     await until(published)
+
+
+ON_ROWS = load_queries("paybell.storage", "operator_actions.sql")["list_actions_on_rows"]
+MANY = """
+    INSERT INTO operator_actions (at, who, action, selection, rows)
+    SELECT now(), 'dora', 'reset', 'user ' || n, ARRAY[n] FROM generate_series(1, 5000) AS n
+"""
+
+
+async def test_what_was_done_to_one_payment_is_found_however_much_was_done_since(own: Service) -> None:
+    http, who = own.client, fresh_user()
+    order, other = await other_shops(http, pay=True), await other_shops(http, pay=True)
+    for one in (order, other):
+        await refund(http, one, who, fresh_user(), amount=1, reason="torn")
+    async with connected(own.urls["pay"]) as rows:
+        await rows.execute(MANY)
+        await rows.execute("ANALYZE operator_actions")
+        plan = await rows.fetch(f"EXPLAIN {ON_ROWS}", 2**62, 101, [int(order["id"])])
+    reader = http.token("carol", "ops:read")
+
+    found = (await http.get(f"/ops/actions?on={order['id']}", reader)).json["actions"]
+    of_a_kind = (await http.get("/ops/actions?action=refund&database=pay", reader)).json["actions"]
+    nowhere = (await http.get("/ops/actions?action=refund&database=trade", reader)).json["actions"]
+
+    assert [(one["action"], one["selection"].split(":")[0]) for one in found] == [
+        ("refund", f"1 CNY of pay order {order['id']}")
+    ]
+    assert {one["action"] for one in of_a_kind} == {"refund"}
+    assert len(of_a_kind) >= 2
+    assert nowhere == []
+    assert any("operator_actions_by_row" in row[0] for row in plan)
+    assert (await http.get("/ops/actions?on=x", reader)).refusal == (400, "invalid_id")

@@ -14,6 +14,18 @@ _CURSOR = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which actions are wanted: all, or those on some rows, or of some kinds; of one database or all."""
+
+    on: Sequence[int] = ()
+    kinds: Sequence[str] = ()
+    database: str | None = None
+
+
+_ALL = Chosen()
+
+
+@dataclass(frozen=True, slots=True)
 class AuditPage:
     """Actions, each with the name of its database, and where the next page begins; None: this is the last."""
 
@@ -27,16 +39,17 @@ class AuditTrail:
     def __init__(self, databases: Mapping[str, Database]) -> None:
         self._databases = databases
 
-    async def page(self, after: str | None, limit: int) -> AuditPage:
-        """Return up to so many actions that come after a cursor.
+    async def page(self, after: str | None, limit: int, chosen: Chosen = _ALL) -> AuditPage:
+        """Return up to so many of the actions that are wanted, after a cursor.
 
         Raises:
             InvalidRequest: the cursor is none of ours.
         """
         below = self._read(after)
         found = {
-            name: await list_actions(database, below[name], limit + 1)
+            name: await list_actions(database, below[name], limit + 1, on=chosen.on, kinds=chosen.kinds)
             for name, database in self._databases.items()
+            if chosen.database in (None, name)
         }
         # Within a database in the order of its ids, so that a page's end is one place in each.
         merged = heapq.merge(

@@ -2,16 +2,18 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, Router, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import QueryParameter
+from litestar.params import FromQuery, QueryParameter
 from litestar.response import Stream
 
-from paybell.errors import InsufficientScope, InvalidRequest
+from paybell.errors import InsufficientScope, InvalidId, InvalidRequest
+from paybell.ids import parse_id
+from paybell.operations.audit import Chosen
 from paybell.operations.desk import OperatorDesk
 from paybell.operations.failure_routes import failure_handlers
 from paybell.operations.problems import PROBLEMS
@@ -52,11 +54,11 @@ def _view(database: str, action: OperatorAction) -> ActionView:
     return ActionView(**{**asdict(action), "id": str(action.id)}, database=database)
 
 
-async def _table(desk: OperatorDesk, after: str | None) -> Response[bytes]:
+async def _table(desk: OperatorDesk, after: str | None, chosen: Chosen) -> Response[bytes]:
     """Return everything from there on, as much as one answer may hold."""
     parts, rows = [csv_head(ActionView)], 0
     while True:
-        page = await desk.audit.page(after, min(_TABLE_PAGE, TABLE_ROWS_MAX - rows))
+        page = await desk.audit.page(after, min(_TABLE_PAGE, TABLE_ROWS_MAX - rows), chosen)
         parts.append(csv_rows(_view(*one) for one in page.actions))
         rows, after = rows + len(page.actions), page.next
         if after is None or rows >= TABLE_ROWS_MAX:
@@ -84,19 +86,30 @@ def _watching(desk: OperatorDesk, streams: Streams) -> list[HTTPRouteHandler]:
         operation_id="readActions",
         summary="What operators did by hand, newest first, in pages or as CSV",
         operation_class=AlsoCsv,
-        responses=PROBLEMS.refusals(InvalidRequest, InsufficientScope)
+        responses=PROBLEMS.refusals(InvalidRequest, InvalidId, InsufficientScope)
         | {200: ResponseSpec(Actions, description="A page, or all of it as CSV", generate_examples=False)},
     )
     async def actions(
         request: Caller,
+        *,
         after: Annotated[
             str | None, QueryParameter(description="`next` of the page before.", max_length=60)
         ] = None,
         limit: Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)] = PAGE_MAX,
+        on: Annotated[
+            list[str] | None,
+            QueryParameter(description="On these pay orders or attempts only.", max_items=200),
+        ] = None,
+        action: Annotated[
+            list[str] | None,
+            QueryParameter(description="These only, where nothing is named by `on`.", max_items=20),
+        ] = None,
+        database: FromQuery[Literal["pay", "trade"] | None] = None,
     ) -> Response[Any]:
+        chosen = Chosen([parse_id(one) for one in on or ()], action or (), database)
         if preferred(request.headers.get("accept", ""), (JSON, CSV)) == CSV:
-            return await _table(desk, after)
-        page = await desk.audit.page(after, limit)
+            return await _table(desk, after, chosen)
+        page = await desk.audit.page(after, limit, chosen)
         return Response(Actions([_view(*one) for one in page.actions], page.next))
 
     return [now, actions]

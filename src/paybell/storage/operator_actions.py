@@ -38,7 +38,22 @@ async def note_action(tx: Transaction, who: str, action: str, selection: str, ro
     return int(row["id"])
 
 
-async def list_actions(database: Database, before: int, limit: int) -> list[OperatorAction]:
-    """Return what was done last, newest first, with ids below ``before``."""
-    rows = await database.fetch(_SQL["list_actions"], before, limit)
+async def list_actions(
+    database: Database, before: int, limit: int, *, on: Sequence[int] = (), kinds: Sequence[str] = ()
+) -> list[OperatorAction]:
+    """Return what was done last, newest first, with ids below ``before``.
+
+    Args:
+        database: where it was done.
+        before: above all that are returned.
+        limit: most of them.
+        on: what was done to these rows only.
+        kinds: these actions only, where no rows are named.
+    """
+    if on:
+        rows = await database.fetch(_SQL["list_actions_on_rows"], before, limit, on)
+    elif kinds:
+        rows = await database.fetch(_SQL["list_actions_of_kinds"], before, limit, kinds)
+    else:
+        rows = await database.fetch(_SQL["list_actions"], before, limit)
     return [OperatorAction(**row) for row in rows]

@@ -62,7 +62,7 @@ export function openAttempt({ id }) {
 
   async function read() {
     const found = await send("GET", `/attempts/${encodeURIComponent(id)}`);
-    return [found, await actionsTable((one) => one.selection.includes(`attempt ${id}:`))];
+    return [found, await actionsTable([["on", found.attempt.attemptId]])];
   }
 
   const load = loader(shown, read, ([found, actions]) => {

@@ -30,10 +30,10 @@ const line = (one) => [
   text.parts[`${one.database}_database`] ?? one.database,
 ];
 
-/** Make the table of what was done; `chosen(one)` leaves some out. */
-export async function actionsTable(chosen = () => true) {
-  const { actions } = await send("GET", "/ops/actions");
-  return table(COLUMNS(), actions.filter(chosen).map(line), text.noActions, text.pages.audit);
+/** Make the table of what was done last; `asked`: pairs of a name and a value, as `/ops/actions` takes them. */
+export async function actionsTable(asked) {
+  const { actions } = await send("GET", `/ops/actions?${new URLSearchParams(asked)}`);
+  return table(COLUMNS(), actions.map(line), text.noActions, text.pages.audit);
 }
 
 /** Open the page; `query`: after which action. */

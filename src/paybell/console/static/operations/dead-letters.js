@@ -45,7 +45,11 @@ export function openDeadLetters({ query: first }) {
     go(here({ reason, listener }));
   }
 
-  const noted = (one) => ["replay", "acknowledge"].includes(one.action) && one.database === "trade";
+  const noted = [
+    ["action", "replay"],
+    ["action", "acknowledge"],
+    ["database", "trade"],
+  ];
 
   function read() {
     const { reason = "", listener = "", after = "" } = query;

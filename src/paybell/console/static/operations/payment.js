@@ -145,8 +145,8 @@ export function openPayment({ id }) {
 
   async function read() {
     const found = await send("GET", `/ops/payments/${encodeURIComponent(id)}`);
-    // By hand: refunds, closing and publishing again name the pay order.
-    return [found, await actionsTable((one) => one.selection.includes(`pay order ${found.payOrderId}`))];
+    const named = [found.payOrderId, found.bizOrderNo, ...found.attempts.map((one) => one.id)];
+    return [found, await actionsTable(named.map((one) => ["on", one]))];
   }
 
   const load = loader(shown, read, ([found, actions]) => {
