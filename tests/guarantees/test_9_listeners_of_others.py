@@ -10,9 +10,11 @@ from support import PaySide
 
 from paybell.clock import SystemClock
 from paybell.errors import Misconfigured
+from paybell.ids import new_traceparent
 from paybell.messaging import Binding, PaymentSucceeded, PayOrderEvent, Queue, listener
 from paybell.messaging.events import PAY_EVENTS, SIGNATURE_HEADER
 from paybell.messaging.failures import Chosen, FailureStore
+from paybell.messaging.listener import Listener
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.local import LocalBroker
 from paybell.messaging.signatures import EventKeys
@@ -20,6 +22,7 @@ from paybell.messaging.wire import Wire
 from paybell.storage import Database, Query, Transaction
 from paybell.telemetry.observers import Observer
 from paybell.testing import FrozenClock
+from paybell.tokens import Principal
 
 
 async def test_a_forged_event_neither_counts_nor_silences_the_true_one_with_its_id(
@@ -60,6 +63,39 @@ async def test_a_forged_event_neither_counts_nor_silences_the_true_one_with_its_
     assert heard == [(event.event_id, 100)]
     rows = await trade_database.fetch(Query("SELECT DISTINCT state, reason FROM failed_deliveries"))
     assert [tuple(row) for row in rows] == [("dead", "not_signed")]
+
+
+async def test_a_true_event_sent_on_as_another_kind_counts_for_nothing(
+    pay_database: Database, trade_database: Database
+) -> None:
+    """Who may publish chooses the routing key; the type is signed."""
+    side = PaySide(pay_database)
+    order = await side.order(5001, "7", 100)
+    await side.pay.close(order.id, Principal("shop", frozenset(), "1"), new_traceparent())
+    heard: list[str] = []
+
+    @listener(Binding(Queue("points"), PAY_EVENTS, "pay.success"))
+    async def add_points(events: Sequence[PayOrderEvent], tx: Transaction) -> None:
+        del tx
+        heard.extend(event.type for event in events)
+
+    @listener(Binding(Queue("all"), PAY_EVENTS, "pay.#"))
+    async def note(events: Sequence[PayOrderEvent], tx: Transaction) -> None:
+        del tx
+        heard.extend(event.type for event in events)
+
+    (event,) = await side.outbox.claim(uuid4(), 60, 10)
+    keys = EventKeys("a:" + "k" * 32)
+    (closed,) = Wire(keys, "text/x-json").messages(event, "1")
+    sent_on = deliveries(closed.body, headers=closed.headers)
+    cases: list[tuple[Listener[PayOrderEvent], list[str]]] = [(add_points, []), (note, ["pay.closed"])]
+    for one, wanted in cases:
+        runner = ListenerRunner(
+            one, LocalBroker(), trade_database, FrozenClock(), Observer(), batch_max=10, keys=keys
+        )
+        await runner.apply(sent_on)
+        assert heard == wanted
+    assert await trade_database.fetch(Query("SELECT 1 FROM failed_deliveries")) == []
 
 
 async def test_what_another_key_has_signed_can_be_replayed_once_the_listener_has_it(

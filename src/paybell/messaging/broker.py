@@ -18,6 +18,25 @@ class Exchange:
     name: str
     type: Literal["direct", "topic"] = "direct"
 
+    def matches(self, pattern: str, key: str) -> bool:
+        """Say whether a message with this routing key goes into a queue that is bound with ``pattern``."""
+        if self.type == "direct":
+            return pattern == key
+        return _words_match(_words(pattern), _words(key))
+
+
+def _words(text: str) -> list[str]:
+    return text.split(".") if text else []
+
+
+def _words_match(pattern: list[str], words: list[str]) -> bool:
+    """AMQP 0-9-1 section 3.1.3.3: ``*`` is one word, ``#`` is zero or more."""
+    if not pattern:
+        return not words
+    if pattern[0] == "#":
+        return any(_words_match(pattern[1:], words[skip:]) for skip in range(len(words) + 1))
+    return bool(words) and pattern[0] in ("*", words[0]) and _words_match(pattern[1:], words[1:])
+
 
 @dataclass(frozen=True, slots=True)
 class Queue:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar, get_args, get_type_hints
 
 from paybell.messaging.broker import Binding, Delivery
-from paybell.messaging.events import PaymentSucceeded, PayOrderEvent
+from paybell.messaging.events import PAY_EVENTS, PaymentSucceeded, PayOrderEvent
 from paybell.storage import Transaction
 
 
@@ -80,7 +80,8 @@ def listener(
             isolated to its event like the handler's. An `Unavailable` among its answers uses up no
             attempt: whom it asks is away.
         concerns: says of an event whether it is this listener's business; others are counted and
-            acknowledged, and enter neither inbox nor failures.
+            acknowledged, and enter neither inbox nor failures. A `PayOrderEvent` of a type that the binding
+            does not ask for is one of them: its type is signed, the routing key it came by is not.
         verify: a `PayOrderEvent` without a signature of ours becomes a dead letter ``not_signed``, whatever
             id it claims. A bare number (`PaymentSucceeded`) is proven by a ``screen`` alone. False: whoever
             may publish to the exchange is believed.
@@ -97,9 +98,25 @@ def listener(
                 "which is signed, give a screen that proves the payments, or say verify=False."
             )
         signed = verify and issubclass(event_type, PayOrderEvent)
-        return Listener(binding.queue.name, binding, event_type, handle, screen, concerns, signed)
+        wanted: Callable[[Any], bool] | None = concerns
+        if issubclass(event_type, PayOrderEvent):
+            wanted = _of_type(binding, concerns)
+        return Listener(binding.queue.name, binding, event_type, handle, screen, wanted, signed)
 
     return decorate
+
+
+def _of_type(
+    binding: Binding, concerns: Callable[[Any], bool] | None
+) -> Callable[[PayOrderEvent], bool] | None:
+    """Have only events concern a listener whose type its binding would bring to it."""
+    if binding.exchange != PAY_EVENTS:  # a shop's own exchange may have other keys
+        return concerns
+
+    def asked_for(event: PayOrderEvent) -> bool:
+        return PAY_EVENTS.matches(binding.key, event.type) and (concerns is None or concerns(event))
+
+    return asked_for
 
 
 def _event_type(handle: Handler[Event]) -> type[Event]:

@@ -124,7 +124,7 @@ class LocalBroker:
         names = {
             binding.queue.name
             for binding in self._bindings
-            if binding.exchange == exchange and _matches(exchange, binding.key, message.routing_key)
+            if binding.exchange == exchange and exchange.matches(binding.key, message.routing_key)
         }
         if not names:
             return Confirm.RETURNED if message.must_route else Confirm.CONFIRMED
@@ -154,25 +154,6 @@ def _answer(published: _Published | Answer) -> Answer:
     if not isinstance(published, _Published):
         return published
     return Confirm.UNKNOWN if published.unacknowledged else Confirm.CONFIRMED
-
-
-def _matches(exchange: Exchange, pattern: str, key: str) -> bool:
-    if exchange.type == "direct":
-        return pattern == key
-    return _words_match(_words(pattern), _words(key))
-
-
-def _words(text: str) -> list[str]:
-    return text.split(".") if text else []
-
-
-def _words_match(pattern: list[str], words: list[str]) -> bool:
-    """AMQP 0-9-1 section 3.1.3.3: ``*`` is one word, ``#`` is zero or more."""
-    if not pattern:
-        return not words
-    if pattern[0] == "#":
-        return any(_words_match(pattern[1:], words[skip:]) for skip in range(len(words) + 1))
-    return bool(words) and pattern[0] in ("*", words[0]) and _words_match(pattern[1:], words[1:])
 
 
 class _LocalConsumer:
