@@ -20,8 +20,8 @@ from paybell.channels.errors import (
 from paybell.channels.inspection import Inspection, Need
 from paybell.channels.operator_views import AttemptDetail, AttemptPage, Needs, detail_view, operator_view
 from paybell.channels.problems import PROBLEMS
-from paybell.channels.routes import AttemptView, view
 from paybell.channels.settling import Settlement, Settling
+from paybell.channels.views import AttemptView, view
 from paybell.clock import Clock
 from paybell.errors import Busy, InsufficientScope, InvalidId, OutcomeUnknown
 from paybell.ids import ID_MAX, parse_id

@@ -9,7 +9,7 @@ from msgspec import Meta
 from paybell.channels.attempt import Attempt
 from paybell.channels.inspection import Case, Moment, Statement
 from paybell.channels.returns import ReturnState
-from paybell.channels.routes import AttemptView, view
+from paybell.channels.views import AttemptView, view
 
 
 class SettlementView(msgspec.Struct, rename="camel"):

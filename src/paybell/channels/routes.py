@@ -1,6 +1,5 @@
 """Routes of attempts: for payers, and for channels that send notices."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -9,7 +8,6 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
-from paybell.channels.attempt import Attempt, AttemptState
 from paybell.channels.errors import (
     ChannelNotOffered,
     ChannelRefused,
@@ -20,6 +18,7 @@ from paybell.channels.notices import Notices
 from paybell.channels.payments import AttemptService
 from paybell.channels.problems import PROBLEMS
 from paybell.channels.qr import qr_shape
+from paybell.channels.views import AttemptView, view
 from paybell.channels.wallet import NAME
 from paybell.errors import (
     AlreadyPaid,
@@ -48,22 +47,6 @@ class NewAttempt(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """By which channel the order is to be paid."""
 
     channel: ChannelName
-
-
-class AttemptView(msgspec.Struct, rename="camel"):
-    """An attempt as its payer sees it: a QR code to scan or a URL to go to while it is open."""
-
-    attempt_id: str
-    pay_order_id: str
-    channel: str
-    state: AttemptState
-    amount: int
-    currency: str
-    created_at: datetime
-    expires_at: datetime
-    qr_code: str | None
-    redirect_url: str | None
-    code: str
 
 
 class QrImage(msgspec.Struct):
@@ -105,23 +88,6 @@ class WalletPayment(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """The payer's consent, as the remote wallet asks for it."""
 
     pay_password: Annotated[str, Meta(min_length=1, max_length=128, description="1 to 128 characters.")]
-
-
-def view(attempt: Attempt) -> AttemptView:
-    """Show an attempt."""
-    return AttemptView(
-        attempt_id=str(attempt.id),
-        pay_order_id=str(attempt.pay_order_id),
-        channel=attempt.channel,
-        state=attempt.state,
-        amount=attempt.amount,
-        currency=attempt.currency,
-        created_at=attempt.created_at,
-        expires_at=attempt.expires_at,
-        qr_code=attempt.qr_code or None,
-        redirect_url=attempt.redirect_url or None,
-        code=attempt.code,
-    )
 
 
 def attempt_routes(service: AttemptService) -> Router:
