@@ -3,11 +3,15 @@
 import asyncio
 
 from faults import cutting_proxy
+from shop import shop
 from support import PASSWORD, PaySide, codes, connected, payment
 
 from paybell.clock import SystemClock
-from paybell.storage import Database
+from paybell.messaging.broker import Delivery
+from paybell.storage import Database, Query
 
+# Remembered as applied, and not: what no statement of ours leaves behind.
+FORGOTTEN = Query("INSERT INTO inbox VALUES ('trade.pay.success.queue', 'pay.success:' || $1, now())")
 WRONG = "000000"
 
 
@@ -60,3 +64,39 @@ async def test_batches_that_want_the_same_rows_in_other_orders_never_wait_for_ea
     assert [await sides[0].balance(str(user)) for user in range(10, 20)] == [960] * 10
     async with connected(pay_url) as rows:
         assert await rows.fetchval("SELECT sum(deadlocks) FROM pg_stat_database") == 0
+
+
+async def test_a_batch_of_events_takes_two_turns_and_an_odd_one_the_long_way(
+    pay_database: Database, trade_url: str
+) -> None:
+    """What the orders come to, for the signatures; and one statement that is a transaction by itself."""
+    async with (
+        cutting_proxy(trade_url) as proxy,
+        Database.open(proxy.url, SystemClock(), connections=1) as trade,
+        shop(pay_database, trade) as both,
+    ):
+        await both.pay.fund("7", 1_000)
+        numbers = range(5001, 5010)
+        for number in numbers:
+            order = await both.order(number, "7", 10)
+            assert order.pay_order_id
+            await both.pay.attempt(order.pay_order_id, "7")
+        told = await both.told()
+
+        async def turns(*deliveries: Delivery) -> int:
+            before = proxy.turns
+            await both.runner.apply(deliveries)
+            return proxy.turns - before
+
+        await turns(told[0])  # a session's first statements are prepared
+        await turns(*told[:2])
+
+        assert await turns(told[2]) == 2
+        assert await turns(*told[3:6]) == 2
+        # One of them is known: the inbox, and the listener's function, in a transaction of several turns.
+        assert await turns(*told[5:7]) == 6
+
+        await both.database.fetch(FORGOTTEN, told[7].body.decode())
+        await turns(*told[7:])
+        statuses = await both.statuses()
+        assert [statuses.pop(int(told[7].body)), *set(statuses.values())] == ["UNPAID", "PAID"]

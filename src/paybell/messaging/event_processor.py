@@ -16,7 +16,7 @@ from paybell.errors import Unavailable, with_traceback
 from paybell.messaging import failure_rows
 from paybell.messaging.arrivals import Arrival, Failure, dead, failed, postponed
 from paybell.messaging.event_reader import EventReader, Incoming
-from paybell.messaging.listener import Event, Listener, Rejected, Verdict
+from paybell.messaging.listener import Event, Listener, New, Rejected, Verdict
 from paybell.messaging.outages import HandlerTooSlow, OutageRetry
 from paybell.storage import Database, Transaction, load_queries
 from paybell.telemetry.observers import ListenerObserver
@@ -117,6 +117,8 @@ class EventProcessor(Generic[Event]):
 
     async def _apply(self, incoming: Sequence[Incoming[Event]]) -> Sequence[None]:
         """Apply a batch, or nothing of it: what is known is dropped, what is rejected is kept as dead."""
+        if await self._is_applied_at_once(incoming):
+            return [None] * len(incoming)
         async with self._database.transaction() as tx:
             held = await failure_rows.lock(tx, [one.arrival.row_id for one in incoming if one.arrival.row_id])
             mine = [one for one in incoming if not one.arrival.row_id or one.arrival.row_id in held]
@@ -129,6 +131,15 @@ class EventProcessor(Generic[Event]):
             await failure_rows.forget(tx, [row_id for row_id in done if row_id])
             tx.after_commit(partial(self._report, dead_letters))
         return [None] * len(incoming)
+
+    async def _is_applied_at_once(self, incoming: Sequence[Incoming[Event]]) -> bool:
+        if self._listener.at_once is None or any(one.arrival.row_id for one in incoming):
+            return False
+        new = {one.event_id: New(one.event, one.attempt) for one in incoming}
+        if not await self._listener.at_once(list(new.values()), self._database):
+            return False
+        self._observer.applied(len(new), len(incoming) - len(new))
+        return True
 
     async def _handle_new(
         self, tx: Transaction, incoming: Sequence[Incoming[Event]]

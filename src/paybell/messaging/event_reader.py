@@ -28,11 +28,7 @@ class Incoming(Generic[Event]):
 
     arrival: Arrival
     event: Event
-
-    @property
-    def event_id(self) -> str:
-        """The event's own."""
-        return self.event.event_id
+    event_id: str
 
     @property
     def attempt(self) -> str | None:
@@ -64,7 +60,7 @@ class EventReader(Generic[Event]):
                 if event is None:
                     ignored.append(arrival)
                 else:
-                    incoming.append(Incoming(arrival, event))
+                    incoming.append(Incoming(arrival, event, event.event_id))
         return incoming, unreadable, ignored
 
     def _event(self, delivery: Delivery) -> Event | None:

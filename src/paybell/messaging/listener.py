@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, get_args, get_type_hin
 
 from paybell.messaging.broker import Binding, Delivery
 from paybell.messaging.events import PAY_EVENTS, PaymentSucceeded, PayOrderEvent
-from paybell.storage import Transaction
+from paybell.storage import Database, Transaction
 
 
 class Readable(Protocol):
@@ -45,6 +45,18 @@ Handler = Callable[[Sequence[Event], Transaction], Awaitable[Iterable[Rejected] 
 
 
 @dataclass(frozen=True, slots=True)
+class New(Generic[Event]):
+    """An event that comes from the queue; ``attempt`` is the publishing it says it comes from."""
+
+    event: Event
+    attempt: str | None
+
+
+# Does in one statement what inbox and handler do with a batch that is in order; says whether it has done so.
+AtOnce = Callable[[Sequence[New[Event]], Database], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
 class Listener(Generic[Event]):
     """A handler with its binding; made by `listener`."""
 
@@ -55,6 +67,7 @@ class Listener(Generic[Event]):
     screen: Screen[Event] | None
     concerns: Callable[[Event], bool] | None
     verify: bool
+    at_once: AtOnce[Event] | None = None
 
     async def __call__(self, events: Sequence[Event], tx: Transaction) -> Iterable[Rejected] | None:
         """Apply events in a transaction, as the runner does."""
@@ -67,6 +80,7 @@ def listener(
     screen: Screen[Event] | None = None,
     concerns: Callable[[Event], bool] | None = None,
     verify: bool = True,
+    at_once: AtOnce[Event] | None = None,
 ) -> Callable[[Handler[Event]], Listener[Event]]:
     """Make a listener of ``async def handle(events: Sequence[SomeEvent], tx: Transaction)``.
 
@@ -85,6 +99,8 @@ def listener(
         verify: a `PayOrderEvent` without a signature of ours becomes a dead letter ``not_signed``, whatever
             id it claims. A bare number (`PaymentSucceeded`) is proven by a ``screen`` alone. False: whoever
             may publish to the exchange is believed.
+        at_once: is asked first, and remembers events in the inbox itself; only where it says False is the
+            function called, with what the inbox does not know then.
 
     Raises:
         TypeError: the function is no such one, or nothing would prove its events.
@@ -101,7 +117,7 @@ def listener(
         wanted: Callable[[Any], bool] | None = concerns
         if issubclass(event_type, PayOrderEvent):
             wanted = _of_type(binding, concerns)
-        return Listener(binding.queue.name, binding, event_type, handle, screen, wanted, signed)
+        return Listener(binding.queue.name, binding, event_type, handle, screen, wanted, signed, at_once)
 
     return decorate
 

@@ -5,12 +5,12 @@ from functools import partial
 
 from paybell.messaging.broker import Binding
 from paybell.messaging.events import PaymentSucceeded
-from paybell.messaging.listener import Listener, Rejected, Verdicts, listener
+from paybell.messaging.listener import Listener, New, Rejected, Verdicts, listener
 from paybell.messaging.signatures import EventKeys, PaidOrder
 from paybell.storage import Database, Transaction
 from paybell.trade import store
 from paybell.trade.errors import PayServiceUnavailable
-from paybell.trade.model import Order, OrderStatus
+from paybell.trade.model import OrderStatus
 from paybell.trade.pay_client import PayClient
 from paybell.trade.watch import Changed, nobody
 
@@ -34,8 +34,8 @@ class PaymentProof:
 
     async def __call__(self, events: Sequence[PaymentSucceeded]) -> Verdicts:
         """Answer for the events that are not proven: rejected, or to be tried again later."""
-        orders = await store.find(self._database, list({event.biz_order_no for event in events}))
-        signed = {event.biz_order_no for event in events if self._is_signed(event, orders)}
+        fees = await store.find_fees(self._database, list({event.biz_order_no for event in events}))
+        signed = {event.biz_order_no for event in events if self._is_signed(event, fees)}
         asked = {event.biz_order_no: event.event_id for event in events if event.biz_order_no not in signed}
         if not asked:
             return {}
@@ -46,22 +46,22 @@ class PaymentProof:
         return {
             event_id: rejected
             for number, event_id in asked.items()
-            if (rejected := _judge(event_id, orders.get(number), paid.get(number)))
+            if (rejected := _judge(event_id, fees.get(number), paid.get(number)))
         }
 
-    def _is_signed(self, event: PaymentSucceeded, orders: Mapping[int, Order]) -> bool:
-        order = orders.get(event.biz_order_no)
-        return order is not None and self._keys.verifies(
-            event.signature, PaidOrder(self._merchant_id, str(order.id), order.total_fee, order.currency)
+    def _is_signed(self, event: PaymentSucceeded, fees: Mapping[int, tuple[int, str]]) -> bool:
+        fee = fees.get(event.biz_order_no)
+        return fee is not None and self._keys.verifies(
+            event.signature, PaidOrder(self._merchant_id, str(event.biz_order_no), *fee)
         )
 
 
-def _judge(event_id: str, order: Order | None, paid: tuple[int, str] | None) -> Rejected | None:
+def _judge(event_id: str, fee: tuple[int, str] | None, paid: tuple[int, str] | None) -> Rejected | None:
     """Compare an order with what pay says of it; an order we do not have is the listener's to reject."""
     if paid is None:
         return Rejected(event_id, "not_paid", "pay knows of no payment of this order")
-    if order is not None and paid != (order.total_fee, order.currency):
-        error = "{} {} paid, {} {} ordered".format(*paid, order.total_fee, order.currency)
+    if fee is not None and paid != fee:
+        error = "{} {} paid, {} {} ordered".format(*paid, *fee)
         return Rejected(event_id, "amount_mismatch", error)
     return None
 
@@ -71,7 +71,14 @@ def payment_listener(
 ) -> Listener[PaymentSucceeded]:
     """Return the listener that marks orders paid and, after the commit, says which have ``changed``."""
 
-    @listener(binding, screen=proof, concerns=proof.is_ours)
+    async def mark_all_paid(events: Sequence[New[PaymentSucceeded]], database: Database) -> bool:
+        named = [(one.event.biz_order_no, one.event.event_id, one.attempt) for one in events]
+        marked = await store.mark_all_paid(database, binding.queue.name, named)
+        if marked:
+            changed(marked)
+        return len(marked) == len(events)
+
+    @listener(binding, screen=proof, concerns=proof.is_ours, at_once=mark_all_paid)
     async def mark_order_paid(events: Sequence[PaymentSucceeded], tx: Transaction) -> list[Rejected]:
         numbers = {event.biz_order_no: event for event in events}
         marked = await store.mark_paid(tx, list(numbers))

@@ -95,6 +95,29 @@ FROM locked
 WHERE orders.id = locked.id AND status = 'UNPAID'
 RETURNING orders.id;
 
+-- name: mark_all_paid
+-- What remembering events and `mark_paid` do, where every event is new and about an order that is unpaid; else nothing:
+-- fewer rows than orders, or the inbox's key is violated. Locked in id order.
+WITH unpaid AS MATERIALIZED (
+    SELECT id FROM orders WHERE id = ANY($2::bigint[]) AND status = 'UNPAID' ORDER BY id FOR NO KEY UPDATE
+), paying AS MATERIALIZED (
+    SELECT id FROM unpaid WHERE (SELECT count(*) FROM unpaid) = cardinality($2::bigint[])
+), marked AS (
+    UPDATE orders SET status = 'PAID', paid_at = $5
+    FROM paying
+    WHERE orders.id = ANY($2::bigint[]) AND orders.id = paying.id AND status = 'UNPAID'
+    RETURNING orders.id
+), remembered AS (
+    INSERT INTO inbox (listener, event_id, received_at, attempt)
+    SELECT $1, arrived.event_id, $5, arrived.attempt
+    FROM unnest($2::bigint[], $3::text[], $4::text[]) AS arrived (id, event_id, attempt) JOIN marked USING (id)
+    ORDER BY arrived.event_id
+)
+SELECT id FROM marked;
+
+-- name: find_fees
+SELECT id, total_fee, currency FROM orders WHERE id = ANY($1::bigint[]);
+
 -- name: mark_cancelled
 UPDATE orders SET status = 'CANCELLED', cancelled_at = $2
 WHERE id = $1 AND status = 'UNPAID'

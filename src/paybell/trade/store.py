@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from paybell.storage import Database, Record, Transaction, load_queries
+from paybell.storage import ConstraintViolated, Database, Record, Transaction, load_queries
 from paybell.trade.model import Order, OrderStatus, Purchase
 
 _SQL = load_queries(__package__)
@@ -123,6 +123,30 @@ async def link(database: Database, links: Sequence[tuple[int, int]]) -> dict[int
 async def mark_paid(tx: Transaction, order_ids: Sequence[int]) -> set[int]:
     """Mark unpaid orders paid; return which were."""
     return {row["id"] for row in await tx.fetch(_SQL["mark_paid"], order_ids, tx.now)}
+
+
+async def mark_all_paid(
+    database: Database, listener: str, events: Sequence[tuple[int, str, str | None]]
+) -> Collection[int]:
+    """Mark unpaid orders paid and remember why, in a transaction of its own; return which were: all, or none.
+
+    Args:
+        database: with the orders and the inbox.
+        listener: whose inbox it is.
+        events: order id, event id, publishing.
+    """
+    numbers, ids, attempts = zip(*events, strict=True)
+    try:
+        rows = await database.write(_SQL["mark_all_paid"], listener, numbers, ids, attempts, database.now)
+    except ConstraintViolated:  # one is remembered already
+        return ()
+    return {row["id"] for row in rows}
+
+
+async def find_fees(database: Database, order_ids: Sequence[int]) -> dict[int, tuple[int, str]]:
+    """Return what orders come to, amount in minor units and currency, by id; missing ones are left out."""
+    rows = await database.fetch(_SQL["find_fees"], order_ids)
+    return {row["id"]: (row["total_fee"], row["currency"]) for row in rows}
 
 
 async def mark_cancelled(tx: Transaction, order_id: int) -> Order | None:
