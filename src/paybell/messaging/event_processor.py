@@ -133,7 +133,7 @@ class EventProcessor(Generic[Event]):
         return [None] * len(incoming)
 
     async def _is_applied_at_once(self, incoming: Sequence[Incoming[Event]]) -> bool:
-        if self._listener.at_once is None or any(one.arrival.row_id for one in incoming):
+        if not incoming or self._listener.at_once is None or any(one.arrival.row_id for one in incoming):
             return False
         new = {one.event_id: New(one.event, one.attempt) for one in incoming}
         if not await self._listener.at_once(list(new.values()), self._database):
