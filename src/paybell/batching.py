@@ -104,7 +104,7 @@ async def bisect(
     try:
         return list(await work(requests))
     except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the request that causes it
-        if len(requests) == 1 or not suspects(error):
+        if len(requests) <= 1 or not suspects(error):  # of nothing there are no halves
             return [error] * len(requests)
     middle = len(requests) // 2
     return [

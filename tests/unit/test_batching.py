@@ -157,6 +157,13 @@ async def test_the_bad_one_of_a_batch_fails_alone(place: int) -> None:
     assert len(calls) == 7
 
 
+async def test_work_that_fails_on_nothing_ends() -> None:
+    async def work(requests: Sequence[int]) -> Sequence[int]:
+        raise ValueError(requests)
+
+    assert await bisect(work, [], is_no_outage) == []
+
+
 async def test_several_bad_ones_get_their_own_errors() -> None:
     errors: dict[int, Exception] = {0: ValueError("a"), 5: KeyError("b"), 6: RuntimeError("c")}
     outcomes, _ = await tried(range(7), errors)
