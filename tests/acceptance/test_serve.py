@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import asyncpg
 import pytest
 from serving import (
     PEPPER_SETTING,
@@ -102,6 +104,14 @@ async def test_nothing_acknowledged_under_load_is_lost(home: Path, number: signa
     assert len(answered) <= paid <= len(tried)
 
 
+async def payment_waits(watching: "asyncpg.Connection[Any]") -> bool:
+    """Say whether a payment waits for a lock: it has arrived, and is not answered."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%wallets%'"
+    )
+    return bool(await watching.fetchval(waiting))
+
+
 async def test_a_payment_in_flight_at_sigterm_is_answered(home: Path) -> None:
     async with serving(home) as (service, client):
         user = fresh_user()
@@ -113,13 +123,10 @@ async def test_a_payment_in_flight_at_sigterm_is_answered(home: Path) -> None:
             await other.execute("LOCK TABLE pay_orders IN EXCLUSIVE MODE")
             paying = asyncio.create_task(client.pay(order["id"], user))
 
-            async def waits() -> bool:
-                return bool(await watching.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
-
             async def stopping() -> bool:
                 return "service_stopping" in service.said
 
-            await until(waits)
+            await until(lambda: payment_waits(watching))
             service.signal(signal.SIGTERM)
             await until(stopping)
             await held.rollback()
@@ -179,12 +186,12 @@ async def test_a_request_cut_off_at_the_end_is_told_that_its_outcome_is_unknown(
         user = fresh_user()
         await client.fund(user, 100)
         order = await client.apply(user, 100)
-        async with connected(databases(home)["pay"]) as other:
+        async with connected(databases(home)["pay"]) as other, connected(databases(home)["pay"]) as watching:
             held = other.transaction()
             await held.start()
             await other.execute("LOCK TABLE pay_orders IN EXCLUSIVE MODE")
             paying = asyncio.create_task(client.pay(order["id"], user))
-            await client.get("/healthz")
+            await until(lambda: payment_waits(watching))
             service.signal(signal.SIGTERM)
             reply = await paying
             await held.rollback()
