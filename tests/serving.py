@@ -259,8 +259,9 @@ async def in_process(
 async def state(service: Service) -> list[object]:
     """Return what must not change.
 
-    Merchants' accounts are left out, money is posted to them later; and of dead letters all but the
-    oldest, since what other tests left behind dies when its time comes. That one may just be tried again.
+    Merchants' accounts are left out, money is posted to them later; and of dead letters all but the one
+    that died first, since what other tests left behind dies when its time comes. That one may just be
+    tried again.
     """
     async with connected(service.urls["trade"]) as rows:
 
@@ -269,6 +270,7 @@ async def state(service: Service) -> list[object]:
             return not await rows.fetchval(f"SELECT count(*) FROM failed_deliveries WHERE {soon}")  # noqa: S608
 
         await until(at_rest, seconds=30)
+    died_first = "SELECT * FROM failed_deliveries WHERE state = 'dead' ORDER BY last_failed_at, id LIMIT 1"
     seen: list[object] = []
     for name, tables in (
         (
@@ -281,7 +283,7 @@ async def state(service: Service) -> list[object]:
                 "operator_actions",
             ),
         ),
-        ("trade", ("orders", "(SELECT * FROM failed_deliveries WHERE state = 'dead' ORDER BY id LIMIT 1)")),
+        ("trade", ("orders", f"({died_first})")),
     ):
         async with connected(service.urls[name]) as rows:
             for table in tables:
