@@ -18,6 +18,7 @@ from paybell.messaging.outbox import Outbox
 from paybell.messaging.settings import MessagingSettings
 from paybell.messaging.signatures import EventKeys
 from paybell.storage import WATCHING, Database
+from paybell.storage.due import LOOK_SECONDS, DueWatch
 from paybell.storage.node_numbers import RENEW_SECONDS, NodeNumber
 from paybell.storage.server_state import oldest_snapshot_seconds
 from paybell.telemetry.metrics import Measured, Metrics
@@ -126,6 +127,7 @@ class Host:
         self._stack = stack
         self._databases: dict[str, Database] = {}
         self._watching: dict[str, Database] = {}
+        self._due: dict[str, DueWatch] = {}
         self._outbox: Outbox | None = None
         self._broker: AnyBroker | None = None
         self._declaring: Declaring | None = None
@@ -165,6 +167,13 @@ class Host:
         """Return the same database with a session of its own for what is measured; errors as `database`."""
         await self.database(name)
         return self._watching[name]
+
+    async def due(self, name: str) -> DueWatch:
+        """Return what wakes the loops of this database; errors as `database`."""
+        if name not in self._due:
+            due = self._due[name] = DueWatch(await self.database(name))
+            self.loops.append(Loop(f"{name}-due", due.look, idle_seconds=LOOK_SECONDS))
+        return self._due[name]
 
     async def _measure_roles(self) -> Sequence[Measured]:
         return [Measured("role", 1, (role,)) for role in sorted(self.roles)]

@@ -59,14 +59,14 @@ async def channels_parts(host: Host) -> Parts:
             parts.routers.append(wallet_payment_routes(service))
             parts.cashier.add("remote-wallet")
     if "background" in host.roles:
-        outbox = await host.outbox()
+        outbox, due = await host.outbox(), await host.due("pay")
         parts.measures.append(partial(_measure_attempts, await host.watching("pay")))
         for line in lines.values():
             sender = ReturnSender(database, outbox, line.channel, line.circuit, settings.returns)
             name = line.channel.name
             parts.loops += [
-                Loop(f"attempts-{name}", line.chaser.run_once, full=CHASE_MAX),
-                Loop(f"returns-{name}", sender.run_once, full=RETURNS_MAX),
+                due.loop(f"attempts-{name}", line.chaser.run_once, store.ATTEMPTS_DUE, name, full=CHASE_MAX),
+                due.loop(f"returns-{name}", sender.run_once, store.RETURNS_DUE, full=RETURNS_MAX),
             ]
     if keyrings := [ring for one in opened for ring in getattr(one, "keyrings", ())]:
         parts.loops.append(

@@ -24,6 +24,9 @@ SET state = $2, changed_at = $3, next_query_at = $4, queries = $5, reference = $
     transaction_id = $9, code = $10, detail = $11
 WHERE id = $1;
 
+-- name: attempts_due
+SELECT EXISTS (SELECT FROM attempts WHERE channel = $2 AND next_query_at <= $1);
+
 -- name: take_due_attempts
 -- Those of a channel that are due, and nobody else's until their lease is over.
 UPDATE attempts
@@ -65,6 +68,10 @@ SELECT * FROM channel_refunds WHERE id = $1;
 
 -- name: lock_refund
 SELECT * FROM channel_refunds WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: returns_due
+-- Of any channel: there are few.
+SELECT EXISTS (SELECT FROM channel_refunds WHERE next_try_at <= $1);
 
 -- name: take_due_refunds
 UPDATE channel_refunds

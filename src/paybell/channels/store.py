@@ -8,6 +8,8 @@ from paybell.channels.channel import Kind
 from paybell.storage import Database, Record, Transaction, load_queries
 
 _SQL = load_queries(__package__)
+# Whether an attempt at the channel of this name is to be queried, or money to be given back at any.
+ATTEMPTS_DUE, RETURNS_DUE = _SQL["attempts_due"], _SQL["returns_due"]
 _KIND, _STATE = Attempt.__struct_fields__.index("kind"), Attempt.__struct_fields__.index("state")
 _DETAIL_MAX, _CODE_MAX = 1024, 255
 # What a process has taken up and not finished is taken up by another one after this; longer than any call.

@@ -16,6 +16,8 @@ from paybell.messaging.broker import Delivery
 from paybell.storage import Database, Record, Transaction, load_queries
 
 _SQL = load_queries(__package__)
+# Whether a failure of the listener of this name is to be tried again.
+FAILURES_DUE = _SQL["failures_due"]
 # A reason is for people; a stack of causes has no end.
 _ERROR_MAX = 2_000
 _TEXT_MAX = 255

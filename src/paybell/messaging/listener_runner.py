@@ -67,6 +67,7 @@ class ListenerRunner(Generic[Event]):
             listener, database, clock, observer, outage_retry=self._outage_retry, reader=self._reader
         )
         self._suspects = Suspects(database, listener.name)
+        self.name = listener.name
         self.queue = listener.binding.queue.name
         self.consuming = False
 

@@ -5,11 +5,13 @@ from typing import Any
 
 from paybell.clock import Clock
 from paybell.messaging.broker import Broker
+from paybell.messaging.failure_rows import FAILURES_DUE
 from paybell.messaging.listener import Listener
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.signatures import EventKeys
 from paybell.messaging.tables import listener_rules
 from paybell.storage import Database
+from paybell.storage.due import LOOK_SECONDS, DueWatch
 from paybell.storage.retention import CLEAN_IDLE_SECONDS, Cleaner
 from paybell.telemetry.observers import ListenerObserver, Observer
 from paybell.worker import Loop, Task, run_loop, run_task
@@ -50,7 +52,12 @@ async def listen(
         for one in listeners
     ]
     rules = listener_rules(inbox_days=inbox_days, dead_letter_days=dead_letter_days)
-    loops = [Loop(f"{runner.queue}-retries", runner.retry_once) for runner in runners]
+    due = DueWatch(database)
+    loops = [
+        due.loop(f"{runner.queue}-retries", runner.retry_once, FAILURES_DUE, runner.name)
+        for runner in runners
+    ]
+    loops.append(Loop("due", due.look, idle_seconds=LOOK_SECONDS))
     loops.append(Loop("cleaner", Cleaner(database, rules).run_once, idle_seconds=CLEAN_IDLE_SECONDS))
     try:
         await asyncio.gather(

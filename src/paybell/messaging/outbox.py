@@ -17,6 +17,8 @@ from paybell.messaging.handover import WRITER_LEASE_SECONDS, Handover
 from paybell.storage import Database, Query, Record, Transaction, load_queries
 
 _SQL = load_queries(__package__)
+# Whether there is an event that nobody holds.
+EVENTS_DUE = _SQL["events_due"]
 _ENCODER = msgspec.json.Encoder()
 
 

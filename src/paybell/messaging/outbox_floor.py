@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from paybell.storage import Database, Record, load_queries
 
 _SQL = load_queries(__package__)
+# Whether it could be raised.
+FLOOR_DUE = _SQL["floor_due"]
 # What is published in twice this time is walked over by each claim.
 FLOOR_REST_SECONDS = 0.25
 # Each change leaves a version of the floor's own row behind under an old snapshot.

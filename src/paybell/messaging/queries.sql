@@ -23,6 +23,14 @@ WHERE ctid = ANY(ARRAY(
 ))
 RETURNING id, event_id, type, subject, body, occurred_at, traceparent;
 
+-- name: events_due
+-- Whether there is an event that nobody holds.
+SELECT EXISTS (
+    SELECT FROM outbox
+    WHERE id >= coalesce((SELECT id FROM outbox_floor), 0)
+      AND (leased_until IS NULL OR leased_until < clock_timestamp())
+);
+
 -- name: finish_events
 -- Exactly the rows whose own confirms arrived, and only while the lease is still ours; and when that was.
 WITH removed AS (
@@ -82,6 +90,9 @@ SELECT exchange, routing_key, reason, detail, since, (
 ) AS events
 FROM refused_routes AS route
 ORDER BY since, exchange, routing_key;
+
+-- name: routes_due
+SELECT EXISTS (SELECT FROM refused_routes WHERE due_at <= clock_timestamp());
 
 -- name: take_due_route
 UPDATE refused_routes
@@ -155,6 +166,11 @@ SELECT id AS newest, ARRAY(
 ) AS writers
 FROM newest;
 
+-- name: floor_due
+-- Whether it could be raised by a step.
+SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('outbox', 'id')::regclass), 0)
+    > coalesce((SELECT id FROM outbox_floor), 0) + 1000;
+
 -- name: raise_floor
 -- To the lowest row there is, or past $1, up to which all is decided; not for less than $2.
 UPDATE outbox_floor SET id = lowest.id
@@ -193,6 +209,9 @@ FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::text[
 ORDER BY failed.event_id, failed.fingerprint
 ON CONFLICT ON CONSTRAINT failed_once_per_listener
 DO UPDATE SET received = failed_deliveries.received + EXCLUDED.received, last_failed_at = EXCLUDED.last_failed_at;
+
+-- name: failures_due
+SELECT EXISTS (SELECT FROM failed_deliveries WHERE listener = $2 AND state = 'retry' AND due_at <= $1);
 
 -- name: take_due_failures
 -- Taken for a while, so that no two processes have one in hand; whoever dies leaves it due again after.

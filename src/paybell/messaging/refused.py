@@ -16,6 +16,8 @@ from paybell.messaging.publishing import Aside, Outcome, Refusal
 from paybell.storage import Database, Transaction, load_queries
 
 _SQL = load_queries(__package__)
+# Whether a route is to be tried again.
+ROUTES_DUE = _SQL["routes_due"]
 FIRST_WAIT_SECONDS = 1.0
 # A trial that is refused by one queue is one more copy in every other queue that is bound there.
 COPYING_WAIT_MOST_SECONDS = 300.0

@@ -13,16 +13,13 @@ from paybell.operations.routes import ops_routes
 from paybell.operations.sampling import Sampler
 from paybell.parts import Host, Parts
 from paybell.reconciliation.acknowledgements import Acknowledgements
-from paybell.reconciliation.pay_books import PayBooks, found_last
+from paybell.reconciliation.pay_books import TURN_DUE, PayBooks, found_last
 from paybell.reconciliation.periodic import RECONCILE, PeriodicReconciler
 from paybell.reconciliation.reconciler import Reconciler
 from paybell.reconciliation.settings import ReconciliationSettings
 from paybell.reconciliation.trade_books import TradeBooks
 from paybell.telemetry.metrics import Measured
 from paybell.worker import Loop
-
-# How often a process asks whether it is its turn at work that one does for all.
-_TURN_IDLE_SECONDS = 2.0
 
 
 async def operations_parts(host: Host) -> Parts:
@@ -69,5 +66,6 @@ async def operations_parts(host: Host) -> Parts:
             period_seconds=settings.reconcile_seconds,
             window_seconds=settings.reconcile_window_seconds,
         )
-        parts.loops.append(Loop("reconciler", reconciler.run_once, idle_seconds=_TURN_IDLE_SECONDS))
+        due = await host.due("pay")
+        parts.loops.append(due.loop("reconciler", reconciler.run_once, TURN_DUE, RECONCILE))
     return parts

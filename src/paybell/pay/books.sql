@@ -20,6 +20,9 @@ FROM pay_orders WHERE merchant_id = $1 AND id > $2 AND id <= $3 ORDER BY id;
 -- Those of these events that still have to be published.
 SELECT DISTINCT event_id FROM unpublished_events WHERE event_id = ANY($1::text[]);
 
+-- name: turn_due
+SELECT NOT EXISTS (SELECT FROM schedules WHERE name = $2 AND due_at > clock_timestamp());
+
 -- name: take_turn
 -- One process gets a row, and the work is due again after so many seconds.
 INSERT INTO schedules (name, due_at)

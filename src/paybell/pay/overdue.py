@@ -24,8 +24,6 @@ class OverdueCloser:
 
     async def run_once(self) -> int:
         """Close one bounded batch; return how many deadlines had passed."""
-        if not await store.any_due(self._database):
-            return 0
         async with self._database.transaction() as tx:
             due = await store.take_due(tx, CLOSE_MAX)
             orders = await store.lock(tx, due) if due else {}

@@ -14,6 +14,7 @@ from paybell.pay.routes import pay_order_routes
 from paybell.pay.service import PayService
 from paybell.pay.settings import PaySettings
 from paybell.pay.settle_times import SettleTimes
+from paybell.pay.store import DEADLINES_DUE
 from paybell.pay.tables import retention_rules
 from paybell.storage.retention import CLEAN_IDLE_SECONDS, Cleaner
 from paybell.wallet.pay_password import Pepper
@@ -63,10 +64,10 @@ async def _add_background(host: Host, parts: Parts) -> None:
     settings = host.settings_of(PaySettings)
     database, outbox = await host.database("pay"), await host.outbox()
     await add_relay(host, parts, database, outbox)
-    closer = OverdueCloser(database, outbox)
+    closer, due = OverdueCloser(database, outbox), await host.due("pay")
     rules = retention_rules(idempotency_days=settings.idempotency_days, inbox_days=settings.inbox_days)
     parts.loops += [
-        Loop("overdue-closer", closer.run_once),
+        due.loop("overdue-closer", closer.run_once, DEADLINES_DUE),
         Loop("pay-cleaner", Cleaner(database, rules).run_once, idle_seconds=CLEAN_IDLE_SECONDS),
     ]
     parts.checks["broker"] = host.check_broker

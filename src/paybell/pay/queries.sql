@@ -28,8 +28,8 @@ SELECT pay_orders.*, CASE WHEN pay_orders.status = 3 THEN coalesce(
 FROM (SELECT DISTINCT biz_order_no, merchant_id FROM wanted) AS wanted
 JOIN pay_orders USING (biz_order_no, merchant_id);
 
--- name: find_due_deadline
-SELECT 1 FROM pay_order_deadlines WHERE due_at <= $1 LIMIT 1;
+-- name: deadlines_due
+SELECT EXISTS (SELECT FROM pay_order_deadlines WHERE due_at <= $1);
 
 -- name: take_due_deadlines
 -- Deadlines that have passed, oldest first, with their pay orders locked; several closers share them, and

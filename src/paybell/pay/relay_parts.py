@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from paybell.messaging.events import relay_topology
 from paybell.messaging.handover import Handover
-from paybell.messaging.outbox import Outbox
-from paybell.messaging.outbox_floor import FLOOR_REST_SECONDS, OutboxFloor
+from paybell.messaging.outbox import EVENTS_DUE, Outbox
+from paybell.messaging.outbox_floor import FLOOR_DUE, FLOOR_REST_SECONDS, OutboxFloor
 from paybell.messaging.publishing import Publishing
-from paybell.messaging.refused import RefusedEvents
+from paybell.messaging.refused import ROUTES_DUE, RefusedEvents
 from paybell.messaging.relay import Relay, Retrier
 from paybell.messaging.wire import Wire
 from paybell.parts import Host, Parts
@@ -36,10 +37,11 @@ async def add_relay(host: Host, parts: Parts, database: Database, outbox: Outbox
         lease_seconds=settings.relay_lease_seconds,
     )
     relay = _relay(host, outbox, refused, publishing)
-    parts.loops += _lanes(outbox, "relay", relay.run_once, settings.relay_batch_max)
+    due, floor = await host.due("pay"), OutboxFloor(database)
     parts.loops += [
-        Loop("refused-events", retrier.run_once),
-        Loop("outbox-floor", OutboxFloor(database).run_once, full=2, rest_seconds=FLOOR_REST_SECONDS),
+        *_lanes(outbox, "relay", relay.run_once, settings.relay_batch_max, partial(due.loop, due=EVENTS_DUE)),
+        due.loop("refused-events", retrier.run_once, ROUTES_DUE),
+        due.loop("outbox-floor", floor.run_once, FLOOR_DUE, full=2, rest_seconds=FLOOR_REST_SECONDS),
     ]
 
 
@@ -80,10 +82,18 @@ def _publishing(host: Host) -> Publishing:
     )
 
 
-def _lanes(outbox: Outbox, name: str, step: Callable[[], Awaitable[int]], batch_max: int) -> list[Loop]:
+def _lanes(
+    outbox: Outbox,
+    name: str,
+    step: Callable[[], Awaitable[int]],
+    batch_max: int,
+    loop: Callable[..., Loop] = Loop,
+) -> list[Loop]:
     lanes = []
     for lane in range(RELAY_LANES):
         wake = asyncio.Event()
         outbox.on_append(wake.set)
-        lanes.append(Loop(f"{name}-{lane}", step, wake, full=batch_max, rest_seconds=_RELAY_REST_SECONDS))
+        lanes.append(
+            loop(f"{name}-{lane}", step, wake=wake, full=batch_max, rest_seconds=_RELAY_REST_SECONDS)
+        )
     return lanes

@@ -10,6 +10,8 @@ from paybell.pay.status import PayStatus
 from paybell.storage import Database, Record, Transaction, load_queries
 
 _SQL = load_queries(__package__)
+# Whether a deadline has passed.
+DEADLINES_DUE = _SQL["deadlines_due"]
 _COLUMNS = len(PayOrder.__struct_fields__)
 _STATUS = PayOrder.__struct_fields__.index("status")
 
@@ -158,11 +160,6 @@ async def find_decided_refund(database: Database, pay_order_id: int, number: str
 
 def _refund(row: Record) -> Refund:
     return Refund(**{**row, "status": RefundStatus(row["status"])})
-
-
-async def any_due(database: Database) -> bool:
-    """Say whether a deadline has passed."""
-    return await database.fetch_one(_SQL["find_due_deadline"], database.now) is not None
 
 
 async def take_due(tx: Transaction, limit: int) -> list[int]:

@@ -15,6 +15,8 @@ from paybell.storage import Database, load_queries
 from paybell.storage.operator_actions import note_action
 
 _SQL = load_queries("paybell.pay", "books.sql")
+# Whether work of this name is to be done by somebody.
+TURN_DUE = _SQL["turn_due"]
 # Ids of transfers are in the order of time but for transactions under way, and for machines' clocks.
 _TRANSFER_DISORDER = timedelta(minutes=1)
 _STANDINGS = {PayStatus.TRADE_SUCCESS: Standing.PAID, PayStatus.TRADE_CLOSED: Standing.CLOSED}

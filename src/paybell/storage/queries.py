@@ -1,7 +1,7 @@
 """SQL lives in files: named blocks, each with a sentence of what it does."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import NewType
@@ -20,6 +20,20 @@ def load_queries(package: str, file_name: str = "queries.sql") -> Mapping[str, Q
     what several do, and each rule is written once.
     """
     return {name: Query(_complete(body)) for name, body in _blocks(package, file_name).items()}
+
+
+def in_one_row(queries: Sequence[tuple[Query, str]]) -> tuple[Query, list[str]]:
+    """Return a statement with a column for each of these queries, and its arguments from ``$2`` on.
+
+    Args:
+        queries: each of one value. They share ``$1``; in one that comes with a text this text is its ``$2``.
+    """
+    columns, texts = [], []
+    for query, text in queries:
+        if text:
+            texts.append(text)
+        columns.append(f"({query.rstrip(';').replace('$2', f'${len(texts) + 1}')})")
+    return Query("SELECT " + ", ".join(columns)), texts
 
 
 @cache

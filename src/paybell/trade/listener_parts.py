@@ -4,10 +4,10 @@ from typing import Any
 
 from paybell.errors import PaybellError
 from paybell.messaging.events import topology, trade_topology
+from paybell.messaging.failure_rows import FAILURES_DUE
 from paybell.messaging.listener import Listener
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.parts import Host, Parts
-from paybell.storage import Database
 from paybell.trade.event_listener import EventProof, pay_order_listener
 from paybell.trade.pay_client import PayClient
 from paybell.trade.payment_listener import PaymentProof, payment_listener
@@ -16,9 +16,9 @@ from paybell.trade.watch import OrderWatch
 from paybell.worker import Loop, Task
 
 
-def add_listeners(host: Host, parts: Parts, pay: PayClient, watch: OrderWatch, database: Database) -> None:
+async def add_listeners(host: Host, parts: Parts, pay: PayClient, watch: OrderWatch) -> None:
     """Add the order service's listeners with their retries and their check."""
-    settings = host.settings
+    settings, database, due = host.settings, await host.database("trade"), await host.due("trade")
     (binding,) = topology(settings.queue_type).bindings
     proof = PaymentProof(database, settings.merchant_id, host.event_keys, pay)
     listeners: dict[str, Listener[Any]] = {"listener": payment_listener(binding, proof, watch.changed)}
@@ -37,7 +37,10 @@ def add_listeners(host: Host, parts: Parts, pay: PayClient, watch: OrderWatch, d
         for name, listener in listeners.items()
     }
     parts.tasks += [Task(name, runner.run) for name, runner in runners.items()]
-    parts.loops += [Loop(f"{name}-retries", runner.retry_once) for name, runner in runners.items()]
+    parts.loops += [
+        due.loop(f"{name}-retries", runner.retry_once, FAILURES_DUE, runner.name)
+        for name, runner in runners.items()
+    ]
     queues = [runner.queue for runner in runners.values()]
     parts.tasks.append(Task("presence", Presence(database, queues).run))
     others = ForeignConsumers(database, host.broker, queues)

@@ -16,6 +16,7 @@ from paybell.trade.refund_sender import RefundSender
 from paybell.trade.routes import order_routes
 from paybell.trade.service import TradeService
 from paybell.trade.settings import TradeSettings
+from paybell.trade.store import CHECKS_DUE, REFUNDS_DUE
 from paybell.trade.watch import POLL_SECONDS, OrderWatch
 from paybell.worker import Loop
 
@@ -39,11 +40,12 @@ async def trade_parts(host: Host) -> Parts:
     parts.services.append(service)
     parts.routers.append(order_routes(service, watch, host.streams, host.clock, settings.merchant_id))
     parts.routers.append(list_routes(service, database, host.clock, settings.merchant_id))
-    add_listeners(host, parts, pay, watch, database)
+    await add_listeners(host, parts, pay, watch)
     rules = listener_rules(inbox_days=settings.inbox_days, dead_letter_days=settings.dead_letter_days)
+    due = await host.due("trade")
     parts.loops += [
-        Loop("order-checker", OrderChecker(database, pay).run_once),
-        Loop("refund-sender", RefundSender(database, pay).run_once),
+        due.loop("order-checker", OrderChecker(database, pay).run_once, CHECKS_DUE),
+        due.loop("refund-sender", RefundSender(database, pay).run_once, REFUNDS_DUE),
         Loop("trade-cleaner", Cleaner(database, rules).run_once, idle_seconds=CLEAN_IDLE_SECONDS),
         Loop("order-watch", watch.look, watch.wake, idle_seconds=POLL_SECONDS),
     ]

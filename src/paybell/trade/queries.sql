@@ -39,6 +39,9 @@ WHERE id = ANY($1::bigint[]) AND status = 'CANCELLED' AND paid_at IS NOT NULL AN
 ORDER BY id
 ON CONFLICT DO NOTHING;
 
+-- name: refunds_due
+SELECT EXISTS (SELECT FROM owed_refunds WHERE due_at <= $1);
+
 -- name: take_owed_refunds
 -- Those that are due, each with a longer wait until it is due again.
 UPDATE owed_refunds
@@ -51,6 +54,9 @@ RETURNING order_id;
 
 -- name: drop_owed_refunds
 DELETE FROM owed_refunds WHERE order_id = ANY($1::bigint[]);
+
+-- name: checks_due
+SELECT EXISTS (SELECT FROM order_checks WHERE due_at <= $1);
 
 -- name: take_due_checks
 -- Those that are due, and nobody else's until their lease is over.

@@ -7,6 +7,8 @@ from paybell.storage import ConstraintViolated, Database, Record, Transaction, l
 from paybell.trade.model import Order, OrderStatus, Purchase
 
 _SQL = load_queries(__package__)
+# Whether there is a refund to ask for, or an order to ask about.
+REFUNDS_DUE, CHECKS_DUE = _SQL["refunds_due"], _SQL["checks_due"]
 
 
 def order(row: Record) -> Order:

@@ -17,6 +17,8 @@ from paybell.wallet.pay_password import PayPassword
 
 log = structlog.get_logger()
 _SQL = load_queries(__package__)
+# Whether there is something to post.
+POSTINGS_DUE = _SQL["postings_due"]
 
 # Postings added to balances in one transaction: a few milliseconds under the lock of a merchant's row.
 POST_MAX = 2_000

@@ -98,6 +98,9 @@ sides AS (
       AND (accounts.kind = 'wallet' OR accounts.kind = 'merchant' AND sides.debits > 0)
 );
 
+-- name: postings_due
+SELECT EXISTS (SELECT FROM pending_postings);
+
 -- name: post_to_balances
 -- Move appended postings, the next ones after an id, into their accounts' rows; several processes share the work.
 -- An account that somebody holds, or whose totals would leave 64 bits, keeps its own and stops no other.

@@ -17,6 +17,8 @@ from paybell.storage import Database, Record, Transaction, load_queries
 from paybell.wallet.seal_keys import UNKEYED, SealKeys
 
 _SQL = load_queries(__package__, "sealing.sql")
+# Whether there may be something to seal.
+SEALS_DUE = _SQL["seals_due"]
 BLOCK_MAX = 1_000
 # Sealed in one transaction: some 50 ms.
 SEAL_MAX = 10 * BLOCK_MAX

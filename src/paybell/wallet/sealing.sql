@@ -5,6 +5,10 @@ SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS last_id,
        pg_postmaster_start_time() AS server
 FROM transfers_id_seq;
 
+-- name: seals_due
+-- Whether there may be a transfer without a seal.
+SELECT is_called AND last_value > coalesce((SELECT max(last_id) FROM transfer_seals), 0) FROM transfers_id_seq;
+
 -- name: own_transaction
 -- Asked after the newest id: whoever has taken one up to it has a lower transaction id, because writers of
 -- transfers hold row locks before they take any. The message makes the commit wait for the disk, so that a
