@@ -155,7 +155,9 @@ async def test_one_refused_event_among_many_is_kept_apart_and_told_when_rights_a
     url = limited(node, "no-refunds")
     async with rabbit(url) as broker:
         await broker.declare(topology())
-        node.ctl("set_topic_permissions", "no-refunds", PAY_EVENTS.name, "^(?!pay.refunded).*", ".*")
+        await asyncio.to_thread(
+            node.ctl, "set_topic_permissions", "no-refunds", PAY_EVENTS.name, "^(?!pay.refunded).*", ".*"
+        )
         orders = await pay(side, *range(5_001, 5_501))
         await side.refund(orders[0].id, 50)
         await pay(side, *range(6_001, 6_500))
@@ -176,7 +178,7 @@ async def test_one_refused_event_among_many_is_kept_apart_and_told_when_rights_a
             )  # fmt: skip
             assert kept.detail.startswith("403 ACCESS_REFUSED")
             assert "pay.refunded" in kept.detail
-            node.ctl("clear_topic_permissions", "no-refunds")
+            await asyncio.to_thread(node.ctl, "clear_topic_permissions", "no-refunds")
 
             async def told() -> bool:
                 return await pending(side) == 0
@@ -197,7 +199,7 @@ async def test_without_the_right_to_publish_everything_waits_on_one_connection_a
     with structlog.testing.capture_logs() as logs:
         async with rabbit(url) as broker:
             await broker.declare(topology())
-            node.ctl("set_permissions", "reads-only", ".*", "^$", ".*")
+            await asyncio.to_thread(node.ctl, "set_permissions", "reads-only", ".*", "^$", ".*")
             opened, running = Opened(monkeypatch), relay(side.outbox, broker)
             async with at_work(running):
                 for start in range(5_000, 5_100, 10):
@@ -208,7 +210,7 @@ async def test_without_the_right_to_publish_everything_waits_on_one_connection_a
                     return (await side.outbox.state())[0] == 0 and await pending(side) == 100
 
                 await until(set_aside)
-                node.ctl("set_permissions", "reads-only", ".*", ".*", ".*")
+                await asyncio.to_thread(node.ctl, "set_permissions", "reads-only", ".*", ".*", ".*")
 
                 async def told() -> bool:
                     return await pending(side) == 0

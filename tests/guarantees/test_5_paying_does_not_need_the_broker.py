@@ -233,7 +233,7 @@ async def test_ten_thousand_payments_while_rabbitmq_is_away_are_all_heard_of_whe
             declares = Topology([BINDING.exchange, PAY_EVENTS], [BINDING])
             telling = relay(side.outbox, broker, declares=declares)
             await broker.declare(declares)
-            node.settle()
+            await asyncio.to_thread(node.settle)
             async with asyncio.TaskGroup() as group:
                 group.create_task(run_loop(Loop("relay", telling.run_once), stop, SystemClock()))
                 group.create_task(run_task(Task("listener", book.runner.run), stop, SystemClock()))
