@@ -17,8 +17,7 @@ from paybell.messaging.measures import measure_failures, measure_outbox
 from paybell.messaging.outbox import Outbox
 from paybell.messaging.settings import MessagingSettings
 from paybell.messaging.signatures import EventKeys
-from paybell.storage import WATCHING, Database
-from paybell.storage.due import LOOK_SECONDS, DueWatch
+from paybell.storage import WATCHING, Database, DueWatch
 from paybell.storage.node_numbers import RENEW_SECONDS, NodeNumber
 from paybell.storage.server_state import oldest_snapshot_seconds
 from paybell.telemetry.metrics import Measured, Metrics
@@ -172,7 +171,7 @@ class Host:
         """Return what wakes the loops of this database; errors as `database`."""
         if name not in self._due:
             due = self._due[name] = DueWatch(await self.database(name))
-            self.loops.append(Loop(f"{name}-due", due.look, idle_seconds=LOOK_SECONDS))
+            self.loops.append(due.looks(f"{name}-due"))
         return self._due[name]
 
     async def _measure_roles(self) -> Sequence[Measured]:

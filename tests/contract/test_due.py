@@ -4,8 +4,8 @@ import asyncio
 
 from paybell.clock import SystemClock
 from paybell.messaging.failure_rows import FAILURES_DUE
-from paybell.storage import Database
-from paybell.storage.due import UNASKED_SECONDS, DueWatch
+from paybell.storage import Database, DueWatch
+from paybell.storage.due import UNASKED_SECONDS
 from paybell.storage.queries import Query, in_one_row
 from paybell.trade.store import CHECKS_DUE
 from paybell.worker import run_loop

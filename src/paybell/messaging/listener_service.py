@@ -10,8 +10,7 @@ from paybell.messaging.listener import Listener
 from paybell.messaging.listener_runner import ListenerRunner
 from paybell.messaging.signatures import EventKeys
 from paybell.messaging.tables import listener_rules
-from paybell.storage import Database
-from paybell.storage.due import LOOK_SECONDS, DueWatch
+from paybell.storage import Database, DueWatch
 from paybell.storage.retention import CLEAN_IDLE_SECONDS, Cleaner
 from paybell.telemetry.observers import ListenerObserver, Observer
 from paybell.worker import Loop, Task, run_loop, run_task
@@ -57,7 +56,7 @@ async def listen(
         due.loop(f"{runner.queue}-retries", runner.retry_once, FAILURES_DUE, runner.name)
         for runner in runners
     ]
-    loops.append(Loop("due", due.look, idle_seconds=LOOK_SECONDS))
+    loops.append(due.looks())
     loops.append(Loop("cleaner", Cleaner(database, rules).run_once, idle_seconds=CLEAN_IDLE_SECONDS))
     try:
         await asyncio.gather(

@@ -2,6 +2,7 @@
 
 from paybell.storage.database import Database
 from paybell.storage.driver_errors import ConstraintViolated
+from paybell.storage.due import DueWatch
 from paybell.storage.queries import Query, load_queries
 from paybell.storage.session_limits import READING, WATCHING
 from paybell.storage.transaction import Record, Transaction
@@ -11,6 +12,7 @@ __all__ = [
     "WATCHING",
     "ConstraintViolated",
     "Database",
+    "DueWatch",
     "Query",
     "Record",
     "Transaction",

@@ -9,13 +9,13 @@ from paybell.storage.queries import Query, in_one_row
 from paybell.worker import Loop
 
 # Between looks while nothing is due, in seconds: what falls due is taken up so much later at most.
-LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
 # A loop that nothing wakes looks for itself after this; nothing depends on it.
 UNASKED_SECONDS = 30.0
 
 
 class DueWatch:
-    """What may be due in one database; ``look`` is the step of a loop."""
+    """What may be due in one database; ``loop`` makes those it wakes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -46,6 +46,10 @@ class DueWatch:
         wake = wake or asyncio.Event()
         self._loops[due, key].append(wake)
         return Loop(name, step, wake, UNASKED_SECONDS, full, rest_seconds)
+
+    def looks(self, name: str = "due") -> Loop:
+        """Return the loop of all looks."""
+        return Loop(name, self.look, idle_seconds=_LOOK_SECONDS)
 
     async def look(self) -> int:
         """Wake every loop that has something to do; return 0, so that the looks stay apart.
