@@ -12,6 +12,11 @@ from paybell.storage import Database, Query
 
 # Remembered as applied, and not: what no statement of ours leaves behind.
 FORGOTTEN = Query("INSERT INTO inbox VALUES ('trade.pay.success.queue', 'pay.success:' || $1, now())")
+# The plans of this session's statements that take arrays and ran often.
+PLANS = Query(
+    "SELECT statement, custom_plans FROM pg_prepared_statements "
+    "WHERE statement LIKE '%[]%' AND custom_plans + generic_plans > 10"
+)
 WRONG = "000000"
 
 
@@ -100,3 +105,23 @@ async def test_a_batch_of_events_takes_two_turns_and_an_odd_one_the_long_way(
         await turns(*told[7:])
         statuses = await both.statuses()
         assert [statuses.pop(int(told[7].body)), *set(statuses.values())] == ["UNPAID", "PAID"]
+
+
+async def test_statements_that_find_rows_by_key_are_planned_once(pay_url: str, trade_url: str) -> None:
+    """Not anew for each number of rows: PostgreSQL tries five times, then keeps the plan for any."""
+    async with (
+        Database.open(pay_url, SystemClock(), connections=1) as pay,
+        Database.open(trade_url, SystemClock(), connections=1) as trade,
+        shop(pay, trade) as both,
+    ):
+        await both.pay.fund("7", 1_000)
+        for number in range(5001, 5021):
+            order = await both.order(number, "7", 10)
+            assert order.pay_order_id
+            await both.pay.attempt(order.pay_order_id, "7")
+        for one in await both.told():
+            await both.runner.apply([one])
+        plans = [*await pay.fetch(PLANS), *await trade.fetch(PLANS)]
+
+    assert len(plans) >= 7
+    assert [row["statement"] for row in plans if row["custom_plans"] > 5] == []

@@ -107,7 +107,7 @@ class PayService:
         return outcomes
 
     async def _settle(self, requests: Sequence[PaymentRequest]) -> Sequence[PayOrder | Exception]:
-        async with self._database.transaction(same_plan=True) as tx:
+        async with self._database.transaction() as tx:
             locked = await payment_rows.lock(tx, requests)
             free = list(compress(requests, map(locked.is_free, requests)))
             settled = settle(free, locked.orders, locked.wallets, self._pepper, tx.now, held=locked.held)

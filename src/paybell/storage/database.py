@@ -27,8 +27,6 @@ Done = TypeVar("Done")
 _DISK_FULL_SECONDS = 10.0
 # A row that another process of ours holds is free after some milliseconds; all tries take two seconds.
 _BUSY_FIRST_SECONDS, _BUSY_MOST_SECONDS, _BUSY_TRIES = 0.005, 0.25, 13
-_BEGIN = "BEGIN"
-_BEGIN_SAME_PLAN = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan"
 _SQL = load_queries(__package__)
 
 
@@ -66,12 +64,8 @@ class Database:
             yield cls(sessions, clock)
 
     @asynccontextmanager
-    async def transaction(self, *, same_plan: bool = False) -> AsyncIterator[Transaction]:
+    async def transaction(self) -> AsyncIterator[Transaction]:
         """Open a transaction (READ COMMITTED); commit at the end, roll back on any error.
-
-        Args:
-            same_plan: plan each statement once, whatever its arguments will be. For those that find all their
-                rows by key: where there are few, planning costs as much as doing.
 
         Raises:
             DatabaseUnavailable: no connection, or it was lost before the commit: nothing changed.
@@ -79,7 +73,7 @@ class Database:
         """
         async with self._connection() as connection:
             with translated():
-                await connection.execute(_BEGIN_SAME_PLAN if same_plan else _BEGIN)
+                await connection.execute("BEGIN")
             tx = Transaction(connection, self._clock.now())
             try:
                 yield tx
