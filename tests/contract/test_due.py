@@ -4,6 +4,8 @@ import asyncio
 
 from paybell.clock import SystemClock
 from paybell.messaging.failure_rows import FAILURES_DUE
+from paybell.reconciliation.pay_books import TURN_DUE
+from paybell.reconciliation.periodic import RECONCILE
 from paybell.storage import Database, DueWatch
 from paybell.storage.due import UNASKED_SECONDS
 from paybell.storage.queries import Query, in_one_row
@@ -80,10 +82,19 @@ async def test_a_loop_that_has_long_found_nothing_works_as_soon_as_something_is_
         await running
 
 
+async def test_who_waits_for_nothing_that_has_a_time_is_woken_too(pay_database: Database) -> None:
+    """A process may have one loop only, which asks for a row and not for its time."""
+    watch, wake = DueWatch(pay_database), asyncio.Event()
+    watch.loop("reconciler", nothing, TURN_DUE, RECONCILE, wake=wake)
+
+    await watch.look()
+    assert wake.is_set()
+
+
 def test_texts_of_queries_do_not_meet() -> None:
     both, texts = in_one_row(
         [(Query("SELECT $2 = 'a';"), "a"), (Query("SELECT 1 = 1"), ""), (Query("SELECT $2 = 'b'"), "b")]
     )
 
-    assert both == "SELECT (SELECT $2 = 'a'), (SELECT 1 = 1), (SELECT $3 = 'b')"
+    assert both == "SELECT $1::timestamptz, (SELECT $2 = 'a'), (SELECT 1 = 1), (SELECT $3 = 'b')"
     assert texts == ["a", "b"]

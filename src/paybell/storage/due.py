@@ -61,7 +61,7 @@ class DueWatch:
         statement, keys = in_one_row(asked)
         row = await self._database.fetch_one(statement, self._database.now, *keys)
         assert row is not None
-        for one, due in zip(asked, row.values(), strict=True):
+        for one, due in zip(asked, list(row.values())[1:], strict=True):
             if due:
                 for wake in self._loops[one]:
                     wake.set()
