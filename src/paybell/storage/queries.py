@@ -32,8 +32,8 @@ def in_one_row(queries: Sequence[tuple[Query, str]]) -> tuple[Query, list[str]]:
     """Return a statement with a column for each of these queries, and its arguments from ``$2`` on.
 
     Args:
-        queries: each of one value. They share ``$1``, a time, which the first column repeats; in one that comes
-            with a text this text is its ``$2``.
+        queries: each of one value. They share ``$1``, a time, which the first column repeats; in one that
+            comes with a text this text is its ``$2``.
     """
     columns, texts = ["$1::timestamptz"], []
     for query, text in queries:
