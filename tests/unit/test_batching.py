@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from paybell import batching
 from paybell.batching import Batcher, bisect, is_no_outage
 from paybell.errors import DatabaseUnavailable, OutcomeUnknown, Overloaded
 from paybell.wallet.errors import WrongPayPassword
@@ -36,8 +37,70 @@ async def started(batcher: Batcher[int, int], *requests: int) -> "list[asyncio.T
     return tasks
 
 
+class Time:
+    """The event loop's clock, which can jump."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Stand in for it, and let nothing wait less than seconds."""
+        loop = asyncio.get_running_loop()
+        self._time, self._ahead = loop.time, 0.0
+        monkeypatch.setattr(loop, "time", lambda: self._time() + self._ahead)
+        monkeypatch.setattr(batching, "GATHER_MOST_SECONDS", 1_000.0)
+
+    def passes(self, seconds: float) -> None:
+        """Jump."""
+        self._ahead += seconds
+
+
+async def test_where_requests_come_close_the_next_batch_waits_as_long_as_the_last_one_took(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    time, work = Time(monkeypatch), Work()
+    batcher = Batcher(work)
+    first = await started(batcher, 1)
+    time.passes(500)
+    work.go_on.release()
+    assert await first[0] == 2
+
+    others = [*await started(batcher, 2), *await started(batcher, 3)]
+    assert work.batches == [[1]]
+    time.passes(510)
+    work.go_on.release()
+    assert await asyncio.gather(*others) == [4, 6]
+    assert work.batches == [[1], [2, 3]]
+
+
+async def test_a_request_after_a_pause_waits_for_no_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    time, work = Time(monkeypatch), Work()
+    batcher = Batcher(work)
+    first = await started(batcher, 1)
+    time.passes(500)
+    work.go_on.release()
+    assert await first[0] == 2
+
+    time.passes(510)
+    second = await started(batcher, 2)
+    assert work.batches == [[1], [2]]
+    work.go_on.release()
+    assert await second[0] == 4
+
+
+async def test_a_full_batch_waits_for_no_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    time, work = Time(monkeypatch), Work()
+    batcher = Batcher(work, batch_max=2)
+    first = await started(batcher, 1)
+    time.passes(500)
+    work.go_on.release()
+    assert await first[0] == 2
+
+    second = await started(batcher, 2, 3)
+    assert work.batches == [[1], [2, 3]]
+    work.go_on.release()
+    assert await asyncio.gather(*second) == [4, 6]
+
+
 async def test_what_comes_during_one_batch_shares_the_next() -> None:
-    """A lone request starts at once; nobody waits for company."""
+    """A lone request starts at once."""
     work = Work()
     batcher = Batcher(work)
     first = await started(batcher, 1)
