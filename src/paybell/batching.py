@@ -1,7 +1,7 @@
 """Group commit: while one batch is being worked on, the next one gathers.
 
-A lone request starts at once. Where they come so close that one arrives before the last batch is over for
-as long as it took, the next batch begins after that time: then it holds several, and costs each of them less.
+A lone request starts at once. A batcher that gathers lets the next batch begin when the last one is over for
+as long as it took: where requests come close it holds several then, and costs each of them less.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ class Batcher(Generic[Request, Result]):
         *,
         batch_max: int = 256,
         waiting_max: int = 8_192,
+        gathers: bool = False,
     ) -> None:
         """Take the function that does a batch.
 
@@ -37,10 +38,12 @@ class Batcher(Generic[Request, Result]):
             batch_max: beyond 256 a transaction gets longer but hardly cheaper per request.
             waiting_max: what may wait; at 10,000/s about one second of work. Past it callers
                 are told to come back instead of waiting without an end.
+            gathers: wait for company where there is some.
         """
         self._work = work
         self._batch_max = batch_max
         self._waiting_max = waiting_max
+        self._gathers = gathers
         self._waiting: deque[tuple[Request, asyncio.Future[Result]]] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._gather_until = 0.0
@@ -64,7 +67,8 @@ class Batcher(Generic[Request, Result]):
     async def _drain(self) -> None:
         try:
             while self._waiting:
-                await self._gather()
+                if self._gathers and len(self._waiting) < self._batch_max:
+                    await asyncio.sleep(self._gather_until - asyncio.get_running_loop().time())
                 began = asyncio.get_running_loop().time()
                 size = min(len(self._waiting), self._batch_max)
                 await self._do([self._waiting.popleft() for _ in range(size)])
@@ -72,11 +76,6 @@ class Batcher(Generic[Request, Result]):
                 self._gather_until = ended + min(ended - began, GATHER_MOST_SECONDS)
         finally:
             self._worker = None
-
-    async def _gather(self) -> None:
-        pause = self._gather_until - asyncio.get_running_loop().time()
-        if pause > 0 and len(self._waiting) < self._batch_max:
-            await asyncio.sleep(pause)
 
     async def _do(self, batch: list[tuple[Request, asyncio.Future[Result]]]) -> None:
         outcomes: Sequence[Result | Exception]

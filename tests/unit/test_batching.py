@@ -56,7 +56,7 @@ async def test_where_requests_come_close_the_next_batch_waits_as_long_as_the_las
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     time, work = Time(monkeypatch), Work()
-    batcher = Batcher(work)
+    batcher = Batcher(work, gathers=True)
     first = await started(batcher, 1)
     time.passes(500)
     work.go_on.release()
@@ -72,7 +72,7 @@ async def test_where_requests_come_close_the_next_batch_waits_as_long_as_the_las
 
 async def test_a_request_after_a_pause_waits_for_no_company(monkeypatch: pytest.MonkeyPatch) -> None:
     time, work = Time(monkeypatch), Work()
-    batcher = Batcher(work)
+    batcher = Batcher(work, gathers=True)
     first = await started(batcher, 1)
     time.passes(500)
     work.go_on.release()
@@ -87,7 +87,7 @@ async def test_a_request_after_a_pause_waits_for_no_company(monkeypatch: pytest.
 
 async def test_a_full_batch_waits_for_no_company(monkeypatch: pytest.MonkeyPatch) -> None:
     time, work = Time(monkeypatch), Work()
-    batcher = Batcher(work, batch_max=2)
+    batcher = Batcher(work, batch_max=2, gathers=True)
     first = await started(batcher, 1)
     time.passes(500)
     work.go_on.release()
@@ -100,7 +100,7 @@ async def test_a_full_batch_waits_for_no_company(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_what_comes_during_one_batch_shares_the_next() -> None:
-    """A lone request starts at once."""
+    """A lone request starts at once; nobody waits for company."""
     work = Work()
     batcher = Batcher(work)
     first = await started(batcher, 1)

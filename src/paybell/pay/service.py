@@ -50,7 +50,7 @@ class PayService:
         self._observer = observer
         self._closer = Closer(database, outbox, releasing)
         self._releasing = Releasing(releasing)
-        self._payments = Batcher(self.settle_batch, batch_max=batch_max)
+        self._payments = Batcher(self.settle_batch, batch_max=batch_max, gathers=True)
         self._applications = Batcher(self._apply_batch, batch_max=batch_max)
 
     async def apply(self, application: Application) -> tuple[PayOrder, bool]:
