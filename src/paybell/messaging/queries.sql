@@ -1,4 +1,5 @@
 -- name: append_events
+-- plan once
 -- With a lease where a relay of the writer's process publishes them after the commit.
 INSERT INTO outbox (event_id, type, subject, body, occurred_at, traceparent, lease_token, leased_until)
 SELECT appended.event_id, appended.type, appended.subject, appended.body, $6, appended.traceparent, $7::uuid,
@@ -32,6 +33,7 @@ SELECT EXISTS (
 );
 
 -- name: finish_events
+-- plan once
 -- Exactly the rows whose own confirms arrived, and only while the lease is still ours; and when that was.
 WITH removed AS (
     DELETE FROM outbox WHERE id = ANY($1::bigint[]) AND lease_token = $2 RETURNING id
@@ -184,6 +186,7 @@ WHERE lowest.id >= outbox_floor.id + $2
 RETURNING outbox_floor.id;
 
 -- name: remember_events
+-- plan once
 -- The inbox: answers only the ids this listener has never applied.
 INSERT INTO inbox (listener, event_id, received_at, attempt)
 SELECT $1, event_id, $3, attempt FROM unnest($2::text[], $4::text[]) AS arrived (event_id, attempt)

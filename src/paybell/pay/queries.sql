@@ -1,4 +1,5 @@
 -- name: insert_pay_orders
+-- plan once
 -- New pay orders with their deadlines, in an order that cannot deadlock, and those there are already. Neither: one
 -- that somebody else inserts meanwhile, and those of a merchant without an account in the currency.
 WITH wanted AS MATERIALIZED (
@@ -45,6 +46,7 @@ WHERE ctid = ANY(ARRAY(
 RETURNING pay_order_id;
 
 -- name: find_by_biz_order_nos
+-- plan once
 SELECT pay_orders.*, CASE WHEN pay_orders.status = 3 THEN coalesce(
            (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END AS channel
 FROM unnest($1::bigint[], $2::text[]) AS wanted (biz_order_no, merchant_id)
@@ -56,12 +58,14 @@ SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
 FROM pay_orders WHERE id = $1;
 
 -- name: lock_pay_orders
+-- plan once
 -- Those that nobody else has locked.
 SELECT *, CASE WHEN pay_orders.status = 3 THEN coalesce(
            (SELECT channel FROM pay_order_channels WHERE pay_order_id = pay_orders.id), 'balance') END AS channel
 FROM pay_orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: lock_payments
+-- plan once
 -- The same pay orders, and the wallets of those who ask to pay theirs. Nothing here waits for a lock, so no two can wait
 -- for each other. Both tables of a wallet are locked, so that the pay password's tries are read as the last holder
 -- left them. moves_money: of what is under way at channels for an order; null where nothing is.
@@ -92,6 +96,7 @@ FROM held LEFT JOIN wallet ON wallet.owner_id = held.payer_id AND wallet.currenc
 SELECT id FROM pay_orders WHERE id = ANY($1::bigint[]);
 
 -- name: write_payments
+-- plan once
 -- All of a batch's payments: status, transfer, both sides, event. The transfer is of what the row says that was marked.
 -- The optimistic lock of the article is kept as a second net: the rows are locked already, by a statement before this
 -- one, so that holds are seen. $11: those whose open windows do not matter.

@@ -10,6 +10,7 @@ from typing import NewType
 Query = NewType("Query", str)
 
 _INCLUDE = re.compile(r"^-- include: (\S+) (\w+)\n", re.MULTILINE)
+_PLAN_ONCE = "-- plan once\n"
 _ARRAY = re.compile(r"(\$\d+::(\w+\[\]))")
 _BLOCK = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 
@@ -20,12 +21,13 @@ def load_queries(package: str, file_name: str = "queries.sql") -> Mapping[str, Q
     A line ``-- include: package name`` stands for a query of another package, so that one statement may do
     what several do, and each rule is written once.
 
-    An array among the parameters (``$1::bigint[]``) is hidden from the planner behind a subquery. Else it
-    would find a plan for so many elements cheaper than one for any, and `plan anew each time
-    <https://www.postgresql.org/docs/current/sql-prepare.html#SQL-PREPARE-NOTES>`_, which for
-    a few rows found by key costs as much as finding them.
+    ``-- plan once`` in one that finds all its rows by keys: arrays among its parameters (``$1::bigint[]``)
+    are hidden from the planner behind a subquery. Else it would find a plan for so many keys cheaper than one
+    for any, and `plan anew each time
+    <https://www.postgresql.org/docs/current/sql-prepare.html#SQL-PREPARE-NOTES>`_, which for a few rows costs
+    as much as finding them.
     """
-    return {name: Query(_hidden(_complete(body))) for name, body in _blocks(package, file_name).items()}
+    return {name: Query(_planned(_complete(body))) for name, body in _blocks(package, file_name).items()}
 
 
 def in_one_row(queries: Sequence[tuple[Query, str]]) -> tuple[Query, list[str]]:
@@ -51,8 +53,8 @@ def _blocks(package: str, file_name: str) -> Mapping[str, str]:
     return blocks
 
 
-def _hidden(body: str) -> str:
-    return _ARRAY.sub(r"(SELECT \1)::\2", body)
+def _planned(body: str) -> str:
+    return _ARRAY.sub(r"(SELECT \1)::\2", body) if _PLAN_ONCE in body else body
 
 
 def _complete(body: str) -> str:

@@ -1,4 +1,5 @@
 -- name: insert_orders
+-- plan once
 -- New orders with their first checks, and those there are already; one that somebody else inserts meanwhile is neither.
 WITH inserted AS (
     INSERT INTO orders (id, buyer_id, total_fee, currency, subject, status, created_at)
@@ -16,9 +17,11 @@ UNION ALL
 SELECT *, false AS fresh FROM orders WHERE id = ANY($1::bigint[]);
 
 -- name: find_orders
+-- plan once
 SELECT * FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id;
 
 -- name: lock_orders
+-- plan once
 -- Locked in id order, so that batches cannot deadlock.
 SELECT * FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE;
 
@@ -81,6 +84,7 @@ DELETE FROM order_checks WHERE order_id = ANY($1::bigint[]);
 UPDATE orders SET paid_at = $2 WHERE id = ANY($1::bigint[]) AND status = 'CANCELLED' AND paid_at IS NULL;
 
 -- name: link_pay_orders
+-- plan once
 -- Locked in id order first, as everywhere: whatever order the rows are changed in, nobody waits for us in another.
 WITH locked AS MATERIALIZED (
     SELECT id FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
@@ -92,6 +96,7 @@ WHERE orders.id = linked.id AND orders.pay_order_id IS NULL
 RETURNING orders.*;
 
 -- name: mark_paid
+-- plan once
 -- Guarded by status: a message that comes again, or late, revives nothing. Locked in id order.
 WITH locked AS MATERIALIZED (
     SELECT id FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
@@ -102,6 +107,7 @@ WHERE orders.id = locked.id AND status = 'UNPAID'
 RETURNING orders.id;
 
 -- name: mark_all_paid
+-- plan once
 -- What remembering events and `mark_paid` do, where every event is new and about an order that is unpaid; else nothing:
 -- fewer rows than orders, or the inbox's key is violated. Locked in id order.
 WITH unpaid AS MATERIALIZED (
@@ -122,6 +128,7 @@ WITH unpaid AS MATERIALIZED (
 SELECT id FROM marked;
 
 -- name: find_fees
+-- plan once
 SELECT id, total_fee, currency FROM orders WHERE id = ANY($1::bigint[]);
 
 -- name: mark_cancelled
