@@ -1,11 +1,14 @@
 """Promise 7: what was paid can be given back, never more than once and never more than it was."""
 
 import asyncio
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import asyncpg
 import pytest
+import structlog
+from elsewhere import BUYER, Windows, opened_shop
 from relaying import pay
 from shop import Shop, shop, signed
 from support import PASSWORD, PaySide, codes, connected, seeded, until, waiting_for_locks
@@ -13,12 +16,14 @@ from support import PASSWORD, PaySide, codes, connected, seeded, until, waiting_
 from paybell.errors import Busy, PaybellError
 from paybell.pay.model import PayOrder
 from paybell.storage import Database, Query
+from paybell.testing import FrozenClock
 from paybell.trade.errors import PayServiceUnavailable
 from paybell.trade.model import OrderStatus
 from paybell.verification.ledger_check import trial_balance
 from paybell.wallet.ledger import BalancePoster
 
 PRICE = 100
+CANCEL = Query("UPDATE orders SET status = 'CANCELLED', cancelled_at = now() WHERE id = $1 RETURNING id")
 
 
 async def paid(side: PaySide, number: int = 5001) -> PayOrder:
@@ -168,10 +173,7 @@ async def cancelled_but_paid(both: Shop, *numbers: int) -> None:
     await both.pay.fund("7", PRICE * len(numbers))
     for number in numbers:
         order = await both.order(number, "7", PRICE)
-        await both.database.fetch(
-            Query("UPDATE orders SET status = 'CANCELLED', cancelled_at = now() WHERE id = $1 RETURNING id"),
-            number,
-        )
+        await both.database.fetch(CANCEL, number)
         assert order.pay_order_id is not None
         assert codes([await both.pay.attempt(order.pay_order_id, "7", PASSWORD)]) == ["paid"]
 
@@ -227,6 +229,38 @@ async def test_a_debt_waits_while_pay_is_away_or_refuses(
 
         assert await owed(both) == []
         assert await both.pay.balance("7") == PRICE
+
+
+@pytest.mark.parametrize("keeps", [False, True], ids=["gives back", "refuses"])
+async def test_a_debt_waits_until_the_channel_has_given_the_money_back(
+    pay_database: Database, trade_database: Database, pay_url: str, keeps: bool
+) -> None:
+    """What is on its way is not there; what its channel refuses for good stays owed, and is said as that."""
+    windows = Windows()
+    clock = FrozenClock(datetime.now(UTC))
+    async with (
+        shop(pay_database, trade_database) as both,
+        opened_shop(pay_url, [windows], clock=clock, first_id=2_000_000) as channels,
+    ):
+        order = await both.order(1, BUYER, PRICE)
+        await both.database.fetch(CANCEL, 1)
+        assert order.pay_order_id is not None
+        attempt = await channels.service.open_window(order.pay_order_id, BUYER, "windows", "")
+        windows.buyer_pays(attempt)
+        await channels.notify(attempt)
+        await both.take(*await both.told())
+
+        assert await both.sender.run_once() == 1
+        assert await owed(both) == [1]
+        windows.keeps = keeps
+        await channels.send_back()
+        await both.database.fetch(Query("UPDATE owed_refunds SET due_at = now() RETURNING order_id"))
+        with structlog.testing.capture_logs() as logs:
+            assert await both.sender.run_once() == 1
+
+        assert await owed(both) == [1] * keeps
+        assert (await both.trade.read_many([1]))[0].refunded_amount == PRICE * (not keeps)
+        assert [line["code"] for line in logs] == ["refund_refused"] * keeps
 
 
 async def test_refunds_reach_the_order(pay_database: Database, trade_database: Database) -> None:

@@ -123,6 +123,8 @@ class PayClient:
         if status != HTTPStatus.CREATED:
             raise RefundRefused(f"Pay refused the refund: {self._pay.read(answer, Problem).code}.")
         refunded = self._pay.read(answer, Refunded)
+        if refunded.status == "FAILED":
+            raise RefundRefused("The channel refused it for good; give the money back in another way.")
         if refunded.status != "SUCCEEDED":
             raise RefundPending
         return msgspec.structs.replace(
