@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 import pytest_asyncio
+import structlog
 from elsewhere import Shop, Windows, opened_shop
 from msgspec import structs
 from support import connected
 from wallets import wallet_service
 
 from paybell.channels import store
+from paybell.channels.answers import Paid
 from paybell.channels.attempt import Attempt, AttemptState
 from paybell.channels.errors import NothingAsked, NothingToSettle, ReceiptTaken, SecondPersonNeeded
 from paybell.channels.http import ChannelHttp
@@ -152,6 +154,33 @@ async def test_what_was_not_asked_for_is_listed_and_a_persons_in_the_end(shop: S
     for who in ("ann", "ben"):
         await shop.settling.settle(attempt.id, Settlement("not_paid", "", "an error of theirs", who))
     assert await counts(shop) == [0, 0, 0, 0, 0, 0]
+
+
+async def test_a_receipt_that_a_channel_says_of_two_attempts_pays_one_and_a_person_looks_at_the_other(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = shop.lines["windows"].channel
+    assert isinstance(windows, Windows)
+    attempts = [await shop.open(await shop.order(number)) for number in (1, 2)]
+    for attempt in attempts:
+        windows.buyer_pays(attempt)
+    monkeypatch.setattr(windows, "_paid", lambda _: Paid(100, "CNY", "tx-of-both", windows.merchant))
+
+    with structlog.testing.capture_logs() as logs:
+        for attempt in attempts:
+            await shop.notify(attempt)
+
+    assert [(line["event"], line["attempt_id"]) for line in logs if line["log_level"] == "error"] == [
+        ("receipt_claimed_twice", attempts[1].id)
+    ]
+    states = [
+        one.state
+        for attempt in attempts
+        for one in await store.of_pay_order(shop.side.database, attempt.pay_order_id)
+    ]
+    assert states == [AttemptState.SUCCEEDED, AttemptState.OPEN]
+    assert await found(shop, Need.DIFFERS) == [attempts[1].id]
+    assert await shop.faults() == []
 
 
 async def test_a_history_says_who_asked_withdrew_and_confirmed(shop: Shop, pay_url: str) -> None:
