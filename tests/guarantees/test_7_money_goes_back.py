@@ -260,7 +260,19 @@ async def test_a_debt_waits_until_the_channel_has_given_the_money_back(
 
         assert await owed(both) == [1] * keeps
         assert (await both.trade.read_many([1]))[0].refunded_amount == PRICE * (not keeps)
-        assert [line["code"] for line in logs] == ["refund_refused"] * keeps
+        errors = [line["event"] for line in logs if line["log_level"] == "error"]
+        assert errors == ["owed_refund_failed"] * keeps
+        assert await both.sender.run_once() == 0  # not before its wait is over
+
+        if keeps:  # what somebody gives back ends it
+            windows.keeps = False
+            await channels.fold()
+            await both.pay.refund(order.pay_order_id, PRICE, "by-hand")
+            await channels.send_back()
+            await both.database.fetch(Query("UPDATE owed_refunds SET due_at = now() RETURNING order_id"))
+            await both.sender.run_once()
+        assert await owed(both) == []
+        assert list(windows.returned.values()) == [PRICE]
 
 
 async def test_refunds_reach_the_order(pay_database: Database, trade_database: Database) -> None:

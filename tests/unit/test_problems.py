@@ -6,13 +6,13 @@ from paybell.channels.problems import PROBLEMS as CHANNELS
 from paybell.errors import Misconfigured, PaybellError, Unavailable
 from paybell.operations.problems import PROBLEMS as OPERATIONS
 from paybell.pay.problems import PROBLEMS as PAY
-from paybell.trade.errors import RefundPending, RefundRefused
+from paybell.trade.errors import RefundFailed, RefundPending, RefundRefused
 from paybell.trade.problems import PROBLEMS as TRADE
 from paybell.web.negotiation import preferred
 from paybell.web.refusals import ProblemTypes
 
 # The operator's matter, answered as `Unavailable`; and what trade notes about a refund that pay refused.
-NEVER_ANSWERED = {Misconfigured, RefundPending, RefundRefused}
+NEVER_ANSWERED = {Misconfigured, RefundFailed, RefundPending, RefundRefused}
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,13 @@ class RefundPending(Unavailable):
     detail = "The refund is on its way."
 
 
+class RefundFailed(Refused):
+    """The channel did not give the money back; the merchant has it again, and a person has to decide."""
+
+    code = "owed_refund_failed"
+    detail = "The channel refused the refund; give the money back by another refund or outside."
+
+
 class OrderMismatch(Refused):
     """The same order id came with another fee, currency or buyer."""
 

@@ -11,7 +11,13 @@ from paybell.errors import AlreadyPaid, AttemptNotFinal, PaybellError, PayOrderC
 from paybell.ids import IDS_MAX
 from paybell.messaging.events import PayOrderData
 from paybell.tokens import Tokens
-from paybell.trade.errors import OrderMismatch, PayServiceUnavailable, RefundPending, RefundRefused
+from paybell.trade.errors import (
+    OrderMismatch,
+    PayServiceUnavailable,
+    RefundFailed,
+    RefundPending,
+    RefundRefused,
+)
 from paybell.trade.model import Order
 from paybell.trade.pay_answers import (
     ApplicationAnswer,
@@ -116,6 +122,7 @@ class PayClient:
 
         Raises:
             RefundRefused: pay says why not. RefundPending: it is on its way by a channel.
+            RefundFailed: the channel refused it, for good.
             PayServiceUnavailable: nobody knows yet.
         """
         path = f"/pay-orders/{state.pay_order_id}/refunds"
@@ -124,7 +131,7 @@ class PayClient:
             raise RefundRefused(f"Pay refused the refund: {self._pay.read(answer, Problem).code}.")
         refunded = self._pay.read(answer, Refunded)
         if refunded.status == "FAILED":
-            raise RefundRefused("The channel refused it for good; give the money back in another way.")
+            raise RefundFailed
         if refunded.status != "SUCCEEDED":
             raise RefundPending
         return msgspec.structs.replace(

@@ -1,7 +1,8 @@
 """Giving back money that came for orders that were cancelled before: by itself, in full, once.
 
 A row with a due time stands for each such debt, written in the transaction that learns of the payment.
-The refund's number follows from the order, so asking twice is asking once.
+The refund's number follows from the order, so asking twice is asking once. A debt stays until pay says that
+the money is back: one on its way by a channel is asked after, one its channel refused waits for a person.
 """
 
 import structlog
@@ -11,6 +12,7 @@ from paybell.ids import new_traceparent
 from paybell.messaging.events import PayOrderData
 from paybell.storage import Database
 from paybell.trade import store
+from paybell.trade.errors import RefundFailed, RefundPending
 from paybell.trade.event_listener import apply_states
 from paybell.trade.pay_client import PayClient
 
@@ -47,6 +49,21 @@ class RefundSender:
             number = f"cancelled-{order_id}-{state.refunded_amount}"
             try:
                 state = await self._pay.refund(state, left, number, new_traceparent())
+            except RefundPending:
+                log.info("refund_on_its_way", order_id=order_id, pay_order_id=state.pay_order_id)
+                return
+            except RefundFailed as error:
+                # Kept, and said again at each of its waits: once somebody has given the money back, pay's
+                # state shows it and the debt ends by itself.
+                log.error(  # noqa: TRY400 - no fault of ours
+                    "owed_refund_failed",
+                    order_id=order_id,
+                    pay_order_id=state.pay_order_id,
+                    amount=left,
+                    currency=state.currency,
+                    detail=str(error),
+                )
+                return
             except PaybellError as error:
                 log.warning("refund_waits", order_id=order_id, code=error.code, detail=str(error))
                 return
