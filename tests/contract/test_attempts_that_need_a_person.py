@@ -1,5 +1,6 @@
 """What operators read of attempts: which need a person and why, and what became of one, moment by moment."""
 
+import re
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -8,6 +9,7 @@ import pytest_asyncio
 import structlog
 from elsewhere import Shop, Windows, opened_shop
 from msgspec import structs
+from prometheus import OPS
 from support import connected
 from wallets import wallet_service
 
@@ -95,6 +97,14 @@ async def test_money_that_came_late_is_listed_until_it_has_gone_back(shop: Shop)
     ]  # fmt: skip
 
 
+async def alarmed(shop: Shop) -> set[str]:
+    """Return the states in the metric of attempts now at which the alert rule's expression is true."""
+    rule = re.search(r'paybell_attempts\{state=~"([^"]+)"\}\) > 0', (OPS / "alerts.yml").read_text())
+    assert rule is not None
+    live = await store.count_live(shop.side.database)
+    return {state for _, state, count in live if count > 0 and re.fullmatch(rule[1], state)}
+
+
 async def test_what_a_channel_refuses_to_give_back_is_settled_by_two_people(shop: Shop, pay_url: str) -> None:
     windows = shop.lines["windows"].channel
     assert isinstance(windows, Windows)
@@ -108,7 +118,9 @@ async def test_what_a_channel_refuses_to_give_back_is_settled_by_two_people(shop
     with pytest.raises(NothingToSettle):  # it is on its way by itself
         await shop.settling.settle(attempt.id, given_back)
     windows.keeps = True
+    assert await alarmed(shop) == set()
     await shop.send_back()
+    assert await alarmed(shop) == {"NOT_GIVEN_BACK"}
     assert await found(shop, Need.GIVING_BACK) == []
     assert await found(shop, Need.NOT_GIVEN_BACK) == [attempt.id]
     async with connected(pay_url) as rows:
@@ -123,6 +135,7 @@ async def test_what_a_channel_refuses_to_give_back_is_settled_by_two_people(shop
     shop.clock.advance(1)
     assert (await shop.settling.settle(attempt.id, structs.replace(given_back, who="ben")))[1]
 
+    assert await alarmed(shop) == set()
     assert await counts(shop) == [0, 0, 0, 0, 0, 0]
     assert await shop.faults() == []
     case = await Inspection(shop.side.database, shop.clock).read(attempt.id)
@@ -144,6 +157,7 @@ async def test_what_was_not_asked_for_is_listed_and_a_persons_in_the_end(shop: S
     await shop.chase()
     assert await counts(shop) == [0, 0, 1, 0, 0, 0]
     assert ("windows", "DIFFERS", 1) in await store.count_live(shop.side.database)
+    assert await alarmed(shop) == {"DIFFERS"}
     assert await found(shop, Need.DIFFERS) == [attempt.id]
     await shop.chase(8 * 86_400)  # longer than a channel may say so
     assert await counts(shop) == [1, 0, 1, 0, 0, 0]
