@@ -10,11 +10,12 @@ from typing import ClassVar
 from aiohttp import web
 from rsa_keys import key_pair, private_key
 
+from paybell.channels.alipay.certificates import Certificates
 from paybell.channels.alipay.channel import AlipayChannel
 from paybell.channels.alipay.gateway import AlipayGateway
 from paybell.channels.alipay.messages import Merchant as AlipayMerchant
 from paybell.channels.channel import Channel, Charge, Notice, Return
-from paybell.channels.crypto import AesKey, PrivateKey, PublicKey
+from paybell.channels.crypto import AesKey, AppCertificate, PrivateKey, PublicKey, RootCertificates
 from paybell.channels.decision import WINDOW_SCHEDULE
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring
@@ -25,6 +26,7 @@ from paybell.channels.wechat.channel import WechatChannel
 from paybell.channels.wechat.messages import Merchant as WechatMerchant
 from paybell.clock import Clock, SystemClock
 from paybell.sandbox.alipay import AlipaySimulator
+from paybell.sandbox.alipay_format import CertificateNames
 from paybell.sandbox.books import Trade
 from paybell.sandbox.clock import SandboxClock
 from paybell.sandbox.faults import Fault, Operation
@@ -40,7 +42,8 @@ SERIAL = "5157F09EFDC096DE15EBE81A47057A7232F1B8E1"
 API_V3_KEY = "v3key" * 6 + "00"
 API_KEY, WEBHOOK_SECRETS = "sk_test_" + "a" * 24, ["whsec_new", "whsec_old"]
 # Each of ours and theirs, by the number of its pair.
-OUR_KEY, THEIR_KEY, THEIR_OLD_KEY, STRANGERS_KEY = 0, 1, 2, 3
+OUR_KEY, THEIR_KEY, THEIR_OLD_KEY, STRANGERS_KEY, ROOT_KEY = 0, 1, 2, 3, 4
+_ISSUER = "Certification Authority Class 1"
 
 _numbers = count(700_000_000_000_000_001)
 
@@ -201,6 +204,46 @@ class AlipayStage(Stage):
         }
 
 
+class AlipayCertificateStage(AlipayStage):
+    """The same in certificate mode: each call names the certificates of both sides."""
+
+    def make_simulator(self, clock: SandboxClock) -> Simulator:
+        """Return the gateway, which knows one certificate of ours."""
+        now = self.clock.now()
+        self.ours = {
+            number: key_pair(number).certificate(_ISSUER, now) for number in (OUR_KEY, STRANGERS_KEY)
+        }
+        self.theirs = [key_pair(number).certificate(_ISSUER, now) for number in (THEIR_KEY, THEIR_OLD_KEY)]
+        self.roots = key_pair(ROOT_KEY).certificate("Root", now)
+        return AlipaySimulator(
+            clock,
+            app_id=APP_ID,
+            seller_id=SELLER_ID,
+            app_keys=[private_key(OUR_KEY).public],
+            keys=[private_key(THEIR_KEY), private_key(THEIR_OLD_KEY)],
+            names=CertificateNames(
+                AppCertificate(self.ours[OUR_KEY]).name,
+                RootCertificates(self.roots).name,
+                AppCertificate(self.theirs[0]).name,
+            ),
+        )
+
+    def make_channel(self, url: str, our_key: int, *, page: bool = False) -> Channel:
+        """Return the channel of QR codes, or of the page."""
+        gateway = AlipayGateway(
+            AlipayMerchant(APP_ID, SELLER_ID, f"{url}/gateway.do"),
+            self.http,
+            self.clock,
+            app_keys=Keyring("PAYBELL_ALIPAY_APP_KEYS", key_pair(our_key).private, PrivateKey),
+            alipay_keys=Keyring("PAYBELL_ALIPAY_KEYS", ",".join(self.theirs), PublicKey),
+            certificates=Certificates(
+                Keyring("PAYBELL_ALIPAY_APP_CERTIFICATES", self.ours[our_key], AppCertificate),
+                Keyring("PAYBELL_ALIPAY_ROOT_CERTIFICATES", self.roots, RootCertificates),
+            ),
+        )
+        return AlipayChannel(self.name, gateway, schedule=WINDOW_SCHEDULE, page=page)
+
+
 class WechatStage(Stage):
     """QR codes of WeChat Pay, with a public key and a certificate of theirs."""
 
@@ -300,3 +343,5 @@ def key_files(folder: Path) -> tuple[str, str]:
 
 
 STAGES: tuple[type[Stage], ...] = (AlipayStage, WechatStage, StripeStage)
+# A channel that knows its callers in two ways plays twice.
+EVERY_MODE = (*STAGES, AlipayCertificateStage)

@@ -10,6 +10,8 @@ from stages import CLOCK, MCHID
 
 from paybell.diagnosis.channels import examine_channels
 from paybell.diagnosis.findings import Finding
+from paybell.errors import Misconfigured
+from paybell.sandbox.keys import KeyPair
 from paybell.sandbox.setup import Setup
 from paybell.settings import Settings, read_settings
 from paybell.testing.ports import free_port
@@ -97,3 +99,27 @@ async def test_a_channel_that_is_away_and_a_key_of_no_form_are_said(setup: Setup
     assert "PAYBELL_ALIPAY_PRIVATE_KEYS" in found[0].what
     assert "cannot be reached" in found[1].what
     assert MCHID not in str(found)
+
+
+async def test_certificate_mode_needs_a_certificate_of_the_key_that_signs(
+    setup: Setup, tmp_path: Path
+) -> None:
+    """Without one nothing could be called; one that ends is named."""
+    ours = KeyPair.kept(tmp_path, "merchant").certificate("Somebody", CLOCK.now(), days=10)
+    url = f"http://127.0.0.1:{free_port()}"
+    settings = read_settings(
+        {},
+        **setup.settings(url, "http://127.0.0.1:1"),
+        alipay_root_certificates=key_pair(4).certificate("Root", CLOCK.now()),
+        alipay_app_certificates=key_pair(3).certificate("Somebody", CLOCK.now()),
+    )
+    settings = replace(settings, wechat_mchid="", stripe_account="")
+
+    (other,) = await examined(settings)
+    soon, away = await examined(replace(settings, alipay_app_certificates=ours))
+
+    assert "PAYBELL_ALIPAY_APP_CERTIFICATES has no certificate of the newest private key" in other.what
+    assert "of PAYBELL_ALIPAY_APP_CERTIFICATES ends on" in soon.what
+    assert "cannot be reached" in away.what
+    with pytest.raises(Misconfigured, match="Certificate mode needs both"):
+        replace(settings, alipay_root_certificates="").check()

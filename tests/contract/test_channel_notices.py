@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from stages import CLOCK, STAGES, AlipayStage, Stage, StripeStage, WechatStage
+from stages import CLOCK, EVERY_MODE, AlipayStage, Stage, StripeStage, WechatStage
 
 from paybell.channels.answers import Paid
 from paybell.channels.channel import Charge, Disputed, Heard, Notice, NoticeRefused
@@ -15,7 +15,7 @@ from paybell.sandbox.stripe import StripeSimulator
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=STAGES, ids=lambda stage: str(stage.name))
+@pytest.fixture(params=EVERY_MODE, ids=lambda stage: str(stage.__name__))
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     async with request.param().running() as running:
         yield running

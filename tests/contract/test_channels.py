@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from stages import API_KEY, CLOCK, STAGES, STRANGERS_KEY, AlipayStage, Stage, StripeStage, WechatStage
+from stages import API_KEY, CLOCK, EVERY_MODE, STRANGERS_KEY, AlipayStage, Stage, StripeStage, WechatStage
 
 from paybell.channels.alipay import bill as alipay
 from paybell.channels.answers import (
@@ -49,7 +49,7 @@ DOUBTS = (
 NOTHING_DONE = {Fault.LOSE_REQUEST, Fault.FAIL_BEFORE, Fault.HTML_502, Fault.RATE_LIMITED}
 
 
-@pytest.fixture(params=STAGES, ids=lambda stage: str(stage.name))
+@pytest.fixture(params=EVERY_MODE, ids=lambda stage: str(stage.__name__))
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     async with request.param().running() as running:
         yield running

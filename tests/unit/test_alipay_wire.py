@@ -1,20 +1,27 @@
 """Alipay's wire format: what is signed, what is believed, and what amounts and times look like."""
 
 import base64
+import hashlib
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from rsa_keys import key_pair, private_key
 
 from paybell.channels.alipay import messages
-from paybell.channels.alipay.messages import Merchant, beijing, fen, from_beijing, read_reply, yuan
+from paybell.channels.alipay.certificates import Certificates
+from paybell.channels.alipay.messages import Caller, Merchant, beijing, fen, from_beijing, read_reply, yuan
 from paybell.channels.alipay.signing import pairs_text, verified_notice
-from paybell.channels.crypto import PrivateKey, PublicKey
+from paybell.channels.crypto import AppCertificate, BadKey, PrivateKey, PublicKey, RootCertificates
+from paybell.channels.keyring import Keyring
 from paybell.channels.strict_json import Malformed
+from paybell.errors import Misconfigured
 
 NOW = datetime(2026, 1, 31, 20, 30, tzinfo=UTC)
 MERCHANT = Merchant("2021000000000001", "2088102100000001", "https://openapi.alipay.com/gateway.do")
@@ -33,7 +40,7 @@ def answer(key: PrivateKey, text: str, member: str = MEMBER) -> bytes:
 def test_a_request_is_signed_over_its_sorted_unencoded_pairs(key: PrivateKey) -> None:
     """Checked by the other side's rule, from the bytes that go over the wire."""
     content = messages.opening("7001", 1177, "茶 + {}", NOW, "2088102100000001")
-    body = messages.request_body("alipay.trade.precreate", content, MERCHANT, key, NOW)
+    body = messages.request_body("alipay.trade.precreate", content, Caller(MERCHANT, key), NOW)
 
     fields = dict(parse_qsl(body.decode(), strict_parsing=True))
     covered = "&".join(f"{name}={fields[name]}" for name in sorted(fields) if name != "sign")
@@ -54,7 +61,7 @@ def test_empty_values_and_the_signature_itself_are_not_signed() -> None:
 
 def test_a_page_link_carries_everything_in_its_query(key: PrivateKey) -> None:
     merchant = messages.returning(MERCHANT, "https://shop.example/notices", "https://shop.example/back")
-    link = messages.page_link(messages.opening("7001", 1, "a", NOW, ""), merchant, key, NOW)
+    link = messages.page_link(messages.opening("7001", 1, "a", NOW, ""), Caller(merchant, key), NOW)
 
     query = parse_qs(urlsplit(link).query, strict_parsing=True)
     assert link.startswith(MERCHANT.gateway + "?")
@@ -170,3 +177,62 @@ def test_keys_come_as_pem_or_as_the_bare_base64_of_alipays_tool(key: PrivateKey)
     assert PrivateKey(bare).public.fingerprint == key.public.fingerprint
     assert PublicKey("".join(key_pair(0).public.splitlines()[1:-1])).verifies(key.sign(b"a"), b"a")
     assert base64.b64decode(bare)[:8].hex() not in repr(key)
+
+
+def certificate(issuer: x509.Name, serial: int, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
+    """Return one in PEM."""
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(issuer)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(serial)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+ISSUER = x509.Name(
+    [
+        x509.NameAttribute(x509.NameOID.COUNTRY_NAME, "CN"),
+        x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Ant Financial"),
+        x509.NameAttribute(x509.NameOID.COMMON_NAME, "Certification Authority"),
+    ]
+)
+
+
+def test_a_certificate_is_named_by_its_issuer_and_number_and_of_roots_those_with_rsa() -> None:
+    """As Alipay's kits do: the issuer from its last part on, and the number in decimal."""
+    ours, curve = rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP256R1())
+    first, odd, last = (
+        certificate(ISSUER, 7, ours), certificate(ISSUER, 8, curve), certificate(ISSUER, 255, ours)
+    )  # fmt: skip
+    names = [
+        hashlib.md5(f"CN=Certification Authority,O=Ant Financial,C=CN{number}".encode()).hexdigest()  # noqa: S324
+        for number in (7, 255)
+    ]
+
+    assert AppCertificate(first).name == names[0]
+    assert RootCertificates(first + odd + last).name == "_".join(names)
+    for text in ("", "none", odd):
+        with pytest.raises(BadKey):
+            AppCertificate(text)
+    for text in ("", odd):
+        with pytest.raises(BadKey):
+            RootCertificates(text)
+
+
+def test_a_request_names_the_certificate_of_the_key_that_signs_it() -> None:
+    ours, others = (key_pair(number) for number in (0, 1))
+    both = ",".join(pair.certificate("Somebody", NOW) for pair in (others, ours))
+    app = Keyring("PAYBELL_ALIPAY_APP_CERTIFICATES", both, AppCertificate)
+    root = key_pair(4).certificate("Root", NOW)
+    roots = Keyring("PAYBELL_ALIPAY_ROOT_CERTIFICATES", root, RootCertificates)
+
+    fields = Certificates(app, roots).fields(private_key(0))
+
+    assert fields == {"app_cert_sn": app.all[1][1].name, "alipay_root_cert_sn": roots.newest.name}
+    with pytest.raises(Misconfigured, match="PAYBELL_ALIPAY_APP_CERTIFICATES"):
+        Certificates(app, roots).fields(private_key(3))

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 from datetime import datetime
 
 from cryptography import x509
@@ -14,6 +15,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 _BITS_MIN, _BITS_MAX = 2048, 8192
 AES_KEY_BYTES = 32
 _NONCE_BYTES = 12
+# PKCS #1; a root file holds others beside, such as SM2.
+_RSA_SIGNATURES = "1.2.840.113549.1.1."
 
 
 class BadKey(ValueError):
@@ -100,6 +103,49 @@ class PublicKey:
         return f"PublicKey({self.serial or self.fingerprint})"
 
 
+class AppCertificate:
+    """A certificate of ours, by which a channel knows the key that signs."""
+
+    def __init__(self, text: str) -> None:
+        """Read PEM.
+
+        Raises:
+            BadKey: it is no certificate of an RSA key.
+        """
+        if "BEGIN CERTIFICATE" not in text:
+            raise BadKey("no certificate in PEM")
+        self.public = PublicKey(text)
+        self.name = _named_by_issuer(x509.load_pem_x509_certificate(text.encode()))
+
+    def __repr__(self) -> str:
+        return f"AppCertificate({self.name})"
+
+
+class RootCertificates:
+    """A file of a channel's root certificates; ``name`` stands for those with RSA signatures."""
+
+    def __init__(self, text: str) -> None:
+        """Read PEM.
+
+        Raises:
+            BadKey: there is no certificate with such a signature.
+        """
+        try:
+            certificates = x509.load_pem_x509_certificates(text.encode())
+        except ValueError as error:
+            raise BadKey("no certificates in PEM") from error
+        self.name = "_".join(
+            _named_by_issuer(one)
+            for one in certificates
+            if one.signature_algorithm_oid.dotted_string.startswith(_RSA_SIGNATURES)
+        )
+        if not self.name:
+            raise BadKey("no certificate with an RSA signature")
+
+    def __repr__(self) -> str:
+        return f"RootCertificates({self.name})"
+
+
 class AesKey:
     """A key of AES-256-GCM."""
 
@@ -129,6 +175,13 @@ class AesKey:
 
     def __repr__(self) -> str:
         return "AesKey()"
+
+
+def _named_by_issuer(certificate: x509.Certificate) -> str:
+    # What Alipay calls a certificate's SN: MD5 over the issuer's name (RFC 4514) and the serial number. It
+    # names a certificate and protects nothing.
+    name = f"{certificate.issuer.rfc4514_string()}{certificate.serial_number}"
+    return hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
 
 
 def _bare(text: str) -> bytes:

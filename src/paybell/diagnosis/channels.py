@@ -7,7 +7,7 @@ from paybell.channels.alipay.channel import AlipayChannel
 from paybell.channels.alipay.opening import alipay_qr
 from paybell.channels.answers import NotFound, NotSent, Unknown
 from paybell.channels.channel import Charge
-from paybell.channels.crypto import PublicKey
+from paybell.channels.crypto import AppCertificate, PublicKey
 from paybell.channels.http import ChannelHttp
 from paybell.channels.stripe.channel import StripeChannel
 from paybell.channels.stripe.opening import stripe_cards
@@ -45,7 +45,8 @@ def _keys(channel: Known, now: datetime) -> Iterator[Finding]:
     for ring in channel.keyrings:
         for file in ring.open_files():
             yield Finding(channel.name, "warning", f"{file} can be read by others", f"Run chmod 600 {file}.")
-        for _, key in ring.all:
+        for _, one in ring.all:
+            key = one.public if isinstance(one, AppCertificate) else one
             if isinstance(key, PublicKey) and key.ends_at is not None and key.ends_at < now + _WARN_BEFORE:
                 yield Finding(
                     channel.name,

@@ -13,6 +13,7 @@ from aiohttp import web
 from paybell.channels.crypto import PrivateKey, PublicKey
 from paybell.sandbox.alipay_format import (
     BEIJING,
+    CertificateNames,
     accepted,
     beijing,
     covered,
@@ -53,10 +54,11 @@ class AlipaySimulator(Simulator):
         seller_id: str,
         app_keys: list[PublicKey],
         keys: list[PrivateKey],
+        names: CertificateNames | None = None,
     ) -> None:
         """Know one application with its public keys; answers are signed with the first of ours."""
         super().__init__(clock)
-        self.app_id, self.seller_id = app_id, seller_id
+        self.app_id, self.seller_id, self._names = app_id, seller_id, names or CertificateNames()
         self.app_keys, self.keys = app_keys, keys
         self._acts: Mapping[str, tuple[Operation, Act]] = {
             "alipay.trade.precreate": (Operation.OPEN, self._precreate),
@@ -97,8 +99,8 @@ class AlipaySimulator(Simulator):
             return invalid("isv.invalid-app-id")
         if fields.get("method") not in self._acts and fields.get("method") != "alipay.trade.page.pay":
             return invalid("isv.invalid-method")
-        text = covered(fields, "sign").encode()
-        if not any(key.verifies(fields.get("sign", ""), text) for key in self.app_keys):
+        text, sign = covered(fields, "sign").encode(), fields.get("sign", "")
+        if not (self._names.are_in(fields) and any(key.verifies(sign, text) for key in self.app_keys)):
             return invalid("isv.invalid-signature")
         try:
             read_time(fields.get("timestamp", ""))
@@ -217,7 +219,7 @@ class AlipaySimulator(Simulator):
         """Sign the object, not the whole answer."""
         del request
         sign = None if fault is Fault.UNSIGNED else partial(self._sign, fault=fault)
-        return Reply(reply.status, signed_answer(reply.body, sign), {}, "text/html")
+        return Reply(reply.status, signed_answer(reply.body, sign, self._names.own), {}, "text/html")
 
     def _sign(self, text: bytes, fault: Fault | None) -> str:
         if fault is Fault.BAD_SIGNATURE:
@@ -236,9 +238,8 @@ class AlipaySimulator(Simulator):
 
     def _notice(self, trade: Trade, fault: Fault | None, more: Mapping[str, str]) -> Reply:
         sent_at = datetime.fromtimestamp(self.signing_time(fault), BEIJING)
-        fields = {"notify_time": beijing(sent_at)} | notice_fields(
-            trade, self.app_id, self.seller_id, more, fault
-        )
+        fields = notice_fields(trade, self.app_id, self.seller_id, more, fault)
+        fields["notify_time"] = beijing(sent_at)
         if fault is not Fault.UNSIGNED:
             fields["sign"] = self._sign(covered(fields, "sign_type").encode(), fault)
         return Reply(200, urlencode(fields).encode(), {}, "application/x-www-form-urlencoded")

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -16,6 +17,19 @@ _STATUS = {
     TradeState.PAID: "TRADE_SUCCESS",
     TradeState.CLOSED: "TRADE_CLOSED",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateNames:
+    """The SN of the application's certificate, of the roots and of Alipay's own; all empty in key mode."""
+
+    app: str = ""
+    root: str = ""
+    own: str = ""
+
+    def are_in(self, fields: Mapping[str, str]) -> bool:
+        """Say whether a call names the first two as it has to."""
+        return (fields.get("app_cert_sn", ""), fields.get("alipay_root_cert_sn", "")) == (self.app, self.root)
 
 
 def accepted(**fields: str) -> dict[str, str]:
@@ -62,15 +76,16 @@ def covered(fields: Mapping[str, str], left_out: str) -> str:
     return "&".join(f"{name}={fields[name]}" for name in sorted(fields) if name != left_out and fields[name])
 
 
-def signed_answer(body: bytes, sign: Callable[[bytes], str] | None) -> bytes:
+def signed_answer(body: bytes, sign: Callable[[bytes], str] | None, certificate: str) -> bytes:
     """Write a JSON list of name and object as PHP does, with escaped slashes, and sign exactly that object.
 
-    None does not sign it.
+    None does not sign it. The certificate's name, if there is one, stands outside of what is signed.
     """
     name, said = json.loads(body)
     text = json.dumps(said, ensure_ascii=False, separators=(",", ":")).replace("/", "\\/")
     signature = "" if sign is None else f',"sign":"{sign(text.encode())}"'
-    return f'{{"{name}":{text}{signature}}}'.encode()
+    named = f',"alipay_cert_sn":"{certificate}"' if certificate else ""
+    return f'{{"{name}":{text}{named}{signature}}}'.encode()
 
 
 def read_trade(content: Mapping[str, str], fields: Mapping[str, str], now: datetime) -> Trade:

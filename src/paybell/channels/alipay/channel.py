@@ -86,7 +86,7 @@ class AlipayChannel:
         )
         if self._page:
             link = self._gateway.page_link(content, charge.notify_url, charge.return_url)
-            return Opened(redirect_url=link)
+            return link if isinstance(link, NotSent) else Opened(redirect_url=link)
         reply = await self._call("precreate", content, charge.notify_url)
         if not isinstance(reply, Reply):
             return reply

@@ -42,6 +42,14 @@ class Merchant(msgspec.Struct, frozen=True):
     return_url: str = ""
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """Who calls, the application's key, and what a request says of certificates."""
+
+    merchant: Merchant
+    key: PrivateKey
+    certificates: Mapping[str, str] = {}
+
+
 class Reply(msgspec.Struct, frozen=True):
     """An answer of the gateway; ``signed`` says whether one of Alipay's keys vouches for it."""
 
@@ -107,31 +115,29 @@ def from_beijing(text: str) -> datetime:
         raise Malformed(f"{text[:20]!r} is no time") from error
 
 
-def request_body(
-    method: str, content: Mapping[str, str], merchant: Merchant, key: PrivateKey, now: datetime
-) -> bytes:
+def request_body(method: str, content: Mapping[str, str], caller: Caller, now: datetime) -> bytes:
     """Return the form of a call.
 
     Args:
         method: such as ``alipay.trade.query``.
         content: what it is about (``biz_content``); empty values are left out.
-        merchant: who calls.
-        key: of the application.
+        caller: who calls.
         now: goes along as the timestamp.
     """
-    return urlencode(_signed_fields(method, content, merchant, key, now)).encode()
+    return urlencode(_signed_fields(method, content, caller, now)).encode()
 
 
-def page_link(content: Mapping[str, str], merchant: Merchant, key: PrivateKey, now: datetime) -> str:
+def page_link(content: Mapping[str, str], caller: Caller, now: datetime) -> str:
     """Return the link that opens Alipay's page; nothing is called, the buyer's browser makes the trade."""
     content = {**content, "product_code": "FAST_INSTANT_TRADE_PAY"}
-    fields = _signed_fields("alipay.trade.page.pay", content, merchant, key, now)
-    return f"{merchant.gateway}?{urlencode(fields)}"
+    fields = _signed_fields("alipay.trade.page.pay", content, caller, now)
+    return f"{caller.merchant.gateway}?{urlencode(fields)}"
 
 
 def _signed_fields(
-    method: str, content: Mapping[str, str], merchant: Merchant, key: PrivateKey, now: datetime
+    method: str, content: Mapping[str, str], caller: Caller, now: datetime
 ) -> Mapping[str, str]:
+    merchant = caller.merchant
     fields = {
         "app_id": merchant.app_id,
         "method": method,
@@ -146,7 +152,8 @@ def _signed_fields(
         fields["notify_url"] = merchant.notify_url
     if method == "alipay.trade.page.pay":
         fields["return_url"] = merchant.return_url
-    return signed({name: one for name, one in fields.items() if one}, key)
+    fields.update(caller.certificates)
+    return signed({name: one for name, one in fields.items() if one}, caller.key)
 
 
 def opening(

@@ -1,10 +1,11 @@
 """Alipay's channels out of its settings."""
 
+from paybell.channels.alipay.certificates import Certificates
 from paybell.channels.alipay.channel import AlipayChannel
 from paybell.channels.alipay.gateway import AlipayGateway
 from paybell.channels.alipay.messages import Merchant
 from paybell.channels.alipay.settings import AlipaySettings
-from paybell.channels.crypto import PrivateKey, PublicKey
+from paybell.channels.crypto import AppCertificate, PrivateKey, PublicKey, RootCertificates
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring
 from paybell.clock import Clock
@@ -31,16 +32,23 @@ def alipay_gateway(settings: AlipaySettings, http: ChannelHttp, clock: Clock) ->
     """Return the application at the gateway.
 
     Raises:
-        Misconfigured: as `alipay_qr`, or Alipay is not set up.
+        Misconfigured: as `alipay_qr`, Alipay is not set up, or no certificate is of the key that signs.
     """
     if not settings.alipay_app_id:
         raise Misconfigured("Set PAYBELL_ALIPAY_APP_ID and its keys.")
+    app_keys = Keyring("PAYBELL_ALIPAY_PRIVATE_KEYS", settings.alipay_private_keys, PrivateKey)
+    certificates = Certificates(
+        Keyring("PAYBELL_ALIPAY_APP_CERTIFICATES", settings.alipay_app_certificates, AppCertificate),
+        Keyring("PAYBELL_ALIPAY_ROOT_CERTIFICATES", settings.alipay_root_certificates, RootCertificates),
+    )
+    certificates.fields(app_keys.newest)
     return AlipayGateway(
         Merchant(settings.alipay_app_id, settings.alipay_seller_id, settings.alipay_url),
         http,
         clock,
-        app_keys=Keyring("PAYBELL_ALIPAY_PRIVATE_KEYS", settings.alipay_private_keys, PrivateKey),
+        app_keys=app_keys,
         alipay_keys=Keyring("PAYBELL_ALIPAY_PUBLIC_KEYS", settings.alipay_public_keys, PublicKey),
+        certificates=certificates,
     )
 
 

@@ -33,9 +33,20 @@ class AlipaySettings(PaceSettings):
     alipay_public_keys: Annotated[
         str,
         Meta(
-            description="Alipay's public keys for this application (not the application's own), written in "
-            "the same way; each verifies."
+            description="Alipay's public keys for this application (not the application's own), or in "
+            "certificate mode its certificates, written in the same way; each verifies."
         ),
+    ] = ""
+    alipay_app_certificates: Annotated[
+        str,
+        Meta(
+            description="Certificates of the application's private keys, as `file:PATH`; set in certificate "
+            "mode only. The one of the key that signs is named to Alipay."
+        ),
+    ] = ""
+    alipay_root_certificates: Annotated[
+        str,
+        Meta(description="Alipay's file of root certificates, as `file:PATH`; set in certificate mode only."),
     ] = ""
     alipay_url: Annotated[str, Meta(description="Alipay's gateway.")] = (
         "https://openapi.alipay.com/gateway.do"
@@ -52,4 +63,9 @@ class AlipaySettings(PaceSettings):
         if self.alipay_app_id and not (self.alipay_private_keys and self.alipay_public_keys):
             raise Misconfigured(
                 "PAYBELL_ALIPAY_APP_ID needs PAYBELL_ALIPAY_PRIVATE_KEYS and PAYBELL_ALIPAY_PUBLIC_KEYS."
+            )
+        if bool(self.alipay_app_certificates) != bool(self.alipay_root_certificates):
+            raise Misconfigured(
+                "Certificate mode needs both PAYBELL_ALIPAY_APP_CERTIFICATES and "
+                "PAYBELL_ALIPAY_ROOT_CERTIFICATES; key mode has neither."
             )
