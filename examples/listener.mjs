@@ -65,6 +65,8 @@ function take(database, keys, message) {
 const { LISTENER_AMQP_URL, LISTENER_KEYS } = process.env;
 const keys = new Map(LISTENER_KEYS.split(",").map((one) => one.split(/:(.*)/s, 2)));
 const database = new DatabaseSync(process.argv[2]);
+// Whoever reads it for a moment is waited for: without, a write that meets them would end this process.
+database.exec("PRAGMA busy_timeout = 5000");
 database.exec(TABLES);
 
 const connection = await amqp.connect(LISTENER_AMQP_URL);
