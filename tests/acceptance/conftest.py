@@ -20,22 +20,29 @@ from paybell.storage.embedded import temporary_home
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def service(postgres: Databases) -> AsyncIterator[Service]:
+async def shared_service(postgres: Databases) -> AsyncIterator[Service]:
     """Everything in one process, as ``paybell serve`` runs it."""
     async with in_process(await fresh_databases(postgres)) as running:
         yield running
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="session")
+async def service(shared_service: Service) -> Service:
+    """The shared service, awake again."""
+    await shared_service.renew()
+    return shared_service
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def http(service: Service) -> Client:
     """A client of the shared service."""
     return service.client
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def pay_check(service: Service) -> AsyncIterator[Database]:
+async def pay_check(shared_service: Service) -> AsyncIterator[Database]:
     """The shared service's pay database, to look at its books."""
-    async with Database.open(service.urls["pay"], SystemClock(), connections=2) as database:
+    async with Database.open(shared_service.urls["pay"], SystemClock(), connections=2) as database:
         yield database
 
 

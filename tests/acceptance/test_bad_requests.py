@@ -36,7 +36,7 @@ async def test_a_body_of_64_kib_is_read_and_a_longer_one_is_not(service: Service
         await post(chunks(b" " * (4 << 20))),
     )
     assert announced.refusal == in_chunks.refusal == huge.refusal == (413, "body_too_large")
-    assert await state(service) == before
+    assert (await state(service)).follows(before)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ async def test_a_client_that_goes_away_in_the_middle_leaves_nothing(
 
     for _ in range(3):
         assert (await http.get("/healthz")).status == 200
-    assert await state(service) == before
+    assert (await state(service)).follows(before)
     assert "Traceback" not in "".join(capfd.readouterr())
 
 

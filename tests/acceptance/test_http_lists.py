@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from serving import SETTINGS, Client, fresh_databases, fresh_number, fresh_user, in_process
+from serving import SETTINGS, Client, Service, fresh_databases, fresh_number, fresh_user, in_process
 from support import PASSWORD, Databases, connected
 
 from paybell.reconciliation.differences import Difference, Kind
@@ -54,8 +54,10 @@ class Shop:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def shop(http: Client) -> Shop:
+async def shop(shared_service: Service) -> Shop:
     """Orders of 100 to 600 by two payers in turn; 0, 2 and 4 are paid, 30 of 0 given back, 1 is closed."""
+    await shared_service.renew()
+    http = shared_service.client
     payers, merchant = (fresh_user(), fresh_user()), f"shop-{fresh_number()}"
     for payer in payers:
         await http.fund(payer, 10_000)
