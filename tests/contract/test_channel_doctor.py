@@ -116,9 +116,13 @@ async def test_certificate_mode_needs_a_certificate_of_the_key_that_signs(
     settings = replace(settings, wechat_mchid="", stripe_account="")
 
     (other,) = await examined(settings)
-    soon, away = await examined(replace(settings, alipay_app_certificates=ours))
+    settings = replace(settings, alipay_app_certificates=ours)
+    (bare,) = await examined(settings)
+    theirs = key_pair(1).certificate("Somebody", CLOCK.now())
+    soon, away = await examined(replace(settings, alipay_public_keys=theirs))
 
     assert "PAYBELL_ALIPAY_APP_CERTIFICATES has no certificate of the newest private key" in other.what
+    assert "PAYBELL_ALIPAY_PUBLIC_KEYS holds Alipay's certificates" in bare.what
     assert "of PAYBELL_ALIPAY_APP_CERTIFICATES ends on" in soon.what
     assert "cannot be reached" in away.what
     with pytest.raises(Misconfigured, match="Certificate mode needs both"):

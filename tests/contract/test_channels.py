@@ -5,7 +5,19 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from stages import API_KEY, CLOCK, EVERY_MODE, STRANGERS_KEY, AlipayStage, Stage, StripeStage, WechatStage
+from rsa_keys import key_pair
+from stages import (
+    API_KEY,
+    CLOCK,
+    EVERY_MODE,
+    OUR_KEY,
+    STRANGERS_KEY,
+    AlipayCertificateStage,
+    AlipayStage,
+    Stage,
+    StripeStage,
+    WechatStage,
+)
 
 from paybell.channels.alipay import bill as alipay
 from paybell.channels.answers import (
@@ -361,3 +373,14 @@ async def test_a_refund_is_made_once_also_when_stripe_has_forgotten_its_key() ->
 
         assert isinstance(await stage.channel.refund(back), RefundDone)
         assert stage.books(charge) == (1177, 100)
+
+
+async def test_in_certificate_mode_alipay_takes_no_call_that_names_other_certificates() -> None:
+    async with AlipayCertificateStage().running() as stage:
+        assert isinstance(stage, AlipayCertificateStage)
+        assert isinstance(await stage.channel.query(stage.charge()), NotFound)
+
+        stage.roots = key_pair(STRANGERS_KEY).certificate("Other roots", CLOCK.now())
+        said = await stage.make_channel(stage.url, OUR_KEY).query(stage.charge())
+
+    assert said == Unknown("isv.invalid-signature")

@@ -41,13 +41,15 @@ def alipay_gateway(settings: AlipaySettings, http: ChannelHttp, clock: Clock) ->
         Keyring("PAYBELL_ALIPAY_APP_CERTIFICATES", settings.alipay_app_certificates, AppCertificate),
         Keyring("PAYBELL_ALIPAY_ROOT_CERTIFICATES", settings.alipay_root_certificates, RootCertificates),
     )
-    certificates.fields(app_keys.newest)
+    alipay_keys = Keyring("PAYBELL_ALIPAY_PUBLIC_KEYS", settings.alipay_public_keys, PublicKey)
+    if certificates.fields(app_keys.newest) and not all(key.serial for _, key in alipay_keys.all):
+        raise Misconfigured("In certificate mode PAYBELL_ALIPAY_PUBLIC_KEYS holds Alipay's certificates.")
     return AlipayGateway(
         Merchant(settings.alipay_app_id, settings.alipay_seller_id, settings.alipay_url),
         http,
         clock,
         app_keys=app_keys,
-        alipay_keys=Keyring("PAYBELL_ALIPAY_PUBLIC_KEYS", settings.alipay_public_keys, PublicKey),
+        alipay_keys=alipay_keys,
         certificates=certificates,
     )
 
