@@ -161,6 +161,8 @@ def _is_documented(
     if code in ("404 not_found", "405 method_not_allowed") or method == "OPTIONS":
         return reply.status < 500
     plain = re.sub("/+", "/", unquote(path.partition("?")[0].partition("#")[0]))
+    if plain == "/":  # the start page is for people, and no part of the API
+        return reply.status == 200
     return any(
         code in methods.get(method, ())
         for pattern, methods in documented.items()
