@@ -47,9 +47,13 @@ class NotFound:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nothing is certain: silence, half an answer, a server's fault, a code that nobody documents."""
+    """Nothing is certain: silence, half an answer, a server's fault, a code that nobody documents.
+
+    ``answered``: the channel is well, and only this one cannot be found out.
+    """
 
     reason: str
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Circuit:
 
     def note(self, said: object) -> None:
         """Learn from what came of a call."""
-        if not isinstance(said, NotSent | Unknown):
+        if not isinstance(said, NotSent | Unknown) or (isinstance(said, Unknown) and said.answered):
             self._failures, self._away_until = 0, 0.0
             return
         self._failures += 1

@@ -77,7 +77,7 @@ class Sessions:
             if all_there or not sessions:
                 return NotFound()
             after = sessions[-1].id
-        return Unknown("more sessions than are looked through")
+        return Unknown("more sessions than are looked through", answered=True)
 
     async def _page(self, since: int, after: str) -> tuple[list[Session], bool] | Unknown | NotSent:
         query = {"created": {"gte": since}, "limit": 100, **({"starting_after": after} if after else {})}
