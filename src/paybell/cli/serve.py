@@ -31,6 +31,21 @@ log = structlog.get_logger()
 WORKERS_MAX = 64
 
 
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """End in order from the first step on, also while still starting; whoever serves has its own handler."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@_stopped_by_sigterm()
 def serve(
     *,
     role: tuple[Role, ...] = ("all",),
@@ -69,7 +84,7 @@ def serve(
     names = databases_of(roles)
     if sandbox and (not settings.loopback or workers > 1):
         raise Misconfigured("--sandbox is for one process on the loopback; leave it out.")
-    with _stopped_by_sigterm(), ExitStack() as stack:
+    with ExitStack() as stack:
         sockets = [stack.enter_context(one) for one in _sockets(settings, inherited[1:])]
         settings = replace(settings, port=sockets[0].getsockname()[1])
         if sandbox:
@@ -108,20 +123,6 @@ def _load_server() -> ModuleType:
     from paybell.serving import process  # noqa: PLC0415 - see where it is called
 
     return process
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """End in order also while still starting; whoever serves has a handler of its own."""
-
-    def stop(*_: object) -> None:
-        raise SystemExit(0)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _sockets(settings: Settings, inherited: Sequence[int]) -> list[socket.socket]:
