@@ -122,6 +122,7 @@ class Stage:
             amount=amount,
             currency="CNY",
             subject="a } + & = 茶 \\/",
+            made_at=self.clock.now(),
             expires_at=self.clock.now() + timedelta(hours=2),
             notify_url=self.notify_url,
             return_url="http://127.0.0.1:1/back",

@@ -191,6 +191,27 @@ async def test_a_refund_in_doubt_is_made_once(stage: Stage, fault: Fault) -> Non
     assert stage.books(charge) == (1177, 100)
 
 
+@pytest.mark.parametrize("minutes", [0, 50], ids=["at once", "opened again later"])
+async def test_a_session_whose_answer_was_lost_is_found_among_thousands(minutes: int) -> None:
+    """Stripe finds a session by when it was made only; a busy shop makes thousands an hour."""
+    async with StripeStage().running() as stage:
+        old, charge = stage.charge(), stage.charge()
+        assert isinstance(await stage.channel.open(old), Opened)
+        example, clock = stage.trade(old), stage.simulator.clock
+        clock.advance(60 * minutes)
+        stage.fault(Operation.OPEN, Fault.LOSE_ANSWER)
+        assert isinstance(await stage.channel.open(charge), Unknown)
+        for number in range(1_900 if minutes else 2_100):
+            clock.advance(1)
+            token = f"cs_test_{number}"
+            stage.simulator.books.open(
+                replace(example, number=token, token=token, parameters=b"", made_at=clock.now())
+            )
+
+        stage.pay(charge)
+        assert await stage.channel.query(charge) == success(stage, charge)
+
+
 async def test_an_answer_that_lies_about_its_type_is_read_all_the_same(stage: Stage) -> None:
     charge = await paid(stage)
     stage.fault(Operation.QUERY, Fault.WRONG_TYPE)
@@ -317,7 +338,7 @@ async def test_what_a_channel_cannot_take_it_is_not_offered_for(stage: Stage) ->
 
 
 def test_a_charge_shows_no_secret() -> None:
-    charge = Charge("1", "1", "1", 1, "CNY", "", CLOCK.now(), credential="hunter2")
+    charge = Charge("1", "1", "1", 1, "CNY", "", CLOCK.now(), CLOCK.now(), credential="hunter2")
     assert "hunter2" not in repr(charge)
 
 

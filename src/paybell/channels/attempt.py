@@ -111,6 +111,7 @@ def charge_of(
         amount=attempt.amount,
         currency=attempt.currency,
         subject=order.subject,
+        made_at=attempt.created_at,
         expires_at=attempt.expires_at,
         notify_url=notify_url,
         return_url=return_url,

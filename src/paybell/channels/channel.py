@@ -50,6 +50,7 @@ class Charge:
         amount: in minor units.
         currency: of ISO 4217.
         subject: what the buyer reads, up to 256 characters.
+        made_at: before this nothing of it was sent; in UTC.
         expires_at: after this nobody may pay any more; absolute, in UTC.
         notify_url: where the channel sends its notices; empty: nowhere.
         return_url: where the buyer's browser goes afterwards; it proves nothing.
@@ -63,6 +64,7 @@ class Charge:
     amount: int
     currency: str
     subject: str
+    made_at: datetime
     expires_at: datetime
     notify_url: str = ""
     return_url: str = ""

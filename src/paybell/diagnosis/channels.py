@@ -57,7 +57,9 @@ def _keys(channel: Known, now: datetime) -> Iterator[Finding]:
 
 
 async def _answer(channel: Known, now: datetime) -> Finding:
-    nobodys = Charge(_NOBODYS, "", "", 1, "CNY", "", now + timedelta(hours=2), reference=_NOBODYS_REFERENCE)
+    nobodys = Charge(
+        _NOBODYS, "", "", 1, "CNY", "", now, now + timedelta(hours=2), reference=_NOBODYS_REFERENCE
+    )
     said = await channel.query(nobodys)
     if isinstance(said, NotFound) or said == Unknown("resource_missing"):
         return Finding(channel.name, "ok", "answers, and each side takes the other's keys")

@@ -28,7 +28,8 @@ async def examine_wallet(settings: Settings, clock: Clock) -> AsyncIterator[Find
             "Let it keep the contract of docs/remote-wallet.md, then set PAYBELL_WALLET_KIND=contract.",
         )
         return
-    charge = Charge(_NOBODYS, "", "", 1, "CNY", "", clock.now() + timedelta(hours=1))
+    now = clock.now()
+    charge = Charge(_NOBODYS, "", "", 1, "CNY", "", now, now + timedelta(hours=1))
     async with ChannelHttp.open() as http:
         said = await contract_wallet(settings, http).query(charge)
     match said:

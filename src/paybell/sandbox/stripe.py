@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl
@@ -132,8 +133,9 @@ class StripeSimulator(Simulator):
         return ok_reply(self._session(trade, fault))
 
     def _list(self, _: web.Request, fields: Fields, fault: Fault | None) -> Reply:
-        since, most = int(fields.get("created[gte]", "0")), int(fields.get("limit", "10"))
-        newest = [one for one in reversed(list(self.books)) if one.made_at.timestamp() >= since]
+        since, until = int(fields.get("created[gte]", 0)), int(fields.get("created[lte]", sys.maxsize))
+        newest = [one for one in reversed(list(self.books)) if since <= int(one.made_at.timestamp()) <= until]
+        most = int(fields.get("limit", "10"))
         tokens = [one.token for one in newest]
         if "starting_after" in fields:
             newest = newest[tokens.index(fields["starting_after"]) + 1 :]

@@ -11,8 +11,10 @@ from paybell.channels.stripe.messages import Fault, Session
 from paybell.clock import Clock
 
 _SESSIONS = "checkout/sessions"
-# Of a hundred each; whoever sells more within a day finds a lost answer by a person.
+# Of a hundred each. Nearly all lost sessions are among those of the minutes around the attempt's beginning;
+# one opened again later, or while a clock was wrong, is found among this many since, and else by a person.
 _PAGES_MAX = 20
+_AROUND_SECONDS, _SKEW_SECONDS = 120, 3_600
 _UNPAID: Mapping[str, Waiting | Closed] = {"open": Waiting(), "expired": Closed()}
 
 
@@ -61,26 +63,35 @@ class Sessions:
         return await self._call("POST", messages.path(_SESSIONS, session_id, "expire"))
 
     async def find(self, charge: Charge) -> str | NotFound | Unknown | NotSent:
-        """Return the session's id; one whose answer was lost is among those made within its longest life."""
+        """Return the session's id; one whose answer was lost is among those made since the attempt was."""
         if charge.reference:
             return charge.reference
-        since = int(charge.expires_at.timestamp()) - messages.EXPIRES_SECONDS_MAX
+        made = int(charge.made_at.timestamp())
+        near = {"gte": made - _AROUND_SECONDS, "lte": made + _AROUND_SECONDS}
+        found = await self._find(charge.attempt_id, near)
+        if isinstance(found, NotFound):
+            return await self._find(charge.attempt_id, {"gte": made - _SKEW_SECONDS})
+        return found
+
+    async def _find(self, attempt_id: str, created: Mapping[str, int]) -> str | NotFound | Unknown | NotSent:
         after = ""
         for _ in range(_PAGES_MAX):
-            page = await self._page(since, after)
+            page = await self._page(created, after)
             if not isinstance(page, tuple):
                 return page
             sessions, all_there = page
             for one in sessions:
-                if one.client_reference_id == charge.attempt_id:
+                if one.client_reference_id == attempt_id:
                     return one.id
             if all_there or not sessions:
                 return NotFound()
             after = sessions[-1].id
         return Unknown("more sessions than are looked through", answered=True)
 
-    async def _page(self, since: int, after: str) -> tuple[list[Session], bool] | Unknown | NotSent:
-        query = {"created": {"gte": since}, "limit": 100, **({"starting_after": after} if after else {})}
+    async def _page(
+        self, created: Mapping[str, int], after: str
+    ) -> tuple[list[Session], bool] | Unknown | NotSent:
+        query = {"created": created, "limit": 100, **({"starting_after": after} if after else {})}
         answer = await self._api.call("GET", f"{messages.path(_SESSIONS)}?{messages.form(query).decode()}")
         if isinstance(answer, Fault):
             return unknown(answer)
