@@ -79,6 +79,21 @@ async def test_what_is_wrong_stands_first_with_what_to_do(browser: Browser, own:
         await expect(page.get_by_role("heading", level=1)).to_have_text("Dead letters")
 
 
+async def test_what_changes_leaves_links_where_they_are(browser: Browser, own: Service) -> None:
+    """Several samples a second: a link made anew between press and release is not followed."""
+    await unheard_payment(own.client)
+    async with console(browser, own.client) as page:
+        link = page.locator(".trouble").get_by_role("link", name="Dead letters")
+        await link.focus()
+        await link.hover()
+        await page.mouse.down()
+        await unheard_payment(own.client)
+        await expect(page.locator(".trouble b")).to_contain_text("dead letters")
+        await expect(link).to_be_focused()
+        await page.mouse.up()
+        await expect(page).to_have_url(re.compile("/console/dead-letters$"))
+
+
 async def test_a_service_that_is_gone_is_an_alarm_until_it_is_back(
     browser: Browser, postgres: Databases
 ) -> None:

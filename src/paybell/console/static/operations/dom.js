@@ -19,6 +19,30 @@ export const h = (name, given = {}, ...children) => fill(document.createElement(
 /** Make an element of a drawing. */
 export const s = (name, given = {}, ...children) => fill(document.createElementNS(SVG, name), given, children);
 
+function become(there, wanted) {
+  if (there.nodeName !== wanted.nodeName) {
+    there.replaceWith(wanted);
+    return;
+  }
+  if (there.nodeType === Node.TEXT_NODE) {
+    if (there.data !== wanted.data) there.data = wanted.data;
+    return;
+  }
+  for (const { name } of [...there.attributes]) if (!wanted.hasAttribute(name)) there.removeAttribute(name);
+  for (const { name, value } of wanted.attributes)
+    if (there.getAttribute(name) !== value) there.setAttribute(name, value);
+  refresh(there, ...wanted.childNodes);
+}
+
+/** Show these in a place. What is there stays and is only changed: it may be under the pointer, or have the focus. */
+export function refresh(place, ...wanted) {
+  const there = [...place.childNodes];
+  for (const [index, one] of wanted.entries())
+    if (index < there.length) become(there[index], one);
+    else place.append(one);
+  for (const gone of there.slice(wanted.length)) gone.remove();
+}
+
 const ICONS = {
   now: "M3 12h4l2.5-6 4 12L16 12h5",
   payments: "M3 7h18v11H3zM3 11h18M7 15h3",

@@ -1,7 +1,7 @@
 // Now: what is wrong first, in words, with what to do; then how the last quarter of an hour went.
 
 import { chart } from "./chart.js";
-import { h, table } from "./dom.js";
+import { h, refresh, table } from "./dom.js";
 import { count, seconds } from "./figures.js";
 import { live, onLive } from "./live.js";
 import { address } from "./router.js";
@@ -121,17 +121,18 @@ export function openNow() {
 
   function show() {
     const items = troubles();
-    list.replaceChildren(...items);
+    const words = items.map((item) => item.firstChild.textContent).join(". ");
+    refresh(list, ...items);
     // Read out when something new is wrong or well again, not with each figure that changes.
     const codes = live.state + (live.newest?.troubles ?? []).map((one) => one.code + one.part).join(" ");
-    if (codes !== said) spoken.textContent = items.map((item) => item.firstChild.textContent).join(". ");
+    if (codes !== said) spoken.textContent = words;
     said = codes;
     rest.classList.toggle("stale", live.state === "lost" || live.state === "shut");
     if (!live.newest) return;
     rest.hidden = false;
     for (const one of charts) one.update(live.samples);
-    tiles.replaceChildren(...figures(live.newest));
-    queued.replaceChildren(queues(live.newest));
+    refresh(tiles, ...figures(live.newest));
+    refresh(queued, queues(live.newest));
   }
 
   zoned();
