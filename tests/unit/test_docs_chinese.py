@@ -27,6 +27,7 @@ def test_a_chinese_page_has_the_commands_and_names_of_the_english_one(page: Path
 
 def test_the_pages_that_people_follow_are_there_in_chinese() -> None:
     wanted = {Path(name) for name in ("index.md", "tutorial.md", "guarantees.md", "channels.md")}
+    wanted |= {Path("channels") / name for name in ("alipay.md", "wechat.md")}
     wanted |= {page.relative_to(DOCS) for page in (DOCS / "how-to").glob("*.md")}
 
     assert set(PAGES) == wanted
