@@ -23,7 +23,7 @@ from paybell.diagnosis.broker import delivery_limit
 from paybell.diagnosis.examination import examine
 from paybell.diagnosis.findings import Finding
 from paybell.messaging.broker import Denied
-from paybell.messaging.events import TRADE_QUEUE, topology
+from paybell.messaging.events import TRADE_QUEUE, topology, trade_topology
 from paybell.messaging.local import LocalBroker
 from paybell.storage import Database
 from paybell.testing import FaultyBroker, FrozenClock
@@ -115,6 +115,23 @@ def test_quorum_queues_that_drop_what_came_back_too_often() -> None:
     assert "delivery-limit" in found.advice
     assert not [*delivery_limit("3.13.7", "quorum"), *delivery_limit("4.1.2", "classic")]
     assert not [*delivery_limit("", "quorum")]
+
+
+async def test_quorum_queues_of_this_rabbitmq(sound: dict[str, Any], rabbitmq_url: str) -> None:
+    async with rabbit(rabbitmq_url) as broker:
+        version = await broker.server_version()
+    with stranger(rabbitmq_url) as outside:
+        outside.forget(topology())
+        outside.forget(trade_topology())
+        try:
+            found = await troubles(sound, broker_url=rabbitmq_url, queue_type="quorum")
+        finally:
+            outside.forget(topology())
+            outside.forget(trade_topology())
+
+    limits = int(version.partition(".")[0]) >= 4
+    assert set(found) == ({"delivery limit"} if limits else set())
+    assert not limits or f"RabbitMQ {version} drops" in found["delivery limit"]
 
 
 async def test_short_secrets_where_others_can_reach_us(sound: dict[str, Any]) -> None:
