@@ -10,6 +10,7 @@ from support import connected, seeded
 
 from paybell.channels import store
 from paybell.channels.attempt import Attempt
+from paybell.channels.circuit import FAILURES_MAX
 from paybell.channels.preparation import new_attempt
 from paybell.channels.recorder import hold
 from paybell.errors import AlreadyPaid, AttemptNotFinal, PaybellError
@@ -48,6 +49,28 @@ async def test_a_payment_after_the_close_goes_back_once(shop: Shop) -> None:
     await shop.send_back()
     assert windows_of(shop).returned == {str(attempt.id): 100}
     assert (await shop.read(order)).status is PayStatus.TRADE_CLOSED
+    assert await shop.faults() == []
+
+
+async def test_nothing_goes_back_unasked_for_before_its_channel_confirms_that_it_came(shop: Shop) -> None:
+    """However often it is asked; and what it says instead is no silence, which would keep others waiting."""
+    order = await shop.order(1, ttl_seconds=60)
+    attempt = await shop.open(order)
+    await shop.chase(120)
+    await shop.close(order)
+    channel = windows_of(shop)
+    channel.buyer_pays(attempt, after_close=True)
+    await shop.notify(attempt)
+    came = channel.paid.pop(str(attempt.id))
+
+    for _ in range(2 * FAILURES_MAX):
+        await shop.send_back(86_400)
+        assert channel.returned == {}
+        assert not shop.lines["windows"].circuit.away
+
+    channel.paid[str(attempt.id)] = came
+    await shop.send_back(86_400)
+    assert channel.returned == {str(attempt.id): 100}
     assert await shop.faults() == []
 
 

@@ -5,6 +5,7 @@ the row's number, so that asking twice is asking once; only its certain word end
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -16,6 +17,7 @@ from paybell.channels.answers import (
     NotFound,
     NotSent,
     Paid,
+    QuerySaid,
     RefundAccepted,
     RefundDone,
     RefundFailed,
@@ -40,6 +42,7 @@ _SQL = load_queries(__package__)
 # at times.
 RETURN_SCHEDULE = (2.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0)
 RETURNS_MAX = 16
+_UNCONFIRMED = "unconfirmed"
 
 
 class ReturnState(StrEnum):
@@ -68,8 +71,15 @@ class Owed(msgspec.Struct, frozen=True, gc=False):
     traceparent: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """Nothing was sent back: this is what the channel said instead of that it was paid."""
+
+    said: QuerySaid
+
+
 def decide_return(
-    owed: Owed, said: RefundSaid, now: datetime, schedule: tuple[float, ...] = RETURN_SCHEDULE
+    owed: Owed, said: RefundSaid | Unconfirmed, now: datetime, schedule: tuple[float, ...] = RETURN_SCHEDULE
 ) -> Owed:
     """Decide what a channel's word makes of money on its way back: only a certain one ends it."""
     if owed.state is not ReturnState.PENDING:
@@ -91,12 +101,21 @@ def decide_return(
             return msgspec.structs.replace(
                 tried, state=ReturnState.FAILED, changed_at=now, next_try_at=None, code=code, detail=words
             )
+    code, detail = _of_waiting(said)
+    return msgspec.structs.replace(tried, code=code, detail=detail)
+
+
+def _of_waiting(said: RefundAccepted | NotFound | Unknown | NotSent | Unconfirmed) -> tuple[str, str]:
+    """Return the code and the detail of money that is still on its way."""
+    match said:
         case RefundAccepted():
-            return msgspec.structs.replace(tried, code="accepted")
-        case Unknown(reason) | NotSent(reason):
-            return msgspec.structs.replace(tried, detail=reason)
+            return "accepted", ""
         case NotFound():
-            return msgspec.structs.replace(tried, code="not_found")
+            return "not_found", ""
+        case Unknown(reason) | NotSent(reason):
+            return "", reason
+        case Unconfirmed(instead):
+            return _UNCONFIRMED, f"the channel does not confirm the payment: {type(instead).__name__}"
 
 
 async def owe(tx: Transaction, attempt: Attempt) -> None:
@@ -175,22 +194,23 @@ class ReturnSender:
         try:
             async with self._circuit.call():
                 said = await self._ask(owed, back)
-                self._circuit.note(said)
+                self._circuit.note(said.said if isinstance(said, Unconfirmed) else said)
         except ChannelUnavailable:
             return
         await self.record(owed.id, order.id, said)
 
-    async def _ask(self, owed: Owed, back: Return) -> RefundSaid:
+    async def _ask(self, owed: Owed, back: Return) -> RefundSaid | Unconfirmed:
         if owed.code == "accepted":
             return await self._channel.query_refund(back)
-        if owed.refund_id is None and owed.tries == 0:
-            # What is given back unasked for is confirmed by its channel first, whoever has told us of it.
+        if owed.refund_id is None and (owed.tries == 0 or owed.code == _UNCONFIRMED):
+            # What is given back unasked for is confirmed by its channel first, whoever has told us of it. Not
+            # once it may have gone back: a channel may call it refunded then, and no longer paid.
             said = await self._channel.query(back.charge)
             if not isinstance(said, Paid):
-                return Unknown(f"the channel does not confirm the payment: {type(said).__name__}")
+                return Unconfirmed(said)
         return await self._channel.refund(back)
 
-    async def record(self, owed_id: int, pay_order_id: int, said: RefundSaid) -> None:
+    async def record(self, owed_id: int, pay_order_id: int, said: RefundSaid | Unconfirmed) -> None:
         """Write what the channel has said.
 
         Raises:
@@ -198,7 +218,7 @@ class ReturnSender:
         """
         await self._database.until_free(lambda: self._record(owed_id, pay_order_id, said))
 
-    async def _record(self, owed_id: int, pay_order_id: int, said: RefundSaid) -> None:
+    async def _record(self, owed_id: int, pay_order_id: int, said: RefundSaid | Unconfirmed) -> None:
         async with self._database.transaction() as tx:
             order = (await pay_orders.lock(tx, [pay_order_id]))[pay_order_id]
             attempts = await store.lock_of_pay_order(tx, pay_order_id)
