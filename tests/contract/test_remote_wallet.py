@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from elsewhere import Shop, opened_shop
 from support import until
 from wallet_service import Answer, Wallet
 from wallets import PASSWORD, Between, wallet_service
 
 from paybell.channels.attempt import AttemptState
+from paybell.channels.channel import Charge
+from paybell.channels.circuit import FAILURES_MAX, Circuit
 from paybell.channels.conformance import Payer, WalletCheck
 from paybell.channels.http import ChannelHttp
+from paybell.channels.legacy_wallet import LegacyWallet
 from paybell.channels.wallet import NAME, RemoteWallet
 from paybell.diagnosis.remote_wallet import examine_wallet
 from paybell.errors import AttemptNotFinal, PaybellError
@@ -277,3 +282,24 @@ async def test_doctor_says_that_nobody_reaches_the_wallet() -> None:
 
     assert finding.state == "error"
     assert finding.what.startswith("cannot be reached")
+
+
+@pytest.mark.parametrize(("status", "away"), [(500, False), (502, True)], ids=["its own no", "a gateway's"])
+async def test_wrong_passwords_at_a_wallet_without_ids_keep_nobody_from_paying(
+    status: int, away: bool
+) -> None:
+    """The old endpoint says 500 for a wrong password: anybody could have it taken for away."""
+
+    async def deduct(_: web.Request) -> web.Response:
+        return web.Response(status=status, text="用户密码错误")
+
+    app = web.Application()
+    app.router.add_put("/users/money/deduct", deduct)
+    circuit, clock = Circuit(FrozenClock()), FrozenClock()
+    charge = Charge("1", "1", "7", 100, "CNY", "", clock.now(), clock.now(), credential="wrong")
+    async with TestServer(app) as server, ChannelHttp.open() as http:
+        wallet = LegacyWallet(http, str(server.make_url("")))
+        for _ in range(FAILURES_MAX):
+            circuit.note(await wallet.open(charge))
+
+    assert circuit.away is away

@@ -1,6 +1,6 @@
 """What a channel may say of an attempt or of a refund; where nothing is certain it says `Unknown`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,16 @@ class NotFound:
 class Unknown:
     """Nothing is certain: silence, half an answer, a server's fault, a code that nobody documents.
 
-    ``answered``: the channel is well, and only this one cannot be found out.
+    ``answered``: the channel is well, and only this one is not certain, see `undecided`.
     """
 
     reason: str
-    answered: bool = False
+    answered: bool = field(default=False, compare=False)
+
+
+def undecided(reason: str) -> Unknown:
+    """Return what is not certain of one attempt or refund, though its channel answers: no other waits."""
+    return Unknown(reason, answered=True)
 
 
 @dataclass(frozen=True, slots=True)

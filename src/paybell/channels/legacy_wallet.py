@@ -4,6 +4,7 @@ At most one call for each attempt. What is not certain stays in doubt until a pe
 wallet's own records; `docs/remote-wallet.md` says so to whoever chooses it.
 """
 
+from http import HTTPStatus
 from urllib.parse import quote, urlencode
 
 from paybell.channels.answers import (
@@ -15,12 +16,15 @@ from paybell.channels.answers import (
     RefundSaid,
     Refused,
     Unknown,
+    undecided,
 )
 from paybell.channels.channel import Charge, Heard, Kind, Notice, NoticeAnswer, NoticeRefused, Offer, Return
 from paybell.channels.http import Answer, ChannelHttp
 from paybell.channels.wallet import NAME
 
-_NO_ID = Unknown("this wallet has no id to ask by")
+_NO_ID = undecided("this wallet has no id to ask by")
+# The wallet itself may mean no by any other: it says 500 for a wrong password. These are said in its place.
+_AWAY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 
 
 class LegacyWallet:
@@ -51,7 +55,7 @@ class LegacyWallet:
             return Paid(charge.amount, charge.currency, f"attempt-{charge.attempt_id}", self.merchant)
         if self._refusal and answer.body.strip() == self._refusal:
             return Refused("REFUSED", "the wallet answered with the configured refusal")
-        return Unknown(f"HTTP {answer.status}")
+        return Unknown(f"HTTP {answer.status}", answered=answer.status not in _AWAY)
 
     async def query(self, charge: Charge) -> QuerySaid:
         """Say that it cannot be asked."""

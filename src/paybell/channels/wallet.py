@@ -24,6 +24,7 @@ from paybell.channels.answers import (
     RefundSaid,
     Refused,
     Unknown,
+    undecided,
 )
 from paybell.channels.bills import Entry
 from paybell.channels.channel import Charge, Heard, Kind, Notice, NoticeAnswer, NoticeRefused, Offer, Return
@@ -106,7 +107,7 @@ class RemoteWallet:
                 return Refused(said.code, said.detail)
             case "REVERSED":
                 return Refused("REVERSED", "it was reversed before it arrived")
-        return Unknown(f"a debit answered with {said.state}")
+        return undecided(f"a debit answered with {said.state}")
 
     async def query(self, charge: Charge) -> QuerySaid:
         """Ask what has become of a debit."""
@@ -115,7 +116,7 @@ class RemoteWallet:
     async def close(self, charge: Charge) -> CloseSaid:
         """Reverse a debit; of one that has not arrived, make sure that it is refused when it does."""
         said = _of_debit(await self._ask("POST", f"/wallet/debits/{charge.attempt_id}/reverse", {}))
-        return Unknown("a reversal that left the debit as it was") if isinstance(said, Paid) else said
+        return undecided("a reversal that left the debit as it was") if isinstance(said, Paid) else said
 
     async def refund(self, back: Return) -> RefundSaid:
         """Credit the payer."""
@@ -181,7 +182,7 @@ def _read(answer: Answer) -> _State | Unknown:
 
 def _paid(said: _State) -> Paid | Unknown:
     if not said.transaction_id:
-        return Unknown("DONE without a transactionId")
+        return undecided("DONE without a transactionId")
     return Paid(said.amount, said.currency, said.transaction_id, RemoteWallet.merchant)
 
 
@@ -217,4 +218,4 @@ def _of_credit(said: _State | Unknown | NotSent) -> RefundSaid:
             return RefundFailed(said.code, said.detail)
         case "NOT_FOUND":
             return NotFound()
-    return Unknown(f"a credit answered with {said.state}")
+    return undecided(f"a credit answered with {said.state}")

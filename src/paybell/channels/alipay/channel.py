@@ -22,6 +22,7 @@ from paybell.channels.answers import (
     Refused,
     Unknown,
     Waiting,
+    undecided,
 )
 from paybell.channels.channel import Charge, Heard, Kind, Notice, NoticeAnswer, NoticeRefused, Offer, Return
 from paybell.channels.strict_json import Malformed
@@ -56,6 +57,8 @@ _REFUND_REFUSED = {
     "ACQ.TRADE_HAS_FINISHED",
 }
 _PAID = {"TRADE_SUCCESS", "TRADE_FINISHED"}
+# It is Alipay itself that is not well.
+_AWAY = {"20000", "ACQ.SYSTEM_ERROR"}
 
 
 class AlipayChannel:
@@ -98,7 +101,7 @@ class AlipayChannel:
                 return said
         if reply.why in _OPEN_REFUSED or reply.code in _NOT_EXECUTED:
             return Refused(reply.why, reply.sub_msg)
-        return Unknown(reply.why)
+        return _undecided(reply)
 
     async def query(self, charge: Charge) -> QuerySaid:
         """Ask for the trade; it exists only once the buyer has scanned or logged in."""
@@ -108,7 +111,7 @@ class AlipayChannel:
         if reply.why in _NOT_FOUND:
             return NotFound()
         if reply.code != "10000" or reply.out_trade_no != charge.attempt_id:
-            return Unknown(reply.why)
+            return _undecided(reply)
         return self._state(reply.trade_status, reply, paid_at=reply.send_pay_date)
 
     async def close(self, charge: Charge) -> CloseSaid:
@@ -122,8 +125,8 @@ class AlipayChannel:
             return NotFound()
         if reply.why in _ASK_WHY:
             said = await self.query(charge)
-            return said if isinstance(said, Paid | Closed) else Unknown(reply.why)
-        return Unknown(reply.why)
+            return said if isinstance(said, Paid | Closed) else _undecided(reply)
+        return _undecided(reply)
 
     async def refund(self, back: Return) -> RefundSaid:
         """Give money back; 10000 alone proves nothing, only that money changed hands does."""
@@ -143,7 +146,7 @@ class AlipayChannel:
             return said if isinstance(said, RefundDone) else RefundAccepted()
         if reply.why in _REFUND_REFUSED:
             return RefundFailed(reply.why, reply.sub_msg)
-        return Unknown(reply.why)
+        return _undecided(reply)
 
     async def query_refund(self, back: Return) -> RefundSaid:
         """Ask for a refund; an answer that says nothing of it means it was not made."""
@@ -152,14 +155,14 @@ class AlipayChannel:
         if not isinstance(reply, Reply):
             return reply
         if reply.code != "10000":
-            return Unknown(reply.why)
+            return _undecided(reply)
         if reply.refund_status != "REFUND_SUCCESS":
             return NotFound()
         try:
             same = messages.fen(reply.refund_amount) == back.amount
         except Malformed:
             same = False
-        return RefundDone(reply.trade_no) if same else Unknown("another amount was refunded")
+        return RefundDone(reply.trade_no) if same else undecided("another amount was refunded")
 
     def read_notice(self, notice: Notice) -> Heard:
         """Verify, then read a form.
@@ -199,16 +202,20 @@ class AlipayChannel:
             try:
                 amount = messages.fen(reply.total_amount)
             except Malformed:
-                return Unknown("no amount")
+                return undecided("no amount")
             return Paid(amount, "CNY", reply.trade_no, self.merchant if merchant is None else merchant)
         if status == "TRADE_CLOSED":
             return Closed()
-        return Waiting() if status == "WAIT_BUYER_PAY" else Unknown(status[:40])
+        return Waiting() if status == "WAIT_BUYER_PAY" else undecided(status[:40])
 
     async def _call(
         self, what: str, content: Mapping[str, str], notify_url: str = ""
     ) -> Reply | Unknown | NotSent:
         return await self._gateway.call(_TRADE + what, content, notify_url)
+
+
+def _undecided(reply: Reply) -> Unknown:
+    return Unknown(reply.why, answered=not {reply.code, reply.why} & _AWAY)
 
 
 def _identity(merchant: Merchant, app_id: str, seller_id: str) -> str:

@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from paybell.channels.answers import NotSent, Unknown
+from paybell.channels.answers import NotSent, Unknown, undecided
 from paybell.channels.http import ChannelHttp
 from paybell.channels.keyring import Keyring
 from paybell.channels.strict_json import Malformed
 from paybell.channels.stripe import messages
 from paybell.channels.stripe.messages import Fault
 from paybell.channels.stripe.signing import ApiKey
+
+# It does not want to hear of us, or not so often.
+_NO_ENTRY = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 class StripeApi:
@@ -39,10 +42,12 @@ class StripeApi:
             fault = messages.read_fault(answer.body)
         except Malformed:
             return Unknown(f"HTTP {answer.status}")
-        documented = answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}
-        return fault if documented else Unknown(f"HTTP {answer.status} {fault.code or fault.type}"[:80])
+        if answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}:
+            return fault
+        well = answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and answer.status not in _NO_ENTRY
+        return Unknown(f"HTTP {answer.status} {fault.code or fault.type}"[:80], answered=well)
 
 
 def unknown(fault: Fault) -> Unknown:
     """Return a refusal that is not certain to be final."""
-    return Unknown(fault.code or fault.type)
+    return undecided(fault.code or fault.type)

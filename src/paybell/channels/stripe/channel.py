@@ -17,6 +17,7 @@ from paybell.channels.answers import (
     RefundSaid,
     Refused,
     Unknown,
+    undecided,
 )
 from paybell.channels.channel import (
     Charge,
@@ -100,7 +101,7 @@ class StripeChannel:
         if session.url:
             return Opened(redirect_url=session.url, reference=session.id)
         said = await self._sessions.retrieve(session.id, charge)
-        return said if isinstance(said, Paid) else Unknown("the session is not open")
+        return said if isinstance(said, Paid) else undecided("the session is not open")
 
     async def query(self, charge: Charge) -> QuerySaid:
         """Ask for the session."""
@@ -120,7 +121,7 @@ class StripeChannel:
         if isinstance(session, Unknown | NotSent):
             return session
         said = await self._sessions.retrieve(session_id, charge)
-        return said if isinstance(said, Paid | Closed) else Unknown("not expired")
+        return said if isinstance(said, Paid | Closed) else undecided("not expired")
 
     async def refund(self, back: Return) -> RefundSaid:
         """Give money back, once for each number; Stripe forgets keys after a day, so it is asked first."""
@@ -160,7 +161,7 @@ class StripeChannel:
         for refund in refunds:
             if refund.metadata.get("refund") == back.refund_id:
                 return _refund_state(refund, back)
-        return NotFound() if all_there else Unknown("more refunds than one page holds")
+        return NotFound() if all_there else undecided("more refunds than one page holds")
 
     def read_notice(self, notice: Notice) -> Heard:
         """Verify, then read which object it is about.
@@ -207,7 +208,7 @@ def _disputed(event: Event) -> Disputed:
 
 def _refund_state(refund: Refund, back: Return) -> RefundSaid:
     if refund.amount != back.amount:
-        return Unknown("another amount was refunded")
+        return undecided("another amount was refunded")
     if refund.status == "succeeded":
         return RefundDone(refund.id)
     if refund.status in _REFUND_FAILED:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from paybell.channels.answers import Closed, NotFound, NotSent, Paid, Unknown, Waiting
+from paybell.channels.answers import Closed, NotFound, NotSent, Paid, Unknown, Waiting, undecided
 from paybell.channels.channel import Charge
 from paybell.channels.strict_json import Malformed
 from paybell.channels.stripe import messages
@@ -49,11 +49,11 @@ class Sessions:
         if not isinstance(session, Session):
             return session
         if session.client_reference_id != charge.attempt_id:
-            return Unknown("an answer about another payment")
+            return undecided("an answer about another payment")
         if session.status == "complete" and session.payment_status == "paid" and session.payment_intent:
             amount, currency = session.amount_total or 0, (session.currency or "").upper()
             return Paid(amount, currency, session.payment_intent, self.merchant_of(live=session.livemode))
-        return _UNPAID.get(session.status or "", Unknown(f"{session.status}, {session.payment_status}"))
+        return _UNPAID.get(session.status or "", undecided(f"{session.status}, {session.payment_status}"))
 
     async def expire(self, session_id: str) -> Session | Fault | Unknown | NotSent:
         """End one that is open.
@@ -86,7 +86,7 @@ class Sessions:
             if all_there or not sessions:
                 return NotFound()
             after = sessions[-1].id
-        return Unknown("more sessions than are looked through", answered=True)
+        return undecided("more sessions than are looked through")
 
     async def _page(
         self, created: Mapping[str, int], after: str

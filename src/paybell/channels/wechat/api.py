@@ -101,6 +101,6 @@ def _content(status: int, body: bytes) -> dict[str, Any] | Fault | Unknown:
     if status == HTTPStatus.OK:
         return content
     fault = convert(content, Fault)
-    client_error = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    certain = client_error and status != HTTPStatus.TOO_MANY_REQUESTS
-    return fault if certain else Unknown(f"HTTP {status} {fault.code}"[:80])
+    well = status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.TOO_MANY_REQUESTS
+    certain = well and status >= HTTPStatus.BAD_REQUEST
+    return fault if certain else Unknown(f"HTTP {status} {fault.code}"[:80], answered=well)

@@ -19,6 +19,7 @@ from paybell.channels.answers import (
     Refused,
     Unknown,
     Waiting,
+    undecided,
 )
 from paybell.channels.channel import Charge, Heard, Kind, Notice, NoticeAnswer, NoticeRefused, Offer, Return
 from paybell.channels.crypto import AesKey
@@ -92,7 +93,9 @@ class WechatChannel:
         if not isinstance(answer, dict):
             return answer
         code_url = answer.get("code_url")
-        return Opened(qr_code=code_url) if isinstance(code_url, str) and code_url else Unknown("no code_url")
+        return (
+            Opened(qr_code=code_url) if isinstance(code_url, str) and code_url else undecided("no code_url")
+        )
 
     async def _why_not_opened(self, fault: Fault, charge: Charge) -> OpenSaid:
         if fault.name in _OPEN_REFUSED:
@@ -103,13 +106,13 @@ class WechatChannel:
                 return said
             if isinstance(said, NotFound) and fault.name == "INVALIDREQUEST":
                 return Refused(fault.code, fault.message)
-        return Unknown(fault.code)
+        return undecided(fault.code)
 
     async def query(self, charge: Charge) -> QuerySaid:
         """Ask for the payment."""
         answer = await self._api.call("GET", messages.trade_target(charge.attempt_id, self._we.mchid))
         if isinstance(answer, Fault):
-            return NotFound() if answer.name in _NOT_FOUND else Unknown(answer.code)
+            return NotFound() if answer.name in _NOT_FOUND else undecided(answer.code)
         if not isinstance(answer, dict):
             return answer
         try:
@@ -117,7 +120,7 @@ class WechatChannel:
         except Malformed as error:
             return Unknown(str(error))
         if transaction.out_trade_no != charge.attempt_id:
-            return Unknown("an answer about another payment")
+            return undecided("an answer about another payment")
         return _state(transaction)
 
     async def close(self, charge: Charge) -> CloseSaid:
@@ -134,8 +137,8 @@ class WechatChannel:
             return NotFound()
         if answer.name in _ASK_WHY:
             said = await self.query(charge)
-            return said if isinstance(said, Paid | Closed) else Unknown(answer.code)
-        return Unknown(answer.code)
+            return said if isinstance(said, Paid | Closed) else undecided(answer.code)
+        return undecided(answer.code)
 
     async def refund(self, back: Return) -> RefundSaid:
         """Give money back; the same number is the same refund, a new one would be a second."""
@@ -147,7 +150,7 @@ class WechatChannel:
             return _refund_state(answer, back)
         if isinstance(answer, Fault):
             if answer.name not in _REFUND_REFUSED:
-                return Unknown(answer.code)
+                return undecided(answer.code)
             # Also said of a number that was used: only one that is not known was really refused.
             said = await self.query_refund(back)
             return RefundFailed(answer.code, answer.message) if isinstance(said, NotFound) else said
@@ -159,7 +162,7 @@ class WechatChannel:
         if isinstance(answer, dict):
             return _refund_state(answer, back)
         if isinstance(answer, Fault):
-            return NotFound() if answer.name in _NOT_FOUND else Unknown(answer.code)
+            return NotFound() if answer.name in _NOT_FOUND else undecided(answer.code)
         return answer
 
     def read_notice(self, notice: Notice) -> Heard:
@@ -203,7 +206,7 @@ def _state(transaction: Transaction) -> Paid | Waiting | Closed | Unknown:
             return Waiting()
         case "CLOSED" | "REVOKED":
             return Closed()
-    return Unknown(transaction.trade_state[:40])
+    return undecided(transaction.trade_state[:40])
 
 
 def _refund_state(content: Mapping[str, Any], back: Return) -> RefundSaid:
@@ -212,7 +215,7 @@ def _refund_state(content: Mapping[str, Any], back: Return) -> RefundSaid:
     except Malformed as error:
         return Unknown(str(error))
     if (refund.out_refund_no, refund.amount.refund) != (back.refund_id, back.amount):
-        return Unknown("an answer about another refund")
+        return undecided("an answer about another refund")
     match refund.status:
         case "SUCCESS":
             return RefundDone(refund.refund_id)
@@ -221,4 +224,4 @@ def _refund_state(content: Mapping[str, Any], back: Return) -> RefundSaid:
         case "CLOSED":
             return RefundFailed("CLOSED", "WeChat Pay has closed the refund.")
     # ABNORMAL: the buyer's card does not take it; a person has to choose another way at WeChat.
-    return Unknown(refund.status[:40])
+    return undecided(refund.status[:40])
