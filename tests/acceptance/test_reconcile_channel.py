@@ -17,20 +17,26 @@ from stages import (
 from support import connected
 
 from paybell.channels.alipay.messages import BEIJING
+from paybell.ids import ID_MAX
 from paybell.testing import FrozenClock
 
 NOON = datetime(2026, 1, 31, 4, tzinfo=UTC)
 DAY = NOON.astimezone(BEIJING).date().isoformat()
 
 
-@pytest.mark.parametrize("kind", [AlipayStage, WechatStage])
+@pytest.mark.parametrize(
+    ("kind", "first_id"), [(AlipayStage, 1001), (WechatStage, ID_MAX - 1_000_000)], ids=["alipay", "wechat"]
+)
 async def test_a_bill_is_matched_to_the_last_row_and_each_difference_is_named(
-    kind: type[Stage], pay_url: str, tmp_path: Path
+    kind: type[Stage], first_id: int, pay_url: str, tmp_path: Path
 ) -> None:
+    """From July 2031 on ids have nineteen digits."""
     clock, bill = FrozenClock(NOON), tmp_path / "bill"
     async with (
         kind(clock).running() as stage,
-        opened_shop(pay_url, [stage.channel], clock=clock, notify_url=stage.notify_url) as shop,
+        opened_shop(
+            pay_url, [stage.channel], clock=clock, notify_url=stage.notify_url, first_id=first_id
+        ) as shop,
     ):
         orders = [await shop.order(number, 100 * number, ttl_seconds=7200) for number in range(1, 5)]
         attempts = [await shop.open(order, stage.name) for order in orders]

@@ -16,6 +16,7 @@ from support import PaySide, connected, seeded, until
 
 from paybell.clock import SystemClock
 from paybell.errors import DatabaseUnavailable, Misconfigured
+from paybell.ids import ID_MAX
 from paybell.pay.model import Application
 from paybell.pay.tables import SCHEMA
 from paybell.storage import Database, Query, Transaction
@@ -95,6 +96,16 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "outbox.event": ("outbox", "UPDATE outbox SET event_id = '999-2' WHERE id = $1"),
 }
+
+
+async def test_books_of_any_id_are_in_order(pay_database: Database) -> None:
+    """From July 2031 on ids have nineteen digits."""
+    side = PaySide(pay_database, first_id=ID_MAX - 100)
+    await side.fund("7", 1_000)
+    paid = await pay(side, 1, 2)
+    await side.refund(paid[0].id, 30)
+
+    assert (await checked(pay_database)).findings == []
 
 
 async def test_untouched_books_are_right_also_while_payments_go_on(pay_database: Database) -> None:

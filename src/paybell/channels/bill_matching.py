@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from paybell.channels.bills import Difference, Entry, Key, differences
+from paybell.ids import ID_MAX
 from paybell.storage import Database, Record, load_queries
 
-# Ids of 63 bits.
-_OURS = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+_OURS = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 _SQL = load_queries(__package__, "bill_matching.sql")
 
 
@@ -97,7 +97,8 @@ async def begun_within(
 
 def _numbers(bill: Iterable[Key], kind: str) -> Sequence[int]:
     """Return the numbers that may be ours; others are of another system at the same channel."""
-    return [int(key.number) for key in bill if key.kind == kind and _OURS.fullmatch(key.number)]
+    numbers = (int(key.number) for key in bill if key.kind == kind and _OURS.fullmatch(key.number))
+    return [number for number in numbers if number <= ID_MAX]
 
 
 def _entry(row: Record) -> tuple[Key, Entry]:

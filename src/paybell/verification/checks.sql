@@ -210,8 +210,9 @@ SELECT max(id) AS last_id, count(*) AS rows FROM (SELECT id FROM unpublished_eve
 -- Waiting events of pay orders that do not exist, or of versions they have not reached.
 SELECT event.id, 'event_unfounded' AS what, event.event_id AS detail
 FROM unpublished_events AS event, LATERAL (
-    SELECT CASE WHEN event_id ~ '^[0-9]{1,18}-[0-9]{1,9}$' THEN split_part(event_id, '-', 1)::bigint END AS number,
-           CASE WHEN event_id ~ '^[0-9]{1,18}-[0-9]{1,9}$' THEN split_part(event_id, '-', 2)::int END AS version
+    SELECT CASE WHEN event_id ~ '^[0-9]{1,19}-[0-9]{1,9}$' AND split_part(event_id, '-', 1)::numeric < 2::numeric ^ 63
+                THEN split_part(event_id, '-', 1)::bigint END AS number,
+           CASE WHEN event_id ~ '^[0-9]{1,19}-[0-9]{1,9}$' THEN split_part(event_id, '-', 2)::int END AS version
 ) AS read
 WHERE event.id > $1 AND event.id <= $2
   AND NOT EXISTS (SELECT 1 FROM pay_orders WHERE id = read.number AND read.version BETWEEN 2 AND pay_orders.version)
