@@ -13,6 +13,7 @@ from elsewhere import Shop, Windows, opened_shop
 from support import codes, connected, payment, until
 from wallets import PASSWORD, wallet_service
 
+from paybell.channels.answers import Paid
 from paybell.channels.attempt import MOVES, AttemptState
 from paybell.channels.channel import Kind
 from paybell.channels.circuit import CALLS_MAX
@@ -228,6 +229,29 @@ async def test_another_amount_is_never_taken_for_a_payment(shop: Shop) -> None:
     await shop.chase()
     assert (await shop.read(order)).status is PayStatus.WAIT_BUYER_PAY
     assert await shop.states(order) == ["OPEN"]
+
+
+@pytest.mark.parametrize("number", ["", "x" * 256, "tx\0", "tx\ud800"], ids=["none", "long", "NUL", "half"])
+async def test_a_receipt_that_nobody_could_keep_is_doubt_and_no_fault_of_ours(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    """The order waits for a word that is certain; what else the channel says about it is harmless, too."""
+    order = await shop.order(1)
+    channel = shop.lines["windows"].channel
+    assert isinstance(channel, Windows)
+    attempt = await shop.open(order)
+    assert channel.buyer_pays(attempt)
+    with monkeypatch.context() as patch:
+        patch.setattr(Windows, "_paid", lambda *_: Paid(100, "CNY", number, "shop"))
+        await shop.chase()
+        assert await shop.states(order) == ["OPEN"]
+        patch.setattr(Windows, "_paid", lambda *_: Paid(100, f"CN{number}", "tx", "shop"))
+        await shop.chase()
+        assert await shop.states(order) == ["OPEN"]
+
+    await shop.notify(attempt)
+    assert await shop.states(order) == ["SUCCEEDED"]
+    assert await shop.faults() == []
 
 
 async def test_what_a_wallet_without_ids_leaves_in_doubt_waits_for_two_people(pay_url: str) -> None:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+# Characters of a channel's own numbers, of what a QR code holds, and of a page's address; the schema's, too.
+NUMBER_MAX, QR_MAX, URL_MAX = 255, 2_048, 8_192
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -86,6 +89,23 @@ class RefundFailed:
 
     code: str
     words: str = ""
+
+
+def storable(said: "Said") -> "Said":
+    """Return what was said, or doubt where a number or address of the channel cannot be kept."""
+    match said:
+        case Paid(transaction_id=number):
+            sound = _is_text(number, NUMBER_MAX) and number != ""
+        case Opened(qr_code, redirect_url, reference):
+            sound = _is_text(qr_code, QR_MAX) and _is_text(redirect_url, URL_MAX)
+            sound = sound and _is_text(reference, NUMBER_MAX)
+        case _:
+            return said
+    return said if sound else undecided("a number or an address that is no text, or too long")
+
+
+def _is_text(text: str, most: int) -> bool:
+    return len(text) <= most and text.isprintable()
 
 
 OpenSaid = Opened | Paid | Refused | Unknown | NotSent

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from paybell.channels import books, returns, store
-from paybell.channels.answers import Said
+from paybell.channels.answers import Said, storable
 from paybell.channels.attempt import Attempt, Call
 from paybell.channels.channel import Channel
 from paybell.channels.decision import DEADLINE_MARGIN, Effect, Verdict, decide
@@ -78,7 +78,7 @@ class Recorder:
             verdict = decide(
                 before[attempt.id],
                 call,
-                said,
+                storable(said),
                 payable=order.status in OPEN,
                 schedule=self._channels[attempt.channel].schedule,
                 now=tx.now,

@@ -26,8 +26,8 @@ def attempt(row: Record) -> Attempt:
 
 
 def plain(text: str, most: int) -> str:
-    """Cut a stranger's text to what a column holds."""
-    return text.replace("\0", "")[:most]
+    """Cut a stranger's text to what a column holds; JSON may name halves of characters, which are none."""
+    return text.encode(errors="replace").decode().replace("\0", "")[:most]
 
 
 async def insert(tx: Transaction, prepared: Attempt) -> None:
