@@ -15,7 +15,10 @@ from paybell.diagnosis.examination import examine
 from paybell.errors import Misconfigured, PaybellError
 from paybell.settings import read_settings
 from paybell.tokens import Tokens
+from paybell.trade.errors import PayServiceUnavailable
+from paybell.trade.model import Order, OrderStatus
 from paybell.trade.pay_client import PayClient
+from paybell.trade.pay_connection import ANSWER_BYTES_MAX
 
 OTHER_SECRET = "another secret with at least 64 bytes, so that no algorithm calls it short"
 TRADE_ROLES = frozenset({"background", "trade"})
@@ -65,6 +68,22 @@ async def test_a_wrong_address_and_another_secret_are_told_apart(postgres: Datab
         assert await what_is_wrong(url) == (
             "PAYBELL_PAY_URL: it answers 200 without a JSON object; it must lead to the pay service."
         )
+    async with answering("200 OK", "x" * (ANSWER_BYTES_MAX + 1)) as url:
+        assert await what_is_wrong(url) == (
+            "PAYBELL_PAY_URL: it answers 200 with more than 1048576 bytes; it must lead to the pay service."
+        )
+
+
+async def test_an_id_that_no_pay_order_has_is_no_answer_of_a_pay_service() -> None:
+    """As many digits as ids have, and more than the database holds."""
+    now = SystemClock().now()
+    order = Order(1, "7", 100, "CNY", "", OrderStatus.UNPAID, None, now, None, None, 0, 0)
+    async with (
+        answering("201 Created", '{"payOrderId": "9999999999999999999"}') as url,
+        PayClient.open(url, Tokens.from_settings(SETTINGS, SystemClock()), SystemClock()) as client,
+    ):
+        with pytest.raises(PayServiceUnavailable):
+            await client.apply(order, "")
 
 
 @pytest.mark.parametrize("url", ["pay:8000", "ftp://pay", "http://", "http://pay?x=1", "http://[pay"])

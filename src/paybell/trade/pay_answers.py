@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from paybell.ids import ID_MAX
 from paybell.messaging.events import PayOrderData
 
 Id = Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,18}$")]
@@ -21,6 +22,11 @@ class Applied(msgspec.Struct, rename="camel"):
     """What an application for a pay order is answered with."""
 
     pay_order_id: Id
+
+    def __post_init__(self) -> None:
+        """Refuse what is no id of a pay order, though it has as many digits."""
+        if int(self.pay_order_id) > ID_MAX:
+            raise ValueError("a pay order id is not a number from 1 to 9223372036854775807")
 
 
 class ApplicationAnswer(msgspec.Struct, rename="camel"):

@@ -19,6 +19,8 @@ log = structlog.get_logger()
 # A buyer waits for this answer; pay answers in milliseconds or not at all.
 TIMEOUT_SECONDS = 5.0
 CONNECTIONS_MAX = 64
+# Several times what the states of as many pay orders come to as one question may name.
+ANSWER_BYTES_MAX = 1 << 20
 _SCOPES = ("pay-orders:write", "pay-orders:read", "refunds:write")
 # The same wrong answer is logged this often; each request that met it has its own refusal.
 _REPORT_SECONDS = 30.0
@@ -123,12 +125,16 @@ class PayConnection:
             async with self._session.request(
                 method, self._url + path, data=data, headers=headers, allow_redirects=False
             ) as response:
-                content = await response.read()
+                content = bytearray()
+                while len(content) <= ANSWER_BYTES_MAX and (
+                    more := await response.content.read(ANSWER_BYTES_MAX + 1 - len(content))
+                ):
+                    content += more
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PayServiceUnavailable from error
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise PayServiceUnavailable
-        return response.status, response.headers.get("Location", ""), content
+        return response.status, response.headers.get("Location", ""), bytes(content)
 
     def _report(self, wrong: str) -> None:
         now = self._clock.monotonic()
@@ -143,6 +149,8 @@ def _wrong(status: int, location: str, content: bytes) -> str:
         return "it answers 401; trade and pay need the same PAYBELL_JWT_SECRET"
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return f"it answers {status} and leads to {location}; set the URL that is meant"
+    if len(content) > ANSWER_BYTES_MAX:
+        return f"it answers {status} with more than {ANSWER_BYTES_MAX} bytes; it must lead to the pay service"
     try:
         msgspec.json.decode(content, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError):
