@@ -1,6 +1,7 @@
 """Connecting to RabbitMQ or to what stands in its place: what is refused, away or not to be trusted."""
 
 import asyncio
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -71,6 +72,29 @@ async def test_what_does_not_answer_as_a_broker_is_away(
     async with asyncio.timeout(5), impostor(says) as (url, left):
         with pytest.raises(BrokerUnavailable, match="PAYBELL_BROKER_URL"):
             await RabbitBroker(url).declare(TOPOLOGY)
+        await left.wait()
+
+
+async def test_who_gives_up_at_the_moment_a_name_is_found_leaves_no_connection_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client's own question is answered then, and cannot be called off; a busy machine does it."""
+    loop = asyncio.get_running_loop()
+    asked, found = asyncio.Event(), loop.create_future()
+
+    async def ask(*_: object, **__: object) -> object:
+        asked.set()
+        return await found
+
+    async with asyncio.timeout(10), impostor(None) as (url, left):
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        addresses = await loop.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)
+        monkeypatch.setattr(loop, "getaddrinfo", ask)
+        opening = connection.Connection(connection.parse_url(url), on_open_error_callback=lambda *_: None)
+        await asked.wait()
+        found.set_result(addresses)
+        await asyncio.sleep(0)  # now the question is answered, and nobody has heard
+        opening.close()
         await left.wait()
 
 

@@ -52,19 +52,19 @@ class Time:
         self._ahead += seconds
 
 
-async def test_where_requests_come_close_the_next_batch_waits_as_long_as_the_last_one_took(
+async def test_where_requests_come_close_the_next_batch_waits_three_times_as_long_as_the_last_one_took(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     time, work = Time(monkeypatch), Work()
     batcher = Batcher(work, gathers=True)
     first = await started(batcher, 1)
-    time.passes(500)
+    time.passes(100)
     work.go_on.release()
     assert await first[0] == 2
 
     others = [*await started(batcher, 2), *await started(batcher, 3)]
     assert work.batches == [[1]]
-    time.passes(510)
+    time.passes(310)
     work.go_on.release()
     assert await asyncio.gather(*others) == [4, 6]
     assert work.batches == [[1], [2, 3]]
@@ -74,11 +74,11 @@ async def test_a_request_after_a_pause_waits_for_no_company(monkeypatch: pytest.
     time, work = Time(monkeypatch), Work()
     batcher = Batcher(work, gathers=True)
     first = await started(batcher, 1)
-    time.passes(500)
+    time.passes(100)
     work.go_on.release()
     assert await first[0] == 2
 
-    time.passes(510)
+    time.passes(310)
     second = await started(batcher, 2)
     assert work.batches == [[1], [2]]
     work.go_on.release()
@@ -89,7 +89,7 @@ async def test_a_full_batch_waits_for_no_company(monkeypatch: pytest.MonkeyPatch
     time, work = Time(monkeypatch), Work()
     batcher = Batcher(work, batch_max=2, gathers=True)
     first = await started(batcher, 1)
-    time.passes(500)
+    time.passes(100)
     work.go_on.release()
     assert await first[0] == 2
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Generic
 
+from paybell.batching import GATHER_MOST_SECONDS
 from paybell.clock import Clock
 from paybell.messaging import failure_rows
 from paybell.messaging.arrivals import Arrival, dead, identity
@@ -74,6 +75,8 @@ class ListenerRunner(Generic[Event]):
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until stopped; a batch that has begun is applied and acknowledged.
 
+        After one that was not full it rests for as long as it took: what comes meanwhile shares the next one.
+
         Raises:
             BrokerUnavailable: the subscription was lost; run again.
             Misconfigured: the topology cannot be declared.
@@ -85,9 +88,13 @@ class ListenerRunner(Generic[Event]):
             self.consuming = True
             try:
                 while deliveries := await self._receive(consumer, stop):
+                    began = self._clock.monotonic()
                     with self._observer.applying(self.queue, _traceparents(deliveries)):
                         await self.apply(deliveries)
                     await consumer.acknowledge(deliveries)
+                    if len(deliveries) < self._batch_max:
+                        took = self._clock.monotonic() - began
+                        await self._clock.wait(stop, min(took, GATHER_MOST_SECONDS))
             finally:
                 self.consuming = False
 
