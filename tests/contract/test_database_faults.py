@@ -59,7 +59,8 @@ class Front:
     def cut(self) -> None:
         """Break all sessions there are."""
         for writer in self._carried:
-            writer.transport.abort()
+            with suppress(AttributeError):  # Python 3.11.2 cannot end one that has ended already
+                writer.transport.abort()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
