@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
+from urllib.parse import quote
 
 import pika
 
@@ -232,4 +233,5 @@ def at(url: str, **changes: str) -> str:
     parts = pika.URLParameters(url)
     user = changes.get("user", parts.credentials.username)
     password = changes.get("password", parts.credentials.password)
-    return f"amqp://{user}:{password}@{parts.host}:{parts.port}/{changes.get('vhost', '%2f')}"
+    host = changes.get("vhost", quote(parts.virtual_host, safe=""))
+    return f"amqp://{user}:{password}@{parts.host}:{parts.port}/{host}"

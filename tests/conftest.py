@@ -12,6 +12,8 @@ from paybell.serving.databases import SCHEMAS
 from paybell.storage import Database
 from paybell.storage.embedded import embedded_postgres, remove_data, temporary_home
 from paybell.storage.migrate import migrate
+from paybell.testing.rabbitmq_install import URL_VARIABLE, ensure_installed
+from paybell.testing.rabbitmq_node import RabbitmqNode
 
 # Whoever runs the tests as root agrees to programs that are missing being installed.
 os.environ.setdefault("CI", "1")
@@ -80,9 +82,23 @@ async def trade_database(trade_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_url() -> Iterator[str]:
-    """A real RabbitMQ: the one at PAYBELL_TEST_AMQP_URL, or a private node (design section 8)."""
-    from paybell.testing.rabbitmq_node import find_or_start  # noqa: PLC0415 - only where it is needed
+def rabbitmq() -> Iterator[RabbitmqNode]:
+    """A private node for the whole run."""
+    ensure_installed(print)
+    with RabbitmqNode.start() as node:
+        yield node
 
-    with find_or_start(print) as url:
+
+@pytest.fixture(scope="module")
+def rabbitmq_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A real RabbitMQ: the one at PAYBELL_TEST_AMQP_URL, or an empty virtual host of this module alone.
+
+    Whatever another module left bound to Paybell's exchanges would take messages that this one misses.
+    """
+    if url := os.environ.get(URL_VARIABLE):
         yield url
+        return
+    node, name = request.getfixturevalue("rabbitmq"), request.module.__name__
+    node.add_virtual_host(name)
+    yield node.url.replace("%2f", name)
+    node.delete_virtual_host(name)

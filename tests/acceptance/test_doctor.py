@@ -10,9 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pika
 import pytest
-from amqp import rabbit, stranger
+from amqp import at, rabbit, stranger
 from presence import present
 from relaying import pay, relay
 from serving import PEPPER_SETTING, SECRET, fresh_databases, run
@@ -303,14 +302,6 @@ async def test_who_else_takes_messages_of_trade_is_found(
     assert "listeners" not in alone
 
 
-def changed(url: str, **changes: str) -> str:
-    """Change user or password of an AMQP URL."""
-    parts = pika.URLParameters(url)
-    user = changes.get("user", parts.credentials.username)
-    password = changes.get("password", parts.credentials.password)
-    return f"amqp://{user}:{password}@{parts.host}:{parts.port}/%2f"
-
-
 async def test_a_broker_that_is_away(sound: dict[str, Any]) -> None:
     found = await troubles(sound, broker_url=f"amqp://guest:guest@127.0.0.1:{free_port()}/%2f")
 
@@ -319,7 +310,7 @@ async def test_a_broker_that_is_away(sound: dict[str, Any]) -> None:
 
 
 async def test_a_wrong_password_of_the_broker(sound: dict[str, Any], rabbitmq_url: str) -> None:
-    found = await troubles(sound, broker_url=changed(rabbitmq_url, password="no-secret"))
+    found = await troubles(sound, broker_url=at(rabbitmq_url, password="no-secret"))
 
     assert set(found) == {"broker"}
     assert "PAYBELL_BROKER_URL" in found["broker"]
@@ -357,7 +348,7 @@ async def test_a_user_without_rights_and_a_broker_in_alarm(sound: dict[str, Any]
     async with node() as own:
         own.ctl("add_user", "limited", "limited")
         own.ctl("set_permissions", "limited", "nothing", ".*", ".*")
-        url = changed(own.url, user="limited", password="limited")
+        url = at(own.url, user="limited", password="limited")
         limited = await troubles(sound, broker_url=url)
         own.ctl("set_permissions", "limited", ".*", "^trade", ".*")
         mute = await troubles(sound, broker_url=url)

@@ -172,3 +172,19 @@ def test_a_temporary_home_is_removed(node: RabbitmqNode) -> None:
     assert node.home.is_dir()
     assert Path(tempfile.gettempdir()) in node.home.parents
     assert os.access(node.home, os.W_OK)
+
+
+def test_a_virtual_host_has_nothing_of_another_and_goes_with_all_it_has(node: RabbitmqNode) -> None:
+    with closing(connect(node)) as connection:
+        connection.channel().queue_declare("of-all")
+    inside = pika.URLParameters(node.url.replace("%2f", "of-its-own"))
+
+    for _ in range(2):
+        node.add_virtual_host("of-its-own")
+        with closing(pika.BlockingConnection(inside)) as connection:
+            with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="NOT_FOUND"):
+                connection.channel().queue_declare("of-all", passive=True)
+            connection.channel().queue_declare("of-all")
+        node.delete_virtual_host("of-its-own")
+
+    assert "of-its-own" not in node.ctl("list_vhosts")

@@ -69,6 +69,23 @@ class NodeCommands:
         """
         self.ctl("eval", "catch mnesia:sync_log().")
 
+    def add_virtual_host(self, name: str) -> None:
+        """Add an empty virtual host, where guest may do everything; what ``rabbitmqctl add_vhost`` calls.
+
+        Raises:
+            Unavailable: see `ctl`.
+        """
+        may = 'rabbit_auth_backend_internal:set_permissions(<<"guest">>, V, <<".*">>, <<".*">>, <<".*">>, U)'
+        self.evaluate(f'V = <<"{name}">>, U = <<"paybell">>, ok = rabbit_vhost:add(V, U), ok = {may}')
+
+    def delete_virtual_host(self, name: str) -> None:
+        """Delete a virtual host with all that is in it, and close the connections to it.
+
+        Raises:
+            Unavailable: see `ctl`.
+        """
+        self.evaluate(f'ok = rabbit_vhost:delete(<<"{name}">>, <<"paybell">>)')
+
     def join_cluster(self, other: "NodeCommands") -> None:
         """Give up this node's data and join the cluster of a node started with the same cookie.
 
