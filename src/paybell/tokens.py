@@ -17,6 +17,21 @@ _REMEMBERED_MAX = 20_000
 _NAME_MAX = 64
 # What operators may do, all of it; ``ops:read``, ``ops:repair`` and ``ops:refund`` are its parts.
 OPS = "ops"
+# What tokens may allow; a scope that is none of these opens nothing here.
+SCOPES = frozenset(
+    f"{thing}:{deed}"
+    for thing, deeds in {
+        "wallets": ("read", "write"),
+        "pay-passwords": ("reset",),
+        "merchants": ("read",),
+        "pay-orders": ("read", "write"),
+        "refunds": ("read", "write"),
+        "orders": ("read", "write"),
+        "metrics": ("read",),
+        OPS: ("read", "repair", "refund"),
+    }.items()
+    for deed in deeds
+) | {OPS}
 
 
 @dataclass(frozen=True, slots=True)

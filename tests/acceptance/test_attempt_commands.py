@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import split
 from typing import Any
 
 import pytest
@@ -77,6 +78,48 @@ async def test_two_people_settle_by_hand_what_nobody_can_know(legacy: Legacy, tm
     assert (await http.get(f"/pay-orders/{order}", http.shop)).json["status"] == "TRADE_SUCCESS"
     detail = (await http.get(f"/attempts/{attempt}", http.shop)).json
     assert (detail["settlement"]["askedBy"], detail["settlement"]["confirmedBy"]) == ("ann", "ben")
+
+
+async def test_the_command_that_is_shown_to_the_second_person_settles_it(
+    legacy: Legacy, tmp_path: Path
+) -> None:
+    http, log = legacy.service.client, tmp_path / "log"
+    order = await in_doubt(http)
+    attempts = (await http.get(f"/pay-orders/{order}/attempts", http.shop)).json["attempts"]
+    attempt = attempts[0]["attemptId"]
+    ann, ben = (http.token(name, "ops:repair") for name in ("ann", "ben"))
+    given = ("paid", "--note", "row 1", "--reference", "number 8 of 12")
+
+    _, said = await legacy.command(log, "attempts", "settle", attempt, *given, token=ann)
+    _, shown = await legacy.command(log, "attempts", "show", attempt)
+    command = said.partition("confirm it: paybell ")[2].strip().removesuffix(".")
+    code, done = await legacy.command(log, *split(command), "--json", token=ben)
+
+    assert command in shown
+    assert (code, done["state"]) == (0, "SUCCEEDED")
+
+
+async def test_a_list_of_nothing_says_so(postgres: Databases, tmp_path: Path) -> None:
+    urls = await fresh_databases(postgres)
+    where: dict[str, Any] = {"database_url": urls["pay"], "trade_database_url": urls["trade"]}
+    said = []
+    for words in (
+        "attempts list",
+        "attempts list --need manual",
+        "dead-letters list --state retry",
+        "verify",
+    ):
+        code, text = await run(*words.split(), log=tmp_path / "log", **where)
+        assert code == 0
+        said += text.splitlines()
+
+    assert said == [
+        "No attempt needs a person.",
+        "None.",
+        "None is retry.",
+        "The books are empty: 0 wrong.",
+        "Nothing is sealed yet.",
+    ]
 
 
 async def test_a_command_takes_back_what_was_asked_for(legacy: Legacy, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ async def test_what_changes_leaves_links_where_they_are(browser: Browser, own: S
         await link.hover()
         await page.mouse.down()
         await unheard_payment(own.client)
-        await expect(page.locator(".trouble b")).to_contain_text("dead letters")
+        await expect(page.locator(".trouble b", has_text="dead letters")).to_be_visible()
         await expect(link).to_be_focused()
         await page.mouse.up()
         await expect(page).to_have_url(re.compile("/console/dead-letters$"))

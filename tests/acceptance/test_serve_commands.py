@@ -10,6 +10,9 @@ import pytest
 from serving import PEPPER_SETTING, SECRET, Client, fresh_databases, fresh_user, in_process, process, run
 from support import Databases, admin, connected, until
 
+from paybell.clock import SystemClock
+from paybell.tokens import Tokens
+
 pytestmark = pytest.mark.slow
 
 
@@ -86,6 +89,30 @@ async def test_a_wrong_command_line_is_explained_with_exit_code_2(
     assert "Error" in said
     assert "Traceback" not in said
     assert not (home / "postgres").exists()
+
+
+@pytest.mark.parametrize("deed", ["replay", "acknowledge"])
+async def test_a_number_that_is_no_dead_letters_is_not_passed_over(
+    postgres: Databases, tmp_path: Path, deed: str
+) -> None:
+    url = (await fresh_databases(postgres))["trade"]
+
+    code, said = await run("dead-letters", deed, "98", "99", log=tmp_path / "log", trade_database_url=url)
+
+    assert code == 1
+    assert said.splitlines()[-1].startswith("paybell: 2 left as they are: paybell dead-letters show ID")
+
+
+async def test_a_scope_that_nobody_knows_is_told(home: Path) -> None:
+    tokens = Tokens(SECRET, SystemClock(), merchant_id="1", require_expiry=True)
+    scopes = "wallet:write orders:read"
+
+    code, said = await run("token", "7", "--scope", scopes, log=home / "log", home=home, jwt_secret=SECRET)
+
+    warning, minted = said.splitlines()
+    assert code == 0
+    assert warning == ("Paybell knows no scope wallet:write: it opens nothing here. Is it wallets:write?")
+    assert tokens.verify(minted).scopes == set(scopes.split())
 
 
 async def test_a_command_that_is_not_told_what_to_do_it_to_ends_with_exit_code_2(home: Path) -> None:

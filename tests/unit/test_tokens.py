@@ -2,7 +2,9 @@
 
 import base64
 import json
+import re
 from datetime import datetime
+from pathlib import Path
 
 import jwt
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from paybell import tokens as module
 from paybell.errors import InsufficientScope, NotAuthenticated
 from paybell.testing import FrozenClock
-from paybell.tokens import Principal, Tokens
+from paybell.tokens import OPS, SCOPES, Principal, Tokens
 
 SECRET = "a secret of at least 32 bytes for HS256"
 
@@ -157,3 +159,13 @@ def test_a_minted_token_says_when_it_was_made() -> None:
 
     assert claims["iat"] == int(clock.now().timestamp())
     assert datetime.fromtimestamp(claims["exp"], clock.now().tzinfo) > clock.now()
+
+
+def test_every_scope_that_is_asked_for_is_known_and_documented() -> None:
+    package = Path(module.__file__).parent
+    written = "".join(path.read_text() for path in package.rglob("*.py"))
+    page = (package.parents[1] / "docs" / "api.md").read_text()
+    documented = page.partition("## Scopes")[2].partition("\n## ")[0]
+
+    assert set(re.findall(r'"([a-z-]+:(?:read|write|reset|repair|refund))"', written)) == SCOPES - {OPS}
+    assert set(re.findall(r"`([a-z-]+:[a-z]+|ops)`", documented)) == SCOPES

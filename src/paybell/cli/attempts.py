@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from shlex import quote
 from typing import Annotated, Literal
 
 import cyclopts
@@ -14,6 +15,7 @@ from paybell.channels.inspection import Case, Inspection, Need, Statement
 from paybell.channels.operator_views import settlement_view
 from paybell.channels.returns import ReturnState
 from paybell.channels.settling import Settlement, Settling
+from paybell.cli.options import Flag
 from paybell.cli.output import out, print_json
 from paybell.clock import SystemClock, rfc3339
 from paybell.errors import Misconfigured
@@ -30,7 +32,6 @@ attempts = cyclopts.App(name="attempts", help="Attempts to pay by channels.")
 TOKEN_VARIABLE = "PAYBELL_OPERATOR_TOKEN"  # noqa: S105 - the name of a variable
 AttemptId = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=ID_MAX))]
 Most = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=10_000))]
-Json = Annotated[bool, Parameter(negative="")]
 # What stands on the list under *needs*, and what to do.
 _NEEDS = {
     Need.MANUAL: "two people to settle it",
@@ -72,7 +73,7 @@ async def list_(
     need: Need | None = None,
     state: AttemptState | None = None,
     most: Most = 50,
-    json: Json = False,
+    json: Flag = False,
 ) -> int:
     """List attempts that need a person: to be settled, not given back, differing, in doubt, disputed.
 
@@ -103,11 +104,13 @@ async def list_(
             _needs(why, said),
             ascii(" ".join(filter(None, (one.code, one.detail)))),
         )
-    out.print(table)
+    out.print(table if found else "None." if need or state else "No attempt needs a person.")
     if any(why is Need.MANUAL for why, _, _ in found):
-        out.print("Look each up in the channel's records, then: paybell attempts settle ID paid|not_paid.")
+        out.print(
+            "Look each up in the channel's records: paybell attempts settle ID paid|not_paid --note WHERE."
+        )
     if any(why is Need.NOT_GIVEN_BACK for why, _, _ in found):
-        out.print("Give the money back another way, then: paybell attempts settle ID given_back.")
+        out.print("Give the money back another way, then: paybell attempts settle ID given_back --note HOW.")
     return 0
 
 
@@ -118,7 +121,7 @@ def _needs(why: Need | None, said: Statement | None) -> str:
 
 
 @attempts.command
-async def show(attempt_id: AttemptId, /, *, json: Json = False) -> int:
+async def show(attempt_id: AttemptId, /, *, json: Flag = False) -> int:
     """Show one attempt, what people have said of it, and its history.
 
     Args:
@@ -150,13 +153,19 @@ async def show(attempt_id: AttemptId, /, *, json: Json = False) -> int:
     return 0
 
 
+def _confirmation(attempt_id: int, outcome: str, reference: str) -> str:
+    """Return what another person types to confirm a settlement."""
+    named = f" --reference {quote(reference)}" if reference else ""
+    return f"paybell attempts settle {attempt_id} {outcome}{named} --note WHERE"
+
+
 def _advice(case: Case) -> str:
     said, command = case.statement, f"paybell attempts settle {case.attempt.id}"
     if said is not None and said.confirmed_by is None:
-        reference = f" --reference {said.reference}" if said.reference else ""
         return (
-            f"{said.asked_by} says {said.outcome}. Another person confirms it: {command} {said.outcome}"
-            f"{reference} --note WHERE; or takes it back: paybell attempts withdraw {case.attempt.id}."
+            f"{said.asked_by} says {said.outcome}. Another person confirms it: "
+            f"{_confirmation(case.attempt.id, said.outcome, said.reference)}; or takes it back: "
+            f"paybell attempts withdraw {case.attempt.id}."
         )
     if case.attempt.state is AttemptState.MANUAL:
         return f"Look it up in the channel's records, then: {command} paid|not_paid --note WHERE."
@@ -176,7 +185,7 @@ async def settle(
     *,
     note: str,
     reference: str = "",
-    json: Json = False,
+    json: Flag = False,
 ) -> int:
     """Settle an attempt by hand, from the channel's own records: one person asks, another one confirms.
 
@@ -197,13 +206,13 @@ async def settle(
     elif decided:
         out.print(f"Attempt {attempt.id} is {attempt.state}.")
     else:
-        command = f"paybell attempts settle {attempt_id} {outcome}"
-        out.print(f"Asked for; another person has to confirm it: {command}.")
+        command = _confirmation(attempt_id, outcome, reference)
+        out.print(f"Asked for; another person has to confirm it: {command}.", soft_wrap=True)
     return 0
 
 
 @attempts.command
-async def withdraw(attempt_id: AttemptId, /, *, json: Json = False) -> int:
+async def withdraw(attempt_id: AttemptId, /, *, json: Flag = False) -> int:
     """Take back a settlement that somebody asked for and nobody has confirmed.
 
     Who you are says the token in PAYBELL_OPERATOR_TOKEN, with the scope ops:repair.

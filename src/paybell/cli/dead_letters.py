@@ -86,7 +86,7 @@ async def list_(
     for one in found:
         cells = (one.id, one.listener, one.event_id, one.reason, one.attempts, one.received)
         table.add_row(*map(_plain, cells), rfc3339(one.last_failed_at))
-    out.print(table)
+    out.print(table if found else f"None is {state}.")
     if total > len(found):
         out.print(f"{len(found):,} of {total:,}; --most shows more.")
     return 0
@@ -117,13 +117,16 @@ async def replay(
     listeners: Listeners = "",
     json: Json = False,
 ) -> int:
-    """Redeliver dead messages to their listener, with the same event ids."""
+    """Redeliver dead messages to their listener, with the same event ids.
+
+    Exit code 1 when one of the numbers could not be.
+    """
     replayed = await _act(FailureStore.replay, row_ids, reason, all_, listeners)
     if json:
         print_json({"replayed": replayed})
     else:
         out.print(f"{replayed} handed to their listeners; see paybell dead-letters list --state retry.")
-    return 0
+    return _say_left(row_ids, replayed)
 
 
 @dead_letters.command
@@ -136,14 +139,14 @@ async def acknowledge(
 ) -> int:
     """Give dead messages up: they count no more, and are removed after PAYBELL_DEAD_LETTER_DAYS.
 
-    Until then `replay` by number still takes them back.
+    Until then `replay` by number still takes them back. Exit code 1 when one of the numbers could not be.
     """
     acknowledged = await _act(FailureStore.acknowledge, row_ids, reason, all_, listeners)
     if json:
         print_json({"acknowledged": acknowledged})
     else:
         out.print(f"{acknowledged} given up; see paybell dead-letters list --state acknowledged.")
-    return 0
+    return _say_left(row_ids, acknowledged)
 
 
 async def _act(
@@ -163,6 +166,13 @@ async def _act(
         while count := await deed(store, chosen, operator()):
             done += count
     return done
+
+
+def _say_left(row_ids: Sequence[int], done: int) -> int:
+    """Say how many of the numbers given were left as they are; return the exit code."""
+    if left := max(0, len(set(row_ids)) - done):
+        fail(f"{left} left as they are: paybell dead-letters show ID says whether there is such a one.")
+    return 1 if left else 0
 
 
 def _members(failure: FailedDelivery) -> dict[str, object]:

@@ -1,10 +1,13 @@
 """How commands speak: results on stdout, everything else on stderr, one JSON line last for programs."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from getpass import getuser
 
 import msgspec
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 # What is not a terminal has no width: a table in a file or a pipe is as wide as it needs to be.
@@ -28,6 +31,15 @@ def show_link(name: str, url: str) -> None:
 def fail(sentence: str) -> None:
     """Tell a person what went wrong and what to do."""
     err.print(Text.assemble(("paybell:", "bold red"), " ", sentence), soft_wrap=True)
+
+
+@contextmanager
+def going_on(sentence: str) -> Iterator[Callable[[str], None]]:
+    """Show a person at a terminal what goes on; tell what is yielded each next sentence of it."""
+    columns = SpinnerColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as shown:
+        task = shown.add_task(sentence)
+        yield lambda said: shown.update(task, description=said)
 
 
 def operator() -> str:

@@ -8,13 +8,11 @@ from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter, validators
-from rich.progress import Progress as Bar
-from rich.progress import SpinnerColumn, TextColumn
 from rich.table import Table
 
 from paybell.channels.bill_sources import BillChannel
 from paybell.cli.options import Flag
-from paybell.cli.output import err, operator, out, print_json, say_how_many
+from paybell.cli.output import going_on, operator, out, print_json, say_how_many
 from paybell.cli.reconcile_channel import match_channel
 from paybell.cli.reconcile_file import match_file
 from paybell.clock import Clock, SystemClock
@@ -83,11 +81,10 @@ async def reconcile(
     how = Repair(operator()) if repair else None
     found = list[Difference]()
     async with open_reconciler(clock) as reconciler:
-        with Bar(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True) as bar:
-            task = bar.add_task("Comparing …")
+        with going_on("Comparing …") as say:
             async for progress in reconciler.run(None if period is None else period.start, how):
                 found += progress.batch[: ROWS_MAX - len(found)]
-                bar.update(task, description=_sentence(progress) + " …")
+                say(_sentence(progress) + " …")
     if json:
         print_json(_summary(progress, found))
     else:

@@ -1,10 +1,7 @@
 """``paybell tell``: past events for a queue that was bound later."""
 
-from rich.progress import Progress as Bar
-from rich.progress import SpinnerColumn, TextColumn
-
 from paybell.cli.options import Flag
-from paybell.cli.output import err, out, print_json
+from paybell.cli.output import going_on, out, print_json
 from paybell.cli.reconcile import moment
 from paybell.clock import SystemClock
 from paybell.errors import InvalidRequest
@@ -48,10 +45,9 @@ async def tell(
             prepared(settings, clock, ["pay"]) as urls,
             Database.open(urls["pay"], clock, connections=2, limits=READING) as database,
         ):
-            with Bar(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True) as bar:
-                task = bar.add_task("Reading pay orders …")
+            with going_on("Reading pay orders …") as say:
                 async for told in PastEvents(database, broker, wire, clock).publish(queue, start, end):
-                    bar.update(task, description=f"{told:,} events published …")
+                    say(f"{told:,} events published …")
     finally:
         await broker.close()
     if json:

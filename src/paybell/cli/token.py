@@ -1,5 +1,6 @@
 """``paybell token``."""
 
+from difflib import get_close_matches
 from typing import Annotated
 
 from cyclopts import Parameter, validators
@@ -10,7 +11,7 @@ from paybell.clock import SystemClock
 from paybell.errors import InvalidRequest, NotAuthenticated
 from paybell.settings import read_settings
 from paybell.settings.secrets import with_secrets
-from paybell.tokens import Tokens
+from paybell.tokens import SCOPES, Tokens
 
 # Ten years, for a service that cannot renew its token; a person's should last hours.
 LIFETIME_SECONDS_MAX = 315_360_000
@@ -45,6 +46,9 @@ def token(
         tokens.verify(minted)
     except NotAuthenticated as error:
         raise InvalidRequest("A user id and a merchant have 1 to 64 printable characters.") from error
+    for unknown in sorted(set(scope.split()) - SCOPES):
+        nearest = get_close_matches(unknown, SCOPES, 1) or sorted(SCOPES)
+        announce(f"Paybell knows no scope {unknown}: it opens nothing here. Is it {' or '.join(nearest)}?")
     if fresh:
         announce(
             f"Made a new home {given.home.resolve()} with a secret of its own: only a service that runs on "

@@ -3,12 +3,10 @@
 import time
 from pathlib import Path
 
-from rich.progress import Progress as Bar
-from rich.progress import SpinnerColumn, TextColumn
 from rich.table import Table
 
 from paybell.cli.options import Flag
-from paybell.cli.output import err, out, print_json, say_how_many
+from paybell.cli.output import going_on, out, print_json, say_how_many
 from paybell.clock import SystemClock
 from paybell.serving.databases import prepared
 from paybell.settings import read_settings
@@ -40,11 +38,8 @@ async def verify(*, anchor: Path | None = None, json: Flag = False) -> int:
         prepared(settings, clock, ["pay"]) as urls,
         Database.open(urls["pay"], clock, connections=2, limits=READING) as database,
     ):
-        with Bar(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True) as bar:
-            task = bar.add_task("Reading the books …")
-            found = await check(
-                database, lambda state: bar.update(task, description=_sentence(state)), keys, noted
-            )
+        with going_on("Reading the books …") as say:
+            found = await check(database, lambda state: say(f"{_sentence(state)} …"), keys, noted)
     if anchor and found.head and not found.findings and found.head not in noted:
         note_anchor(anchor, found.head)
     if json:
@@ -56,7 +51,7 @@ async def verify(*, anchor: Path | None = None, json: Flag = False) -> int:
 
 def _sentence(state: LedgerProgress) -> str:
     rows = ", ".join(f"{count:,} {table.replace('_', ' ')}" for table, count in state.rows.items())
-    return f"{rows}: {state.kinds.total():,} wrong …"
+    return f"{rows or 'The books are empty'}: {state.kinds.total():,} wrong"
 
 
 def _chain(found: LedgerProgress, keys: SealKeys) -> str:
@@ -97,7 +92,7 @@ def _show(found: LedgerProgress, keys: SealKeys) -> None:
             table.add_row(one.table, str(one.row), one.what.replace("_", " "), one.detail)
         out.print(table)
         say_how_many(found.kinds.total(), SHOWN_MAX, len(found.findings))
-    out.print(_sentence(found).removesuffix(" …") + ".")
+    out.print(f"{_sentence(found)}.")
     out.print(_chain(found, keys))
     if found.findings:
         out.print("Compare the rows with a backup; nothing here changes a book.")
