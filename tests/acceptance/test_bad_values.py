@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -206,3 +207,33 @@ async def test_a_refused_password_is_never_repeated(service: Service, password: 
     for reply in replies:
         assert reply.status == 400
         assert not re.search(r"271828|27182|123456", reply.content.decode())
+
+
+def words_of(schema: Mapping[str, Any], document: Mapping[str, Any]) -> list[str]:
+    """Return the words that a parameter of the OpenAPI document may be, if it may be some words only."""
+    if name := schema.get("$ref", "").rpartition("/")[2]:
+        return words_of(document["components"]["schemas"][name], document)
+    inner = [word for one in schema.get("oneOf", ()) for word in words_of(one, document)]
+    return [word for word in schema.get("enum", inner) if word is not None]
+
+
+async def test_a_word_that_is_none_of_the_known_ones_is_answered_with_those(http: Client) -> None:
+    document = (await http.get("/schema/openapi.json")).json
+    asked = [
+        (path, one["name"], words)
+        for path, methods in document["paths"].items()
+        for one in methods.get("get", {}).get("parameters", ())
+        if one["in"] == "query" and (words := words_of(one["schema"], document))
+    ]
+    assert len(asked) >= 8
+    for path, name, words in asked:
+        reply = await http.get(f"{path}?{name}=nothing", http.shop)
+        said = f"{name}: it may be {' or '.join(words)}."
+        assert (reply.refusal, reply.json["field"], reply.json["detail"]) == (
+            (400, "invalid_request"),
+            name,
+            said,
+        )
+
+    settled = await http.post("/attempts/1/settlements", http.shop, {"outcome": "lost", "note": "row 1"})
+    assert settled.json["detail"] == "outcome: it may be paid or not_paid or given_back."

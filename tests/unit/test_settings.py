@@ -364,3 +364,8 @@ def test_origins_that_a_buyer_may_return_to_are_written_as_browsers_do() -> None
 def test_what_is_no_origin_is_refused_at_the_start(origin: str) -> None:
     with pytest.raises(Misconfigured, match="PAYBELL_RETURN_ORIGINS"):
         read_settings({"PAYBELL_RETURN_ORIGINS": origin})
+
+
+def test_a_word_that_a_setting_does_not_know_is_answered_with_those_it_knows() -> None:
+    with pytest.raises(Misconfigured, match=r"PAYBELL_QUEUE_TYPE is 'fast': it may be classic or quorum\."):
+        read_settings({"PAYBELL_QUEUE_TYPE": "fast"})

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from litestar import Router, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromQuery, JSONBody
+from litestar.params import FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
 from paybell.channels.attempt import AttemptState
@@ -63,12 +63,12 @@ def _reading(inspection: Inspection) -> list[HTTPRouteHandler]:
     )
     async def list_attempts(
         need: FromQuery[Need | None] = None,
-        attempt_state: FromQuery[AttemptState | None] = None,
+        which: Annotated[AttemptState | None, QueryParameter(name="state")] = None,
         before: FromQuery[str | None] = None,
     ) -> AttemptPage:
         below = ID_MAX if before is None else parse_id(before)
         # One more than is shown says whether there is a next page.
-        found = await inspection.list(need, attempt_state, below, PAGE_MAX + 1)
+        found = await inspection.list(need, which, below, PAGE_MAX + 1)
         shown = [operator_view(*one) for one in found[:PAGE_MAX]]
         following = shown[-1].attempt_id if len(found) > PAGE_MAX else None
         return AttemptPage(shown, following, Needs(**await inspection.counts()))

@@ -1,14 +1,13 @@
 """``paybell wallet``: for whoever implements the contract of a remote wallet."""
 
 import os
-from typing import Annotated
 
 import cyclopts
-from cyclopts import Parameter
 from rich.text import Text
 
 from paybell.channels.conformance import Payer, WalletCheck
 from paybell.channels.http import ChannelHttp
+from paybell.cli.options import Flag
 from paybell.cli.output import out, print_json
 from paybell.environment.common import is_base_url
 from paybell.errors import InvalidRequest
@@ -25,7 +24,7 @@ async def check(
     user: str,
     pay_password: str,
     currency: str = DEFAULT_CURRENCY,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Flag = False,
 ) -> int:
     """Say what is wrong with a user service that is to keep the contract; exit code 0 when nothing is.
 

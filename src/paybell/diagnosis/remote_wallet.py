@@ -42,5 +42,6 @@ async def examine_wallet(settings: Settings, clock: Clock) -> AsyncIterator[Find
             yield Finding(_PART, "error", "does not know us (HTTP 401)", "Correct PAYBELL_WALLET_TOKEN.")
         case _:
             reason = said.reason if isinstance(said, Unknown) else type(said).__name__
-            advice = f"Run paybell wallet check {settings.wallet_url} to read which rule it breaks."
+            command = f"paybell wallet check {settings.wallet_url} --user NAME --pay-password PASSWORD"
+            advice = f"{command} says which rule it breaks."
             yield Finding(_PART, "error", f"answers an unseen debit with {reason}", advice)

@@ -2,11 +2,11 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, TypeVar, get_origin, get_type_hints
+from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -108,14 +108,21 @@ def _readable(error: msgspec.ValidationError, kind: type[CommonSettings], given:
     if not place:
         return f"A setting: {problem[0].lower()}{problem[1:]}."
     name = place.rstrip("`")
+    if choices := _choices(name, kind):
+        problem = f"it may be {' or '.join(filter(None, choices))}"
     return f"{variable_of(name)}{_shown(name, kind, given)}: {problem[0].lower()}{problem[1:]}."
+
+
+def _choices(name: str, kind: type[CommonSettings]) -> Sequence[str]:
+    """Return the values a setting may have, where these are a few words."""
+    wanted = get_type_hints(kind).get(name)
+    return get_args(wanted) if get_origin(wanted) is Literal else ()
 
 
 def _shown(name: str, kind: type[CommonSettings], given: Mapping[str, object]) -> str:
     """Show a wrong value, unless the setting is a text: of these some are secrets."""
     default = next((one.default for one in fields(kind) if one.name == name), "")
-    choices = get_type_hints(kind).get(name)
-    if isinstance(default, str) and get_origin(choices) is not Literal:
+    if isinstance(default, str) and not _choices(name, kind):
         return ""
     text = str(given.get(name, ""))
     shown = text if text.isprintable() else ascii(text)

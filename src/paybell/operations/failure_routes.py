@@ -3,7 +3,7 @@
 from base64 import b64encode
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import msgspec
 from litestar import get, post
@@ -26,7 +26,6 @@ from paybell.web.refusals import WITH_A_BODY
 from paybell.web.texts import check_optional
 
 PAGE_MAX = 100
-_STATES = list(get_args(FailureState))
 
 
 class FailureView(msgspec.Struct, rename="camel"):
@@ -119,13 +118,11 @@ def _reading(desk: OperatorDesk) -> list[HTTPRouteHandler]:
         responses=PROBLEMS.refusals(InsufficientScope, InvalidId, InvalidRequest),
     )
     async def failures(
-        which: Annotated[str, QueryParameter(name="state", schema_extra={"enum": _STATES})] = "dead",
+        which: Annotated[FailureState, QueryParameter(name="state")] = "dead",
         reason: FromQuery[str | None] = None,
         listener: FromQuery[str | None] = None,
         after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
     ) -> FailurePage:
-        if which not in _STATES:
-            raise InvalidRequest("state: dead, retry or acknowledged.", field="state")
         chosen = Chosen(reason=reason, listener=listener)
         begin = parse_id(after) if after else 0
         rows = await desk.failures.list(chosen, state=which, after=begin, limit=PAGE_MAX)

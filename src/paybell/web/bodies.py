@@ -10,6 +10,7 @@ import msgspec
 from litestar.connection import Request
 
 from paybell.errors import InvalidAmount, InvalidId, InvalidRequest, UnknownCurrency
+from paybell.web import choices
 from paybell.web.errors import DuplicateField, MalformedJson, MissingField, UnknownField, UnsupportedMediaType
 
 JSON = "application/json"
@@ -67,7 +68,7 @@ def read_body(body: bytes, wanted: Any) -> Any:
         data = _decoder(wanted).decode(body)
         _check_distinct(_PAIRS.decode(body.decode()))
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
+        raise _invalid(str(error), wanted) from None
     except (msgspec.DecodeError, ValueError, RecursionError):
         raise MalformedJson from None
     return data
@@ -84,7 +85,7 @@ def _check_distinct(members: list[tuple[str, object]]) -> None:
         names.add(name)
 
 
-def _invalid(complaint: str) -> InvalidRequest:
+def _invalid(complaint: str, wanted: Any) -> InvalidRequest:
     if match := _MISSING.match(complaint):
         return MissingField(f"The member {match[1]} is missing.", field=match[1])
     if match := _UNKNOWN.match(complaint):
@@ -94,6 +95,9 @@ def _invalid(complaint: str) -> InvalidRequest:
         problem, name = match[1], match[2]
         if own := _OWN_CODES.get(name):
             return own(field=name)
+        if problem.startswith("Invalid enum value"):
+            types = {one.encode_name: one.type for one in msgspec.structs.fields(wanted)}
+            problem = choices.told(types[name])
         if "matching regex" in problem:  # for programs; people find its words in the OpenAPI document
             problem = "not of the documented form"
         return InvalidRequest(f"{name}: {problem}.", field=name)

@@ -22,6 +22,7 @@ from paybell.errors import (
     with_traceback,
 )
 from paybell.tracecontext import trace_id_of
+from paybell.web import choices
 from paybell.web.errors import BodyTooLarge, MethodNotAllowed, MissingField, NotFound
 from paybell.web.negotiation import preferred
 from paybell.web.problems import PROBLEMS
@@ -34,7 +35,6 @@ _HTTP: Mapping[int, type[Refused]] = {
     PROBLEMS[kind].status: kind for kind in (InvalidRequest, NotFound, MethodNotAllowed, BodyTooLarge)
 }
 _MISSING = re.compile(r"Missing required \w+ parameter '([\w-]+)'")
-_SNAKE = re.compile("_([a-z])")
 CHINESE = "zh"
 _CLIENT_GONE = "client disconnected prematurely"
 
@@ -83,7 +83,7 @@ class ErrorHandlers:
                 else self._bug(request, error)
             )
         if kind is InvalidRequest:
-            return self._problem(request, _invalid(error))
+            return self._problem(request, _invalid(request, error))
         headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
         return self._problem(request, kind(), headers)
 
@@ -127,17 +127,19 @@ async def cut_off(scope: HTTPScope, receive: Receive, send: Send) -> None:
     await ErrorHandlers(PROBLEMS).refuse(OutcomeUnknown(), scope, receive, send)
 
 
-def _invalid(error: HTTPException) -> InvalidRequest:
+def _invalid(request: Request[Any, Any, Any], error: HTTPException) -> InvalidRequest:
     """Say which parameter is wrong and why, as the framework found it; never its value."""
     if match := _MISSING.match(error.detail):
         return MissingField(f"The parameter {match[1]} is missing.", field=match[1])
     extra = error.extra if isinstance(error.extra, list) else []
     first = extra[0] if extra and isinstance(extra[0], dict) else {}
-    # The framework names its own parameter, whose name in the query is the same in camel case.
-    name = _SNAKE.sub(lambda part: part[1].upper(), str(first.get("key", "")))
-    message = str(first.get("message", ""))
+    name, message = str(first.get("key", "")), str(first.get("message", ""))
     if name == "data":  # the handlers' parameter for the body, which was empty
         return MissingField("Send a JSON object in the body.")
+    if wanted := request.route_handler.parsed_fn_signature.parameters.get(name):
+        name = getattr(wanted.kwarg_definition, "name", None) or name
+        if message.startswith("Invalid enum value"):
+            message = choices.told(wanted.annotation)
     return InvalidRequest(f"{name}: {message}.", field=name) if name and message else InvalidRequest()
 
 

@@ -58,7 +58,7 @@ export function openAttempts({ query: first }) {
   const here = (change) => address("attempts", { ...query, before: "", ...change });
 
   function read() {
-    const asked = { need: need() === "all" ? "" : need(), attempt_state: query.state, before: query.before };
+    const asked = { need: need() === "all" ? "" : need(), state: query.state, before: query.before };
     return send("GET", `/attempts?${new URLSearchParams(Object.entries(asked).filter(([, value]) => value))}`);
   }
 
