@@ -36,6 +36,7 @@ _HTTP: Mapping[int, type[Refused]] = {
 }
 _MISSING = re.compile(r"Missing required \w+ parameter '([\w-]+)'")
 CHINESE = "zh"
+_SNAKE = re.compile("_([a-z])")
 _CLIENT_GONE = "client disconnected prematurely"
 
 
@@ -136,11 +137,15 @@ def _invalid(request: Request[Any, Any, Any], error: HTTPException) -> InvalidRe
     name, message = str(first.get("key", "")), str(first.get("message", ""))
     if name == "data":  # the handlers' parameter for the body, which was empty
         return MissingField("Send a JSON object in the body.")
+    # What all lists share is no parameter of the route itself; there the name differs by its case alone.
+    name_in_query = _SNAKE.sub(lambda part: part[1].upper(), name)
     if wanted := request.route_handler.parsed_fn_signature.parameters.get(name):
-        name = getattr(wanted.kwarg_definition, "name", None) or name
+        name_in_query = getattr(wanted.kwarg_definition, "name", None) or name
         if message.startswith("Invalid enum value"):
             message = choices.told(wanted.annotation)
-    return InvalidRequest(f"{name}: {message}.", field=name) if name and message else InvalidRequest()
+    if not (name and message):
+        return InvalidRequest()
+    return InvalidRequest(f"{name_in_query}: {message}.", field=name_in_query)
 
 
 def _where(request: Request[Any, Any, Any]) -> dict[str, str]:
