@@ -28,19 +28,37 @@ ensure_installed(missing, print, services_not_started, may_install=lambda _: Tru
 """
 
 
+ENDED_AT_ONCE = """
+import os, signal, subprocess, sys
+from pathlib import Path
+class Ended(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        while not Path(sys.argv[1]).with_name("pid").exists():
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+subprocess.Popen = Ended
+"""
+
+
 @pytest.fixture
 def installing(tmp_path: Path) -> "subprocess.Popen[bytes]":
-    """Return a process that is in the middle of an installation, whose apt-get is a script of the test's."""
+    """Return a process that is in the middle of an installation."""
+    process = begun(tmp_path, INSTALLING)
+    while not (tmp_path / "pid").exists():
+        assert process.poll() is None
+    return process
+
+
+def begun(tmp_path: Path, program: str) -> "subprocess.Popen[bytes]":
+    """Begin an installation whose apt-get is a script of the test's."""
     apt_get = tmp_path / "apt-get"
     lines = ["#!/bin/sh", "cd ${0%/*}", "echo $$ > new", "mv new pid", "exec sleep 600", ""]
     apt_get.write_text("\n".join(lines))
     apt_get.chmod(0o755)
-    process = subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-c", INSTALLING, apt_get, tmp_path / "policy-rc.d"], stdout=subprocess.DEVNULL
+    return subprocess.Popen(  # noqa: S603 - ourselves
+        [sys.executable, "-c", program, apt_get, tmp_path / "policy-rc.d"], stdout=subprocess.DEVNULL
     )
-    while not (tmp_path / "pid").exists():
-        assert process.poll() is None
-    return process
 
 
 def is_forbidden(policy: Path) -> bool:
@@ -54,6 +72,15 @@ def test_an_installation_that_is_ended_leaves_nothing_behind(
     installing.send_signal(signal.SIGTERM)
 
     assert installing.wait(30) == 128 + signal.SIGTERM
+    assert not (tmp_path / "policy-rc.d").exists()
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+def test_an_installation_that_is_ended_as_it_begins_is_ended_too(tmp_path: Path) -> None:
+    """Between the start of apt-get and its being known to whoever waits for it."""
+    process = begun(tmp_path, ENDED_AT_ONCE + INSTALLING)
+
+    assert process.wait(30) == 128 + signal.SIGTERM
     assert not (tmp_path / "policy-rc.d").exists()
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
 

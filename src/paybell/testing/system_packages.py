@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,41 +88,62 @@ def ensure_installed(
 
 def _apt_get(*arguments: str) -> str:
     """Run apt-get and return the end of what it said."""
-    process = subprocess.Popen(  # noqa: S603  # our own constants
-        [_APT_GET, "-o", f"DPkg::Lock::Timeout={_APT_LOCK_SECONDS}", *arguments],
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    with process:
+    with ExitStack() as stack:
+        with _signals_held_back():
+            process = stack.enter_context(
+                subprocess.Popen(  # noqa: S603  # our own constants
+                    [_APT_GET, "-o", f"DPkg::Lock::Timeout={_APT_LOCK_SECONDS}", *arguments],
+                    env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                )
+            )
+            stack.callback(process.terminate)  # if it is still there; apt-get then ends in order
         try:
             said, _ = process.communicate(timeout=APT_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             return f"nothing within {APT_TIMEOUT_SECONDS:g} s"
-        finally:
-            process.terminate()  # if it is still there; apt-get then ends in order
     return " / ".join(said.splitlines()[-3:])
 
 
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does; only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does."""
 
     def end(number: int, _: object) -> None:
         raise SystemExit(128 + number)  # what a shell reports for the signal
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    with _handling(end, signal.SIGTERM, signal.SIGHUP):
+        yield
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Let signals wait for the end of the block: what is started in it is known by then, and ended too."""
+    came: list[int] = []
+    try:
+        with _handling(lambda number, _: came.append(number), signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            yield
+    finally:
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def _handling(handler: Callable[[int, object], object], *numbers: signal.Signals) -> Iterator[None]:
+    """Handle these signals until the block ends; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, was in before.items():
+            signal.signal(number, was)
 
 
 @contextmanager
