@@ -220,9 +220,10 @@ async def everything(broker: RabbitBroker) -> list[bytes]:
     """Consume all that waits; the last of it is a message published for the purpose."""
     last, bodies = unique("last").encode(), list[bytes]()
     assert await broker.publish([message(last)], 10) == [Confirm.CONFIRMED]
-    async with asyncio.timeout(20), broker.consume(QUEUE.name, 1_000) as consumer:
-        while last not in bodies:
-            deliveries = await consumer.receive(1_000)
+    async with broker.consume(QUEUE.name, 1_000) as consumer:
+        while last not in bodies[-1_000:]:
+            async with asyncio.timeout(20):  # however many there are: it goes on
+                deliveries = await consumer.receive(1_000)
             bodies += [delivery.body for delivery in deliveries]
             await consumer.acknowledge(deliveries)
     return bodies[:-1]
