@@ -13,6 +13,8 @@ from paybell.idempotency.keys import IdempotencyKey
 from paybell.storage import Database
 from paybell.verification.bank_file import Kind
 from paybell.verification.bank_matching import Matched, Mismatch, match_statement
+from paybell.wallet import ledger
+from paybell.wallet.ledger import Transfer, TransferKind
 from paybell.wallet.routes import topped_up
 from paybell.wallet.statements import Period
 
@@ -161,9 +163,35 @@ async def test_a_merchants_own_statement_can_be_fed_back(pay_database: Database)
     cut = await match(pay_database, *lines[:2], head=head)
     alone = await match(pay_database, f",{refund['refundId']},30,CNY\n", kind="refund")
 
-    assert (whole.kinds, whole.matched, whole.mismatches) == (["payment", "refund"], 3, [])
+    assert (whole.kinds, whole.matched) == (["payment", "refund", "refund_failed"], 3)
+    assert whole.mismatches == []
     assert cut.mismatches == [Mismatch("missing_there", 0, refund["refundId"], "", "30 CNY")]
     assert (alone.kinds, alone.matched, alone.mismatches) == (["refund"], 1, [])
+
+
+async def test_a_refund_that_its_channel_refused_stands_on_a_statement_twice(pay_database: Database) -> None:
+    """Debited when it was asked for, and credited again."""
+    side = PaySide(pay_database)
+    await side.fund("7", 1_000)
+    (order,) = await pay(side, 1)
+    refund = await side.refund(order.id, 30)
+    assert isinstance(refund, dict)
+    async with pay_database.transaction() as tx:
+        clearing = await ledger.system_account(tx, "clearing", "stripe", "CNY")
+        back = (TransferKind.REFUND_FAILED, refund["refundId"], clearing, order.payee_account, 30)
+        await ledger.post(tx, [Transfer(*back)])
+    head = "id,at,kind,amount,currency,reference\r\n"
+    lines = [
+        f"1,2026-01-01,payment,100,CNY,{order.id}\r\n",
+        f"2,2026-01-01,refund,-30,CNY,{refund['refundId']}\r\n",
+        f"3,2026-01-01,refund_failed,30,CNY,{refund['refundId']}\r\n",
+    ]
+
+    whole = await match(pay_database, *lines, head=head)
+    cut = await match(pay_database, *lines[:2], head=head)
+
+    assert (whole.matched, whole.transfers, whole.mismatches) == (3, 3, [])
+    assert cut.mismatches == [Mismatch("missing_there", 0, refund["refundId"], "", "30 CNY")]
 
 
 async def test_top_ups_match_by_the_banks_reference_else_by_their_key(pay_database: Database) -> None:

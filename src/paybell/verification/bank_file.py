@@ -13,7 +13,7 @@ from paybell.verification.csv_lines import BadLine, cells, lines
 COLUMNS = ("reference", "amount", "currency")
 # As long as the reference of a transfer may be.
 REFERENCE_MAX = 400
-Kind = Literal["payment", "refund", "top_up"]
+Kind = Literal["payment", "refund", "refund_failed", "top_up"]
 _AMOUNT = re.compile(r"(-?)([0-9]{1,16})", re.ASCII)
 
 

@@ -17,8 +17,8 @@ _PAGE = 5_000
 # Mismatches that are kept of all that are counted.
 MISMATCHES_MAX = 10_000
 _DAY = timedelta(days=1)
-# A merchant's own statement has both, so one that has none of the refunds lacks them.
-_BOTH_SIDES = frozenset(("payment", "refund"))
+# A merchant's own statement has all of these, so one that has none of the refunds lacks them.
+_MERCHANTS = frozenset(("payment", "refund", "refund_failed"))
 What = Literal["missing_here", "missing_there", "different_amount", "twice", "outside_period"]
 
 
@@ -39,7 +39,7 @@ class Matched:
 
     Attributes:
         merchant_id: whose payments and refunds were compared.
-        kinds: which transfers were; with our own statement payments and refunds alike.
+        kinds: which transfers were; with our own statement all of a merchant's.
         currencies: those of the file.
         period: whose transfers were compared, those of all; None when no line matched and none was given.
         lines: of the file, without blank ones.
@@ -120,8 +120,8 @@ async def _find_transfers(tx: Transaction, result: Matched, *, has_kinds: bool) 
     row = await tx.fetch_one(_SQL["days_matched"])
     assert row is not None
     kinds = set(row["kinds"])
-    if has_kinds and kinds & _BOTH_SIDES:
-        kinds |= _BOTH_SIDES
+    if has_kinds and kinds & _MERCHANTS:
+        kinds |= _MERCHANTS
     result.kinds = sorted(kinds)
     result.currencies = sorted(row["currencies"])
     if result.period is None and row["first"] is not None:

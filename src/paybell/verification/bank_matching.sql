@@ -28,10 +28,11 @@ FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[])
 ANALYZE statement_lines;
 
 -- name: match_ids
--- Lines that give the id of a pay order or of a refund of this merchant.
+-- Lines that give the id of a pay order or of a refund of this merchant, also of one that came back.
 UPDATE statement_lines AS lines SET by_id = transfers.id
 FROM transfers JOIN statement_accounts AS accounts
-    ON accounts.id = CASE transfers.kind WHEN 'payment' THEN transfers.credit_account ELSE transfers.debit_account END
+    ON accounts.id = CASE WHEN transfers.kind IN ('payment', 'refund_failed')
+                     THEN transfers.credit_account ELSE transfers.debit_account END
 WHERE transfers.reference = lines.reference AND transfers.kind = lines.kind AND lines.kind <> 'top_up';
 
 -- name: match_business_orders
@@ -100,8 +101,8 @@ SELECT count(*) AS transfers, count(*) FILTER (WHERE NOT EXISTS (
            SELECT 1 FROM statement_lines AS lines WHERE lines.transfer_id = transfers.id)) AS missing
 FROM statement_accounts AS accounts
 JOIN transfers ON transfers.created_at >= $3 AND transfers.created_at < $4
-    AND (transfers.kind = 'payment' AND transfers.credit_account = accounts.id
-         OR transfers.kind <> 'payment' AND transfers.debit_account = accounts.id)
+    AND (transfers.kind IN ('payment', 'refund_failed') AND transfers.credit_account = accounts.id
+         OR transfers.kind NOT IN ('payment', 'refund_failed') AND transfers.debit_account = accounts.id)
 WHERE accounts.currency = ANY($1::text[]) AND transfers.kind = ANY($2::text[]::transfer_kind[]);
 
 -- name: missing_transfers
@@ -111,8 +112,8 @@ SELECT coalesce(given.reference, CASE transfers.kind WHEN 'top_up' THEN split_pa
        transfers.amount, accounts.currency
 FROM statement_accounts AS accounts
 JOIN transfers ON transfers.created_at >= $3 AND transfers.created_at < $4
-    AND (transfers.kind = 'payment' AND transfers.credit_account = accounts.id
-         OR transfers.kind <> 'payment' AND transfers.debit_account = accounts.id)
+    AND (transfers.kind IN ('payment', 'refund_failed') AND transfers.credit_account = accounts.id
+         OR transfers.kind NOT IN ('payment', 'refund_failed') AND transfers.debit_account = accounts.id)
 LEFT JOIN top_up_references AS given ON given.transfer_id = transfers.id
 WHERE accounts.currency = ANY($1::text[]) AND transfers.kind = ANY($2::text[]::transfer_kind[])
   AND NOT EXISTS (SELECT 1 FROM statement_lines AS lines WHERE lines.transfer_id = transfers.id)
