@@ -11,7 +11,7 @@ from browser import DESK, PHONE, shoot, violations
 from consoles import console
 from playwright.async_api import Browser, Locator, Page, expect
 from serving import SETTINGS, Client, Reply, Service, fresh_databases, fresh_number, in_process
-from support import Databases, connected
+from support import Databases, connected, until
 from wallets import INSTEAD, PASSWORD, Between, wallet_service
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -179,6 +179,59 @@ async def test_a_payments_way_has_what_was_tried_at_channels(doubt: Service) -> 
     tried = [(step["name"], step["channel"]) for step in found["steps"] if step["channel"]]
     assert tried == [("attempt_made", "balance"), ("attempt_manual", "balance")]
     assert [(its["id"], its["state"]) for its in found["attempts"]] == [(one.attempt, "MANUAL")]
+
+
+GIVEN_BACK = """
+    WITH asked AS (
+        INSERT INTO refunds (id, pay_order_id, number, amount, reason, created_at)
+        SELECT id + 1, id, 'by hand', 30, '', now() FROM pay_orders WHERE id = $1 RETURNING *
+    )
+    INSERT INTO channel_refunds (id, attempt_id, refund_id, amount, state, created_at, changed_at,
+                                 next_try_at, tries, transaction_id, code, detail, traceparent)
+    SELECT id, $2, id, amount, 'PENDING', created_at, created_at, 'infinity', 1, '', 'accepted', '', ''
+    FROM asked
+"""
+
+
+async def test_a_refund_is_told_of_as_its_channel_says(doubt: Service) -> None:
+    """Asked for and on its way, given back, or refused: this wallet refuses each."""
+    http, one = doubt.client, await manual(doubt.client, 100)
+    for name in ("ann", "ben"):
+        said = {"outcome": "paid", "note": "row 1", "reference": one.attempt}
+        settled = await http.post(f"/attempts/{one.attempt}/settlements", http.token(name, "ops"), said)
+        assert settled.status == 200
+
+    async def told() -> tuple[list[tuple[str, str]], int]:
+        found = (await http.get(f"/ops/payments/{one.pay_order}", http.shop)).json
+        steps = [(step["name"], step["state"]) for step in found["steps"]]
+        return [step for step in steps if step[0].startswith("refund")], found["possible"]["refundableAmount"]
+
+    async with connected(doubt.urls["pay"]) as rows:
+        await rows.execute(GIVEN_BACK, int(one.pay_order), int(one.attempt))
+        assert await told() == ([("refund_begun", "done"), ("refunded", "waiting")], 70)
+        await rows.execute(
+            "UPDATE channel_refunds SET state = 'SUCCEEDED', next_try_at = NULL, changed_at = now() "
+            "WHERE attempt_id = $1",
+            int(one.attempt),
+        )
+        assert await told() == ([("refund_begun", "done"), ("refunded", "done")], 100)
+
+    path, key = f"/pay-orders/{one.pay_order}/refunds", {"Idempotency-Key": "r"}
+    assert (await http.send("POST", path, http.shop, {"amount": 40}, headers=key)).json[
+        "status"
+    ] != "SUCCEEDED"
+
+    async def refused() -> bool:
+        return ("refund_failed", "done") in (await told())[0]
+
+    await until(refused)
+    steps = [
+        ("refund_begun", "done"),
+        ("refunded", "done"),
+        ("refund_begun", "done"),
+        ("refund_failed", "done"),
+    ]
+    assert await told() == (steps, 100)
 
 
 DISPUTE = """

@@ -87,7 +87,9 @@ SELECT event_id, body FROM (
 ORDER BY id;
 
 -- name: refunds_of
-SELECT refunds.id, refunds.amount, reason, refunds.created_at, coalesce(channel_refunds.state, 'SUCCEEDED') AS status
+SELECT refunds.id, refunds.amount, reason, refunds.created_at, coalesce(channel_refunds.state, 'SUCCEEDED') AS status,
+       CASE coalesce(channel_refunds.state, 'SUCCEEDED') WHEN 'PENDING' THEN NULL
+            ELSE coalesce(channel_refunds.changed_at, refunds.created_at) END AS decided_at
 FROM refunds LEFT JOIN channel_refunds ON channel_refunds.id = refunds.id
 WHERE refunds.pay_order_id = $1
 ORDER BY refunds.id LIMIT 1000;

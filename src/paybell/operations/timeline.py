@@ -31,8 +31,7 @@ _SQL = load_queries(__package__)
 _NAME = re.compile(r"(?:pay\.success:)?([0-9]{1,19})(?:-[0-9]{1,9}(?::[0-9a-f]+)?)?", re.ASCII)
 
 
-# What is seen of transfers, by kind, and of attempts that have not paid the order.
-_TRANSFER_STEPS = {"refund": "refunded", "return": "returned"}
+# What is seen of attempts that have not paid the order.
 _ENDS = {AttemptState.MANUAL, AttemptState.REFUSED, AttemptState.CLOSED, AttemptState.LATE_SUCCESS}
 
 
@@ -71,7 +70,7 @@ class Timelines:
             TimelineAttempt(**{**row, "id": str(row["id"]), "state": AttemptState(row["state"])})
             for row in rows
         ]
-        refunds = await self._pay.fetch(_SQL["refunds_of"], pay_order["id"])
+        refunds = [_refund(row) for row in await self._pay.fetch(_SQL["refunds_of"], pay_order["id"])]
         return Timeline(
             pay_order_id=str(pay_order["id"]),
             biz_order_no=str(pay_order["biz_order_no"]),
@@ -82,10 +81,12 @@ class Timelines:
             refunded_amount=pay_order["refunded_amount"],
             pay_status=PayStatus(pay_order["status"]).name,
             order_status=order.status.value if order else None,
-            steps=_measured([*_steps(pay_order, order, messages, transfers), *_tried(attempts)]),
+            steps=_measured(
+                [*_steps(pay_order, order, messages), *_tried(attempts), *_given_back(refunds, transfers)]
+            ),
             attempts=attempts,
             transfers=transfers,
-            refunds=[_refund(row) for row in refunds],
+            refunds=refunds,
             messages=messages,
             possible=_possible(pay_order),
         )
@@ -141,12 +142,7 @@ def _possible(pay_order: Record) -> Possible:
     )
 
 
-def _steps(
-    pay_order: Record,
-    order: Order | None,
-    messages: Sequence[MessageView],
-    transfers: Sequence[TimelineTransfer],
-) -> Iterator[Step]:
+def _steps(pay_order: Record, order: Order | None, messages: Sequence[MessageView]) -> Iterator[Step]:
     """Yield what happened in order, and what should happen next."""
     if order is not None:
         yield Step("order_created", "done", order.created_at)
@@ -157,9 +153,21 @@ def _steps(
         yield Step("paid", "done", pay_order["succeeded_at"])
         yield _known("committed", pay_order["committed_at"])
         yield from _delivered(messages)
+
+
+def _given_back(refunds: Sequence[TimelineRefund], transfers: Sequence[TimelineTransfer]) -> Iterator[Step]:
+    """Yield what has gone back, or is to: what goes by a channel has gone once that says so."""
     for transfer in transfers:
-        if transfer.kind in _TRANSFER_STEPS:
-            yield Step(_TRANSFER_STEPS[transfer.kind], "done", transfer.created_at)
+        if transfer.kind == "return":
+            yield Step("returned", "done", transfer.created_at)
+    for one in refunds:
+        if one.decided_at != one.created_at:
+            yield Step("refund_begun", "done", one.created_at)
+        if one.status is RefundStatus.PENDING:
+            yield Step("refunded", "waiting")
+        else:
+            failed = one.status is RefundStatus.FAILED
+            yield Step("refund_failed" if failed else "refunded", "done", one.decided_at)
 
 
 def _tried(attempts: Sequence[TimelineAttempt]) -> Iterator[Step]:

@@ -34,13 +34,17 @@ class TimelineTransfer(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class TimelineRefund(msgspec.Struct, frozen=True, rename="camel"):
-    """Money given back, in minor units of the payment's currency, and why; a channel may take its time."""
+    """Money given back, in minor units of the payment's currency, and why; a channel may take its time.
+
+    ``decided_at``: when it had gone back, or was refused; null while it is on its way.
+    """
 
     id: str
     amount: int
     reason: str
     created_at: datetime
     status: RefundStatus
+    decided_at: datetime | None
 
 
 class TimelineAttempt(msgspec.Struct, frozen=True, rename="camel"):

@@ -6,13 +6,11 @@ import { amount, minorUnits, typedAmount } from "./figures.js";
 import { may, send } from "./session.js";
 import { text } from "./text.js";
 
-const OPEN = ["NOT_COMMIT", "WAIT_BUYER_PAY"];
-
 const act = (found, deed, body, more) => send("POST", `/ops/payments/${found.payOrderId}/${deed}`, body, more);
 
 function askRefund(found) {
   const { currency, payerId } = found;
-  const left = found.amount - found.refundedAmount;
+  const left = found.possible.refundableAmount;
   const key = idempotencyKeys();
   const typed = ({ amount: words }) => minorUnits(words, currency);
   return ask({
@@ -58,14 +56,12 @@ function askPlain(found, deed, words) {
 /** Make the buttons of what the status and the token allow; `done()` reads the payment again. */
 export function actionButtons(found, done) {
   const button = (name, work) => h("button", { type: "button", onclick: async () => (await work()) && done() }, name);
-  const paid = found.payStatus === "TRADE_SUCCESS";
-  const open = OPEN.includes(found.payStatus);
+  const { refundableAmount, mayClose, mayRepublish } = found.possible;
   return [
-    paid &&
-      found.refundedAmount < found.amount &&
-      may("refund") &&
-      button(text.askRefund.button, () => askRefund(found)),
-    open && may("refund") && button(text.askClose.button, () => askPlain(found, "close", text.askClose)),
-    !open && may("repair") && button(text.askRepublish.button, () => askPlain(found, "republish", text.askRepublish)),
+    refundableAmount > 0 && may("refund") && button(text.askRefund.button, () => askRefund(found)),
+    mayClose && may("refund") && button(text.askClose.button, () => askPlain(found, "close", text.askClose)),
+    mayRepublish &&
+      may("repair") &&
+      button(text.askRepublish.button, () => askPlain(found, "republish", text.askRepublish)),
   ].filter(Boolean);
 }

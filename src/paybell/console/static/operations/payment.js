@@ -45,7 +45,7 @@ export const badge = (status, words = text.payStatuses) =>
   );
 
 function facts(found) {
-  const left = found.amount - found.refundedAmount;
+  const left = found.possible.refundableAmount;
   const order = found.orderStatus
     ? badge(found.orderStatus, text.orderMarks)
     : h("span", { className: "mark" }, text.noOrder);

@@ -21,7 +21,7 @@ const PHASES = [
     ],
   ],
   ["notified", ["committed", "published", "confirmed", "delivered", "applied"]],
-  ["after", ["refunded", "attempt_late_success", "returned"]],
+  ["after", ["refund_begun", "refunded", "refund_failed", "attempt_late_success", "returned"]],
 ];
 
 const ms = (step) => Date.parse(step.at);
