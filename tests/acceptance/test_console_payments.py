@@ -1,5 +1,6 @@
 """The console's list of payments, and one payment with what can be done about it."""
 
+import asyncio
 import re
 
 import pytest
@@ -177,6 +178,30 @@ async def test_what_a_token_does_not_allow_is_not_offered(
         await expect(page.get_by_role("button", name="Compare and repair")).to_have_count(
             0 if scopes == "ops:read" else 1
         )
+
+
+async def test_the_next_page_is_of_what_was_asked_for_last(browser: Browser, own: Service) -> None:
+    """Also when it is pressed before that is answered: the next page of the old list has no filter."""
+    client, buyer = own.client, fresh_user()
+    await asyncio.gather(*(client.order(buyer, 100 + number) for number in range(53)))
+    async with console(browser, client, "/payments") as page:
+        rows, rail = page.locator("#payments tbody tr"), page.get_by_role("navigation", name="Pages")
+        await expect(rows).to_have_count(50)
+        answered = asyncio.Event()
+
+        async def later(route: Route) -> None:
+            await answered.wait()
+            await route.continue_()
+
+        await page.route(re.compile("payerId="), later)
+        await page.get_by_label("Buyer").fill(buyer)
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#payments")).to_have_attribute("aria-busy", "true")
+        pressing = asyncio.create_task(rail.get_by_text("Older").click())
+        await expect(page.locator("#payments .pager[inert]")).to_have_count(1)
+        answered.set()
+        await pressing
+        await expect(rows).to_have_count(3)
 
 
 async def test_payments_are_listed_filtered_and_downloaded(browser: Browser, own: Service) -> None:

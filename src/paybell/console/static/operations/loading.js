@@ -12,6 +12,8 @@ export function loader(place, read, draw) {
     const mine = Symbol("load");
     newest = mine;
     place.setAttribute("aria-busy", "true");
+    // The next page of what is there is no longer what was asked for.
+    for (const pager of place.querySelectorAll(".pager")) pager.inert = true;
     try {
       const found = await read();
       if (newest === mine) draw(found);
