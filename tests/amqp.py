@@ -152,7 +152,8 @@ class Line:
     def cut(self) -> None:
         """Reset every connection."""
         for writer in self._writers:
-            writer.transport.abort()
+            with suppress(AttributeError):  # Python 3.11.2, of TLS that has ended already
+                writer.transport.abort()
 
     async def serve(self, host: str, port: int, ends: Sequence[Any]) -> None:
         """Pass one connection on."""

@@ -165,7 +165,7 @@ async def test_a_file_is_compared_whole_and_the_answer_says_with_what(
     folder = await run("reconcile", "--file", str(tmp_path), log=tmp_path / "log", **settings)
 
     assert whole[0] == 0, whole
-    assert "Compared: CNY payments and refunds of merchant 1 from " in whole[1]
+    assert "Compared: CNY payments and refunds and refunds that came back of merchant 1 from " in whole[1]
     assert whole[1].endswith("9 lines, 9 matched, 0 not; 9 transfers, 0 without a line.")
     summary = json.loads(program[1])
     assert (summary["lines"], summary["transfers"], summary["rows"], summary["rowsLeftOut"]) == (9, 9, [], 0)

@@ -144,6 +144,7 @@ async def test_what_was_confirmed_survives_and_publishing_goes_on(
 async def test_an_alarm_holds_publishing_back_and_nothing_else(node: RabbitmqNode, alarm: Alarm) -> None:
     """Unknown at the deadline, then refused, so that no copies pile up; consuming and declaring go on."""
     async with rabbit(node.url) as broker:
+        await everything(broker)  # of a test before that killed it
         assert await broker.publish([message(b"before")], 10) == [Confirm.CONFIRMED]
         await asyncio.to_thread(node.block, alarm)
         blocked = [message(str(number).encode()) for number in range(2_000)]

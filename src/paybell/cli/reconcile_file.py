@@ -19,7 +19,12 @@ from paybell.wallet.statements import Period
 
 # Rows a person is shown; programs get all that are kept.
 SHOWN_MAX = 50
-_NAMES = {"payment": "payments", "refund": "refunds", "top_up": "top-ups"}
+_NAMES = {
+    "payment": "payments",
+    "refund": "refunds",
+    "refund_failed": "refunds that came back",
+    "top_up": "top-ups",
+}
 
 
 async def match_file(
